@@ -1,0 +1,1 @@
+"""Podium: run the tool calls of AI agents durably."""

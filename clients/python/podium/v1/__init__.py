@@ -1,0 +1,1 @@
+"""Generated from protos/podium/v1; do not edit."""

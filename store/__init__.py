@@ -1,0 +1,1 @@
+"""The event store: an append-only log with one writer a shard, behind one contract."""

@@ -1,0 +1,247 @@
+"""The contract of the event store: what a backend promises and the data that crosses the line.
+
+Invariants every backend keeps: positions are gapless and in commit order; a stream's versions and a tenant's
+sequences are gapless; what was acknowledged is durable; an append is all or nothing; a record is never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from google.protobuf.message import Message
+
+SHARD = 0
+"""The one shard of this release."""
+
+
+class StoreError(Exception):
+    """Something the store refused or could not do. `reason` is stable, in upper snake case."""
+
+    reason = "STORE_ERROR"
+
+
+class StreamConflictError(StoreError):
+    """A stream is not at the version the append expected. Nothing of the append was recorded."""
+
+    reason = "STREAM_CONFLICT"
+
+    def __init__(self, stream_id: str, expected: int, actual: int) -> None:
+        super().__init__(f"stream {stream_id} is at version {actual}, the append expected {expected}")
+        self.stream_id = stream_id
+        self.expected = expected
+        self.actual = actual
+
+
+class OwnershipLostError(StoreError):
+    """Another process owns the shard now. Nothing was recorded, and nothing more can be."""
+
+    reason = "OWNERSHIP_LOST"
+
+
+class DatabaseInUseError(StoreError):
+    """Another server holds the database."""
+
+    reason = "DATABASE_IN_USE"
+
+
+class StoreClosedError(StoreError):
+    """The store is closed, or failed and must be opened again."""
+
+    reason = "STORE_CLOSED"
+
+
+class PayloadMissingError(StoreError):
+    """No payload with this digest is stored for the tenant."""
+
+    reason = "PAYLOAD_MISSING"
+
+
+class CorruptLogError(StoreError):
+    """What was read is not what was written: a gap, or a record that contradicts its columns."""
+
+    reason = "CORRUPT_LOG"
+
+
+class NewEvent(NamedTuple):
+    """An event that is decided but not yet recorded."""
+
+    payload: Message
+    """The payload, one of the messages in the oneof of podium.v1.Event. Never mutated after this."""
+    envelope: bytes
+    """What is constant in its envelope, from `store.records.encode_envelope`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAppend:
+    """The events an append adds to one stream."""
+
+    tenant: str
+    stream_id: str
+    expected_version: int
+    """The version of the last event the decision saw; 0: the stream must not exist."""
+    events: Sequence[NewEvent]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWorkflow:
+    """A workflow that has not ended, and when it must be looked at."""
+
+    tenant: str
+    stream_id: str
+    wake_at_us: int | None = None
+    """When it wakes, microseconds since the Unix epoch; None: it is not parked, recovery folds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What one append makes durable, all or nothing. Every stream is in the same shard."""
+
+    streams: Sequence[StreamAppend]
+    opened: Sequence[OpenWorkflow] = ()
+    """Entries to write (or overwrite) in the table of open workflows."""
+    closed: Sequence[tuple[str, str]] = ()
+    """(tenant, stream_id) to remove from it."""
+
+
+class RecordedEvent(NamedTuple):
+    """An event as it stands in the log. `record` is a serialised podium.v1.Event, byte for byte as stored."""
+
+    position: int
+    tenant: str
+    stream_id: str
+    stream_version: int
+    type: int
+    recorded_at_us: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The durable outcome of an append."""
+
+    first_position: int
+    last_position: int
+    events: Sequence[RecordedEvent]
+    """In the order of the append: stream by stream, event by event."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChunk:
+    """A piece of an attempt's streamed output, to be made durable."""
+
+    tenant: str
+    workflow_id: str
+    step_id: str
+    attempt: int
+    sequence: int
+    """From 1, without gaps in the attempt."""
+    data: bytes
+
+
+class RecordedChunk(NamedTuple):
+    """A durable piece of streamed output."""
+
+    ordinal: int
+    """Its place among all chunks of the shard, ascending in commit order, from 1."""
+    position: int
+    """The log's head when it became durable: orders chunks against events."""
+    step_id: str
+    attempt: int
+    sequence: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionBatch:
+    """Events in order, and how far the subscription has come; the events may be empty."""
+
+    events: Sequence[RecordedEvent]
+    position: int
+    """Everything up to here that matches has been delivered."""
+    caught_up: bool
+    """Whether the head was reached with this batch."""
+
+
+OnCommitted = Callable[[Committed | StoreError], None]
+"""Called once on the event loop, after the commit or the refusal. Must not raise and must not block."""
+
+
+class Clock(Protocol):
+    """The store's time."""
+
+    def now_us(self) -> int:
+        """Microseconds since the Unix epoch."""
+
+
+class EventReader(Protocol):
+    """The read side of the log. Sees only what has committed."""
+
+    async def read_stream(
+        self, tenant: str, stream_id: str, after_version: int = 0, limit: int | None = None
+    ) -> list[RecordedEvent]:
+        """Read a stream in order of version. An unknown stream is empty. A gap raises CorruptLogError."""
+
+    async def read_all(
+        self, after_position: int = 0, limit: int = 1000, tenant: str | None = None
+    ) -> list[RecordedEvent]:
+        """Read the log in order of position, at most `limit` events, of one tenant or of all."""
+
+    async def read_chunks(
+        self, tenant: str, workflow_id: str, after_ordinal: int = 0, limit: int = 256
+    ) -> list[RecordedChunk]:
+        """Read a workflow's streamed output in order of ordinal."""
+
+    async def read_attempt_chunks(
+        self, tenant: str, workflow_id: str, step_id: str, attempt: int
+    ) -> list[RecordedChunk]:
+        """Read all durable chunks of one attempt in order of sequence."""
+
+    async def read_payload(self, tenant: str, digest: bytes) -> bytes:
+        """Read a payload. Raises PayloadMissingError."""
+
+    async def open_workflows(self) -> list[OpenWorkflow]:
+        """List the workflows that have not ended, in the order in which they were opened."""
+
+
+class EventStore(EventReader, Protocol):
+    """One shard of the log, owned by this process from `open` to `close`."""
+
+    @property
+    def head(self) -> int:
+        """The position of the last committed event; 0: none."""
+
+    async def open(self) -> None:
+        """Take ownership, or raise DatabaseInUseError. Starts the writer."""
+
+    async def close(self) -> None:
+        """Commit what was submitted, then let go of the shard."""
+
+    def submit(self, append: Append, done: OnCommitted) -> None:
+        """Queue an append for the next group commit. No cancelled request can take it back.
+
+        Conflicting appends are refused alone, in order; the others of the group commit together.
+        """
+
+    async def append(self, append: Append) -> Committed:
+        """Submit and wait. Raises StreamConflictError, OwnershipLostError or StoreClosedError."""
+
+    async def append_chunks(self, chunks: Sequence[OutputChunk]) -> list[RecordedChunk]:
+        """Make chunks durable, in the writer's order with the appends. A chunk that exists is left as it is."""
+
+    async def write_payload(self, tenant: str, data: bytes) -> bytes:
+        """Make a payload durable and return its SHA-256 digest. Writing the same bytes again changes nothing."""
+
+    def subscribe(self, after_position: int = 0, tenant: str | None = None) -> AsyncIterator[SubscriptionBatch]:
+        """Deliver every event after a position once and in order: first what is stored, then what commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """The bounds of the writer."""
+
+    queue_length: int = field(default=100_000)
+    """Appends that may wait; beyond it `submit` answers with StoreError at once."""
+    group_events: int = field(default=4096)
+    """Events a group commit may hold."""
