@@ -31,8 +31,7 @@ def compile_protos(protos: list[Path], outputs: list[str]) -> None:
         *(str(proto) for proto in protos),
     ]
     if protoc.main(arguments) != 0:
-        message = "protoc refused the contract; its reasons are above"
-        raise RuntimeError(message)
+        raise RuntimeError("protoc refused the contract; its reasons are above")
 
 
 def generate(destination: Path) -> None:
@@ -54,16 +53,16 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def differences(committed: dict[str, bytes], generated: dict[str, bytes]) -> list[str]:
     """One line a file that is missing, stale, or generated from no proto."""
-    missing = {name: "missing" for name in generated.keys() - committed.keys()}
-    surplus = {name: "generated from no proto" for name in committed.keys() - generated.keys()}
-    stale = {name: "stale" for name in generated.keys() & committed.keys() if generated[name] != committed[name]}
-    return [f"{PACKAGE / name}: {reason}" for name, reason in sorted({**missing, **surplus, **stale}.items())]
+    reasons = dict.fromkeys(generated.keys() - committed.keys(), "missing")
+    reasons |= dict.fromkeys(committed.keys() - generated.keys(), "generated from no proto")
+    reasons |= {name: "stale" for name in generated.keys() & committed.keys() if generated[name] != committed[name]}
+    return [f"{PACKAGE / name}: {reason}" for name, reason in sorted(reasons.items())]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes the stubs, or with --check only compares them; 1 if they are not what the contract generates."""
     parser = argparse.ArgumentParser(description="Generate the Python stubs of protos/podium/v1.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the committed stubs are not current")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the stubs are not current")
     check = parser.parse_args(arguments).check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))

@@ -52,6 +52,45 @@ class StoreClosedError(StoreError):
     reason = "STORE_CLOSED"
 
 
+class QueueFullError(StoreError):
+    """More is waiting for the writer than it may hold. Nothing was recorded; try again later."""
+
+    reason = "QUEUE_FULL"
+
+
+class InvalidAppendError(StoreError):
+    """The append holds something that is no event. A programming error of the caller's; nothing was recorded."""
+
+    reason = "INVALID_APPEND"
+
+
+class StreamMissingError(StoreError):
+    """Something was to be attached to a stream that does not exist. Nothing was recorded."""
+
+    reason = "STREAM_MISSING"
+
+    def __init__(self, stream_id: str) -> None:
+        super().__init__(f"there is no stream {stream_id}")
+        self.stream_id = stream_id
+
+
+class ChunkGapError(StoreError):
+    """A chunk came before the ones that precede it. Nothing was recorded."""
+
+    reason = "CHUNK_GAP"
+
+    def __init__(self, step_id: str, attempt: int, expected: int, actual: int) -> None:
+        super().__init__(f"attempt {attempt} of {step_id} needs chunk {expected} next, not {actual}")
+        self.expected = expected
+        self.actual = actual
+
+
+class CursorAheadError(StoreError):
+    """A position lies beyond the log: it is from another log, or this one was restored from an older copy."""
+
+    reason = "CURSOR_AHEAD"
+
+
 class PayloadMissingError(StoreError):
     """No payload with this digest is stored for the tenant."""
 
@@ -123,6 +162,7 @@ class Committed:
 
     first_position: int
     last_position: int
+    """The position of the last event; without events, one less than `first_position`."""
     events: Sequence[RecordedEvent]
     """In the order of the append: stream by stream, event by event."""
 
@@ -202,7 +242,7 @@ class EventReader(Protocol):
         """Read a payload. Raises PayloadMissingError."""
 
     async def open_workflows(self) -> list[OpenWorkflow]:
-        """List the workflows that have not ended, in the order in which they were opened."""
+        """List the workflows that have not ended, in the order of the appends that opened them."""
 
 
 class EventStore(EventReader, Protocol):
@@ -228,13 +268,20 @@ class EventStore(EventReader, Protocol):
         """Submit and wait. Raises StreamConflictError, OwnershipLostError or StoreClosedError."""
 
     async def append_chunks(self, chunks: Sequence[OutputChunk]) -> list[RecordedChunk]:
-        """Make chunks durable, in the writer's order with the appends. A chunk that exists is left as it is."""
+        """Make chunks durable, in the writer's order with the appends. A chunk that exists is left as it is.
+
+        All or nothing. Raises ChunkGapError, or StreamMissingError when the workflow is not recorded.
+        """
 
     async def write_payload(self, tenant: str, data: bytes) -> bytes:
         """Make a payload durable and return its SHA-256 digest. Writing the same bytes again changes nothing."""
 
     def subscribe(self, after_position: int = 0, tenant: str | None = None) -> AsyncIterator[SubscriptionBatch]:
-        """Deliver every event after a position once and in order: first what is stored, then what commits."""
+        """Deliver every event after a position once and in order: first what is stored, then what commits.
+
+        The first batch comes at once, empty if need be. Raises CursorAheadError for a position beyond the log, and
+        StoreClosedError when the store closes. With a tenant, empty batches tell the position from time to time.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +289,12 @@ class StoreLimits:
     """The bounds of the writer."""
 
     queue_length: int = field(default=100_000)
-    """Appends that may wait; beyond it `submit` answers with StoreError at once."""
+    """Units (appends, chunks, payloads) that may wait; beyond it they are refused with QueueFullError at once."""
+    queue_bytes: int = field(default=64 << 20)
+    """Bytes of chunks and payloads that may wait; beyond it they are refused likewise."""
     group_events: int = field(default=4096)
-    """Events a group commit may hold."""
+    """Events and chunks a group commit may hold; a larger append goes alone."""
+    group_bytes: int = field(default=8 << 20)
+    """Bytes of chunks and payloads a group commit may hold, so that they do not delay the appends beside them."""
+    cached_streams: int = field(default=100_000)
+    """Streams whose versions the writer keeps in memory; for any other, an append costs a look-up."""

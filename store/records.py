@@ -8,12 +8,15 @@ parts ascend, so the result is byte for byte what serialising the whole Event wo
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, value_pb2
 
 _HEAD = struct.Struct("<BQBQBIBq")
+HEAD_LENGTH = _HEAD.size
+"""Bytes of the part of a record that differs from event to event."""
 # Tags of fields 1 to 4: three fixed64 (wire type 1) around one fixed32 (wire type 5).
 _TAGS = (1 << 3 | 1, 2 << 3 | 1, 3 << 3 | 5, 4 << 3 | 1)
 _TYPE_TAG = 5 << 3
@@ -87,6 +90,31 @@ def encode_record(  # noqa: PLR0913 - one parameter a part of the record
     p, t, v, r = _TAGS
     head = _HEAD.pack(p, position, t, tenant_sequence, v, stream_version, r, recorded_at_us)
     return b"".join((head, type_field, envelope, payload_tag, _varint(len(body)), body))
+
+
+class Numbers(NamedTuple):
+    """What the head of a record says."""
+
+    position: int
+    tenant_sequence: int
+    stream_version: int
+    recorded_at_us: int
+
+
+def numbers_of(record: bytes) -> Numbers:
+    """Read the head of a record without decoding the rest. Raises ValueError for bytes that are no record."""
+    try:
+        p, position, t, tenant_sequence, v, stream_version, r, recorded_at_us = _HEAD.unpack_from(record)
+    except struct.error as error:
+        raise ValueError(f"{len(record)} bytes are no record") from error
+    if (p, t, v, r) != _TAGS:
+        raise ValueError("the bytes do not begin as a record does")
+    return Numbers(position, tenant_sequence, stream_version, recorded_at_us)
+
+
+def names_after_head(*, type_number: int, shard: int, tenant: str, stream_id: str) -> bytes:
+    """The bytes that must follow the head of a record, which is HEAD_LENGTH bytes long."""
+    return bytes([_TYPE_TAG]) + _varint(type_number) + encode_envelope(shard=shard, tenant=tenant, stream_id=stream_id)
 
 
 def decode_record(record: bytes) -> events_pb2.Event:

@@ -1,1 +1,130 @@
-"""Podium: run the tool calls of AI agents durably."""
+"""Podium: run the tool calls of AI agents durably.
+
+The client and the executor SDK. What is named here is loaded when it is first used: the service and the store import
+the generated messages in `podium.v1` and must not pay for a client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from podium.agent_run import AgentRun
+    from podium.client import Call, Client
+    from podium.connecting import connect
+    from podium.connection import TLS
+    from podium.context import Context, Principal
+    from podium.errors import (
+        Canceled,
+        CircuitOpen,
+        Conflict,
+        IllegalState,
+        InvalidInput,
+        NotFound,
+        PermissionDenied,
+        PodiumError,
+        RateLimited,
+        TimedOut,
+        ToolFailed,
+        Unauthenticated,
+        Unavailable,
+    )
+    from podium.executor import Executor
+    from podium.outcomes import Outcome, Result, StepStatus, WorkflowStatus
+    from podium.pieces import Output
+    from podium.references import Reference, Text, index, item, text
+    from podium.run import Run
+    from podium.tool import Tool
+    from podium.watching import Update
+    from podium.workflow import Retry, Step, Workflow
+
+_HOMES = {
+    "AgentRun": "agent_run",
+    "Call": "client",
+    "Canceled": "errors",
+    "CircuitOpen": "errors",
+    "Client": "client",
+    "Conflict": "errors",
+    "Context": "context",
+    "Executor": "executor",
+    "IllegalState": "errors",
+    "InvalidInput": "errors",
+    "NotFound": "errors",
+    "Outcome": "outcomes",
+    "Output": "pieces",
+    "PermissionDenied": "errors",
+    "PodiumError": "errors",
+    "Principal": "context",
+    "RateLimited": "errors",
+    "Reference": "references",
+    "Result": "outcomes",
+    "Retry": "workflow",
+    "Run": "run",
+    "Step": "workflow",
+    "StepStatus": "outcomes",
+    "TLS": "connection",
+    "Text": "references",
+    "TimedOut": "errors",
+    "Tool": "tool",
+    "ToolFailed": "errors",
+    "Unauthenticated": "errors",
+    "Unavailable": "errors",
+    "Update": "watching",
+    "Workflow": "workflow",
+    "WorkflowStatus": "outcomes",
+    "connect": "connecting",
+    "index": "references",
+    "item": "references",
+    "text": "references",
+}
+
+__all__ = [
+    "TLS",
+    "AgentRun",
+    "Call",
+    "Canceled",
+    "CircuitOpen",
+    "Client",
+    "Conflict",
+    "Context",
+    "Executor",
+    "IllegalState",
+    "InvalidInput",
+    "NotFound",
+    "Outcome",
+    "Output",
+    "PermissionDenied",
+    "PodiumError",
+    "Principal",
+    "RateLimited",
+    "Reference",
+    "Result",
+    "Retry",
+    "Run",
+    "Step",
+    "StepStatus",
+    "Text",
+    "TimedOut",
+    "Tool",
+    "ToolFailed",
+    "Unauthenticated",
+    "Unavailable",
+    "Update",
+    "Workflow",
+    "WorkflowStatus",
+    "connect",
+    "index",
+    "item",
+    "text",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'podium' has no attribute {name!r}")
+    value: object = getattr(import_module(f"podium.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -94,6 +94,7 @@ class StepDefinition(_message.Message):
     RETRY_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     ON_FAILURE_FIELD_NUMBER: _builtins.int
+    REPEATABLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in the workflow, [a-z_][a-z0-9_]*. Empty at submission: step_N, N counting all steps from 1."""
     tool: _builtins.str
@@ -110,6 +111,8 @@ class StepDefinition(_message.Message):
     """A CEL expression over input and steps; the step is skipped when it is false. Empty: no condition."""
     on_failure: Global___OnFailure.ValueType
     """What the step's failure means for the workflow."""
+    repeatable: _builtins.bool
+    """The tool is read-only or idempotent, so that failures of the tool itself may be repeated. Set by the service."""
     @_builtins.property
     def arguments(self) -> Global___Template:
         """The arguments as a typed template. The recorded form; may be submitted instead of arguments_json."""
@@ -146,10 +149,11 @@ class StepDefinition(_message.Message):
         retry: Global___RetryPolicy | None = ...,
         timeouts: Global___Timeouts | None = ...,
         on_failure: Global___OnFailure.ValueType = ...,
+        repeatable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "for_each", b"for_each", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "condition", b"condition", "depends_on", b"depends_on", "for_each", b"for_each", "id", b"id", "join", b"join", "join_count", b"join_count", "on_failure", b"on_failure", "retry", b"retry", "timeouts", b"timeouts", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "condition", b"condition", "depends_on", b"depends_on", "for_each", b"for_each", "id", b"id", "join", b"join", "join_count", b"join_count", "on_failure", b"on_failure", "repeatable", b"repeatable", "retry", b"retry", "timeouts", b"timeouts", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

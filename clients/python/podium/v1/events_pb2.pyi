@@ -712,6 +712,7 @@ class AttemptStarted(_message.Message):
     EXECUTOR_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     DEADLINE_AT_US_FIELD_NUMBER: _builtins.int
+    BUDGET_ENDS_AT_US_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """The step."""
     attempt: _builtins.int
@@ -724,6 +725,8 @@ class AttemptStarted(_message.Message):
     """The executor's session."""
     deadline_at_us: _builtins.int
     """When the attempt times out, microseconds since the Unix epoch."""
+    budget_ends_at_us: _builtins.int
+    """On the first attempt of a step with a retry budget: when the budget ends, microseconds since the Unix epoch."""
     def __init__(
         self,
         *,
@@ -733,10 +736,11 @@ class AttemptStarted(_message.Message):
         executor: _builtins.str = ...,
         session_id: _builtins.str = ...,
         deadline_at_us: _builtins.int = ...,
+        budget_ends_at_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "deadline_at_us", b"deadline_at_us", "executor", b"executor", "fence", b"fence", "session_id", b"session_id", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "budget_ends_at_us", b"budget_ends_at_us", "deadline_at_us", b"deadline_at_us", "executor", b"executor", "fence", b"fence", "session_id", b"session_id", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,235 @@
+"""One attempt, from its assignment until its outcome is settled.
+
+It does not depend on a session: without one it goes on, and keeps what it has to say. Its outcome, once there, never
+changes, and it is sent to every session until one acknowledges it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from podium.connection import Connection
+from podium.context import AttemptFacts, Principal
+from podium.errors import Canceled
+from podium.failures import failure_of, plain
+from podium.invocation import invoke
+from podium.outbox import Outbox
+from podium.payloads import fetch_arguments, upload
+from podium.tasks import spawn
+from podium.tool import Tool
+from podium.transcript import UNACKNOWLEDGED_MAX_BYTES, Chunk, Transcript
+from podium.v1 import executor_service_pb2 as pb
+from podium.v1 import value_pb2
+from podium.worker_process import WorkerPool
+
+_logger = logging.getLogger(__name__)
+
+Key: TypeAlias = tuple[str, str, int, int]
+
+
+def key_of(reference: pb.AttemptReference) -> Key:
+    """Returns what identifies an attempt: workflow, step, attempt and fence."""
+    return reference.workflow_id, reference.step_id, reference.attempt, reference.fence
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the attempts of one executor share."""
+
+    connection: Connection
+    places: asyncio.Semaphore
+    workers: WorkerPool
+    inline_limit_bytes: int = 64 * 1024
+    chunk_limit_bytes: int = 64 * 1024
+
+
+class Attempt:
+    """One attempt. Every method is called on the loop, except the signals, which any thread may send."""
+
+    def __init__(self, assignment: pb.Assignment, tool: Tool, surroundings: Surroundings) -> None:
+        self.reference = assignment.attempt
+        self.key = key_of(assignment.attempt)
+        self.outcome: pb.ExecutorItem | None = None
+        self._assignment = assignment
+        self._tool = tool
+        self._surroundings = surroundings
+        self._loop = asyncio.get_running_loop()
+        self._outbox: Outbox | None = None
+        self._transcript = Transcript(UNACKNOWLEDGED_MAX_BYTES)
+        self._stop = threading.Event()
+        self._stopped_by: value_pb2.Failure | None = None
+        self._interruptible = True
+        self._task: asyncio.Task[pb.ExecutorItem] | None = None
+
+    def start(self, outbox: Outbox) -> None:
+        """Begins to run."""
+        self._outbox = outbox
+        name = f"{self._tool.name} {self.reference.workflow_id} {self.reference.step_id}"
+        self._task = spawn(self._perform(), name=name)
+        if self._assignment.timeout_ms:
+            failure = value_pb2.Failure(
+                reason="TIMEOUT", message=f"no result within {self._assignment.timeout_ms} ms", retryable=True
+            )
+            timer = self._loop.call_later(self._assignment.timeout_ms / 1000, self.interrupt, failure)
+            self._task.add_done_callback(lambda _task: timer.cancel())
+        # A task that is cancelled before its first step never runs any of its own code: the callback sees that too.
+        self._task.add_done_callback(self._ended)
+
+    def held(self) -> pb.HeldAttempt:
+        """Returns how the attempt is announced to a new session."""
+        return pb.HeldAttempt(attempt=self.reference, acknowledged_chunk=self._transcript.acknowledged)
+
+    def detach(self) -> None:
+        """The session is gone. What is said from now on waits for the next one."""
+        self._outbox = None
+
+    def attach(self, outbox: Outbox, resume_after_chunk: int) -> None:
+        """Goes on in a new session, which has all chunks up to this one."""
+        self._outbox = outbox
+        if not self._transcript.covers(resume_after_chunk):
+            self.interrupt(
+                value_pb2.Failure(
+                    reason="OUTPUT_LOST", message="streamed output that was acknowledged is gone", retryable=True
+                )
+            )
+        self._transcript.acknowledge(resume_after_chunk)
+        for chunk in self._transcript.after(resume_after_chunk):
+            self._send_chunk(chunk)
+        if self.outcome is not None:
+            outbox.put(self.outcome)
+
+    def acknowledge_chunks(self, sequence: int) -> None:
+        """All chunks up to this one are durable."""
+        self._transcript.acknowledge(sequence)
+
+    def interrupt(self, failure: value_pb2.Failure) -> None:
+        """Asks the tool to stop; its failure is then this one.
+
+        An async function is cancelled, a process is killed, and a function in a thread finds `ctx.cancelled` set. A
+        tool that returns all the same has done its work, and the result is told.
+        """
+        if self._stopped_by is not None or self.outcome is not None:
+            return
+        self._stopped_by = failure
+        self._stop.set()
+        if self._interruptible and self._task is not None:
+            self._task.cancel()
+
+    def forget(self) -> None:
+        """The attempt belongs to somebody else, or is settled: says nothing more and stops."""
+        self._outbox = None
+        self._transcript.close()
+        self.interrupt(value_pb2.Failure(reason="CANCELED", message="the attempt is not wanted any more"))
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the tool was asked to stop."""
+        return self._stop.is_set()
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Sends how far the tool is."""
+        item = pb.ExecutorItem(
+            progress=pb.AttemptProgressed(attempt=self.reference, fraction=fraction, message=message)
+        )
+        self._on_loop(lambda: self._send_newest("progress", item))
+        # Whatever the tool says shows that it is alive.
+        self.heartbeat()
+
+    def heartbeat(self) -> None:
+        """Sends that the tool is alive."""
+        if self._assignment.heartbeat_timeout_ms:
+            item = pb.ExecutorItem(attempt_heartbeat=pb.AttemptHeartbeat(attempt=self.reference))
+            self._on_loop(lambda: self._send_newest("heartbeat", item))
+
+    async def _perform(self) -> pb.ExecutorItem:
+        async with self._surroundings.places:
+            arguments = self._assignment.arguments_json or await fetch_arguments(
+                self._surroundings.connection, self.reference
+            )
+            self._send(pb.ExecutorItem(accepted=pb.AttemptAccepted(attempt=self.reference)))
+            # The task that waits for a thread is not cancelled: the thread would go on, and nobody hear its result.
+            in_thread = not self._tool.kind.on_loop and self._tool.isolation == "thread"
+            self._interruptible = not in_thread
+            try:
+                output = await invoke(self._tool, arguments, self._facts(), self, self._emit, self._surroundings.workers)
+            except SystemExit as error:
+                # A tool may leave; the executor stays.
+                raise plain(error) from error
+        # The tool has done its work. A cancel that comes now is too late.
+        self._interruptible = False
+        result = pb.AttemptResult(attempt=self.reference, chunk_count=self._transcript.count)
+        if output is not None:
+            result.output.CopyFrom(await self._value(output))
+        return pb.ExecutorItem(result=result)
+
+    async def _value(self, output: str) -> value_pb2.Value:
+        text = output.encode()
+        if len(text) <= self._surroundings.inline_limit_bytes:
+            return value_pb2.Value(json=output)
+        return value_pb2.Value(payload=await upload(self._surroundings.connection, text))
+
+    async def _emit(self, data: bytes) -> None:
+        limit = self._surroundings.chunk_limit_bytes
+        for start in range(0, len(data), limit):
+            chunk = await self._transcript.add(data[start : start + limit])
+            if self.outcome is not None:
+                raise Canceled("the attempt is not wanted any more")
+            self._send_chunk(chunk)
+
+    def _ended(self, task: asyncio.Task[pb.ExecutorItem]) -> None:
+        if task.cancelled():
+            if self._stopped_by is None:
+                return  # The loop itself is stopping.
+            self.outcome = self._failed(self._stopped_by)
+        elif (error := task.exception()) is not None:
+            if self._stopped_by is None:
+                _logger.warning("tool %s failed", self._tool.name, exc_info=error)
+            self.outcome = self._failed(self._stopped_by or failure_of(error))
+        else:
+            self.outcome = task.result()
+        self._send(self.outcome)
+
+    def _failed(self, failure: value_pb2.Failure) -> pb.ExecutorItem:
+        return pb.ExecutorItem(failure=pb.AttemptFailure(attempt=self.reference, failure=failure))
+
+    def _facts(self) -> AttemptFacts:
+        given = self._assignment
+        who = given.principal
+        return AttemptFacts(
+            tool=given.tool,
+            workflow_id=given.attempt.workflow_id,
+            step_id=given.attempt.step_id,
+            attempt=given.attempt.attempt,
+            idempotency_key=given.idempotency_key,
+            tenant=given.tenant,
+            principal=Principal(who.subject, who.agent, who.on_behalf_of, who.session_id, who.token_id, who.address),
+            trace_context=given.trace_context,
+        )
+
+    def _send(self, item: pb.ExecutorItem) -> None:
+        if self._outbox is not None:
+            self._outbox.put(item)
+
+    def _send_chunk(self, chunk: Chunk) -> None:
+        if self._outbox is not None:
+            item = pb.AttemptChunk(attempt=self.reference, sequence=chunk.sequence, data=chunk.data)
+            self._outbox.put(pb.ExecutorItem(chunk=item), len(chunk.data))
+
+    def _send_newest(self, what: str, item: pb.ExecutorItem) -> None:
+        if self._outbox is not None and self.outcome is None:
+            self._outbox.put_newest((what, self.key), item)
+
+    def _on_loop(self, send: Callable[[], None]) -> None:
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            send()
+        else:
+            self._loop.call_soon_threadsafe(send)

@@ -1,0 +1,67 @@
+"""One table from a gRPC status to the SDK's errors."""
+
+from __future__ import annotations
+
+import grpc
+
+from podium.errors import (
+    Canceled,
+    CircuitOpen,
+    Conflict,
+    IllegalState,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PodiumError,
+    RateLimited,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+)
+from podium.status_details import METADATA_KEY, StatusDetails, read_details
+
+_BY_CODE: dict[grpc.StatusCode, type[PodiumError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidInput,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: Conflict,
+    grpc.StatusCode.ABORTED: Conflict,
+    grpc.StatusCode.FAILED_PRECONDITION: IllegalState,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: RateLimited,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    # A cancel of our own is asyncio.CancelledError. This one is a server that stops.
+    grpc.StatusCode.CANCELLED: Unavailable,
+}
+_BY_REASON: dict[str, type[PodiumError]] = {
+    "CIRCUIT_OPEN": CircuitOpen,
+    "RATE_LIMITED": RateLimited,
+    "PERMISSION_DENIED": PermissionDenied,
+    "TIMEOUT": TimedOut,
+    "CANCELED": Canceled,
+}
+
+
+def error_of(rpc_error: grpc.aio.AioRpcError) -> PodiumError:
+    """Returns the error that tells what the status and its details tell."""
+    code = rpc_error.code()
+    details = _details_of(rpc_error)
+    kind = _BY_REASON.get(details.reason) or _BY_CODE.get(code, PodiumError)
+    first = details.violations[0] if details.violations else None
+    message = rpc_error.details() or (first.description if first else "") or code.name
+    return kind(
+        message,
+        reason=details.reason or (code.name if kind is PodiumError else None),
+        retry_after=details.retry_after_s,
+        event=details.metadata.get("event", ""),
+        field=details.metadata.get("field", "") or (first.field if first else ""),
+    )
+
+
+def _details_of(rpc_error: grpc.aio.AioRpcError) -> StatusDetails:
+    for key, value in rpc_error.trailing_metadata() or ():
+        if key == METADATA_KEY and isinstance(value, bytes):
+            return read_details(value)
+    return StatusDetails()

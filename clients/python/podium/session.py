@@ -1,0 +1,107 @@
+"""One session: a stream on which an executor says hello, gets work and tells what becomes of it.
+
+It knows the frames and nothing of the attempts. It ends when the service ends it, when the connection breaks, or when
+its outbox is closed and empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from podium.connection import Connection
+from podium.errors import Unavailable
+from podium.outbox import Outbox
+from podium.v1 import executor_service_pb2 as pb
+from podium.v1 import executor_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from grpc.aio import StreamStreamCall
+
+    Stream = StreamStreamCall[pb.SessionRequest, pb.SessionResponse]
+
+WELCOME_TIMEOUT_S = 30.0
+FAREWELL_TIMEOUT_S = 5.0
+DEFAULT_HEARTBEAT_S = 5.0
+# The service is told a little more often than it asks for, because frames travel.
+HEARTBEAT_SHARE = 0.7
+
+
+class _SessionEnded(Exception):
+    """The service closed the stream."""
+
+
+class Session:
+    """One stream to the service."""
+
+    def __init__(self, connection: Connection, outbox: Outbox) -> None:
+        self._connection = connection
+        self._outbox = outbox
+
+    async def run(
+        self,
+        hello: pb.Hello,
+        *,
+        welcomed: Callable[[pb.Welcome], None],
+        received: Callable[[pb.ServiceItem], None],
+    ) -> None:
+        """Opens the session and lasts as long as it does. Returns when it ended well.
+
+        Raises:
+            grpc.aio.AioRpcError: How the stream ended otherwise.
+            Unavailable: The service did not answer the hello.
+        """
+        stub = executor_service_pb2_grpc.ExecutorServiceStub(self._connection.channel)
+        call = stub.Session(metadata=self._connection.metadata())
+        try:
+            await call.write(pb.SessionRequest(items=[pb.ExecutorItem(hello=hello)]))
+            first = await self._first_frame(call)
+            welcome = first.items[0].welcome
+            welcomed(welcome)
+            for item in first.items[1:]:
+                received(item)
+            await self._exchange(call, welcome, received)
+        finally:
+            call.cancel()
+
+    async def _exchange(self, call: Stream, welcome: pb.Welcome, received: Callable[[pb.ServiceItem], None]) -> None:
+        heartbeat_s = welcome.heartbeat_interval_ms / 1000 * HEARTBEAT_SHARE or DEFAULT_HEARTBEAT_S
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._send(call, heartbeat_s))
+                group.create_task(self._receive(call, received))
+        except ExceptionGroup as errors:
+            # Whichever of the two failed first stopped the other.
+            if not isinstance(errors.exceptions[0], _SessionEnded):
+                raise errors.exceptions[0] from None
+
+    async def _first_frame(self, call: Stream) -> pb.SessionResponse:
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                frame = await call.read()
+        except TimeoutError:
+            raise Unavailable("the service does not answer a new session") from None
+        if not isinstance(frame, pb.SessionResponse) or not frame.items or not frame.items[0].HasField("welcome"):
+            raise Unavailable("the service ended a new session without a welcome")
+        return frame
+
+    async def _send(self, call: Stream, heartbeat_s: float) -> None:
+        # A stream that is over says so to the receiver, with its status.
+        with contextlib.suppress(asyncio.InvalidStateError):
+            while (frame := await self._outbox.next_frame(heartbeat_s)) is not None:
+                await call.write(frame)
+            await call.done_writing()
+            await asyncio.sleep(FAREWELL_TIMEOUT_S)
+            raise _SessionEnded
+
+    async def _receive(
+        self,
+        call: Stream,
+        received: Callable[[pb.ServiceItem], None],
+    ) -> None:
+        while isinstance(frame := await call.read(), pb.SessionResponse):
+            for item in frame.items:
+                received(item)
+        raise _SessionEnded

@@ -1,0 +1,105 @@
+"""A tool: a function, and what is declared about it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, TypeAlias
+
+from podium.durations import Duration, milliseconds
+from podium.signature import Signature, description
+from podium.v1 import definition_pb2
+
+Function: TypeAlias = Callable[..., object]
+Isolation: TypeAlias = Literal["thread", "process"]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Kind(Enum):
+    """How a function is called."""
+
+    COROUTINE = "async function"
+    ASYNC_GENERATOR = "async generator"
+    FUNCTION = "function"
+    GENERATOR = "generator"
+
+    @classmethod
+    def of(cls, function: Function) -> Kind:
+        """Returns how this function is called."""
+        if inspect.isasyncgenfunction(function):
+            return cls.ASYNC_GENERATOR
+        if inspect.iscoroutinefunction(function):
+            return cls.COROUTINE
+        return cls.GENERATOR if inspect.isgeneratorfunction(function) else cls.FUNCTION
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether it runs on the executor's own event loop."""
+        return self in {Kind.COROUTINE, Kind.ASYNC_GENERATOR}
+
+    @property
+    def streams(self) -> bool:
+        """Whether it hands its result over in pieces."""
+        return self in {Kind.ASYNC_GENERATOR, Kind.GENERATOR}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that executors serve."""
+
+    function: Function
+    kind: Kind
+    signature: Signature
+    definition: definition_pb2.ToolDefinition
+    isolation: Isolation
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+        return self.definition.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What a tool's author says about it beside its code."""
+
+    name: str | None = None
+    description: str | None = None
+    permissions: Iterable[str] = ()
+    read_only: bool = False
+    idempotent: bool = False
+    timeout: Duration | None = None
+    heartbeat: Duration | None = None
+    streams_output: bool = False
+    isolation: Isolation = "thread"
+
+    def tool(self, function: Function) -> Tool:
+        """Returns the tool; raises TypeError or ValueError when function and declaration do not fit."""
+        kind = Kind.of(function)
+        name = self.name or str(getattr(function, "__name__", ""))
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no tool name: 1 to 64 of A-Z a-z 0-9 _ -, so that every model accepts it")
+        if isinstance(self.permissions, str):
+            raise TypeError(f"{name}: permissions is a list of names, not one string")
+        if self.streams_output and not kind.streams:
+            raise TypeError(f"{name}: only a generator streams its output")
+        if self.isolation == "process" and kind.on_loop:
+            raise TypeError(f"{name}: an {kind.value} runs on the executor's loop; only others run in a process")
+        signature = Signature.of(function)
+        definition = definition_pb2.ToolDefinition(
+            name=name,
+            description=description(function) if self.description is None else self.description,
+            input_schema_json=signature.input_schema_json,
+            output_schema_json=signature.output_schema_json,
+            permissions=sorted(set(self.permissions)),
+            read_only=self.read_only,
+            idempotent=self.idempotent,
+            timeout_ms=milliseconds(self.timeout),
+            heartbeat_timeout_ms=milliseconds(self.heartbeat),
+            streams_output=self.streams_output,
+        )
+        return Tool(function, kind, signature, definition, self.isolation)

@@ -1,0 +1,1 @@
+"""The service: runs workflows of tool calls over an event log."""

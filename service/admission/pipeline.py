@@ -1,0 +1,175 @@
+"""The pipeline: asks the guards in order whether a tool may be called now, and fails closed.
+
+No guard runs after one that did not allow the call, and an error in a guard is a denial. Guards decide from memory:
+the record of the decision and the start of the attempt are one append.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from podium.v1 import definition_pb2, events_pb2, value_pb2
+
+_log = logging.getLogger(__name__)
+
+_UNSET: Any = object()
+
+
+class ToolRequest:
+    """One attempt to call a tool, as admission sees it. `arguments` and their digest are worked out when asked for."""
+
+    __slots__ = (
+        "_arguments",
+        "_arguments_digest",
+        "arguments_json",
+        "attempt",
+        "authority",
+        "step_id",
+        "tenant",
+        "tool",
+        "tool_version",
+        "workflow_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        workflow_id: str,
+        step_id: str,
+        attempt: int,
+        tool: definition_pb2.ToolDefinition,
+        tool_version: int,
+        authority: value_pb2.Authority,
+        arguments_json: str,
+    ) -> None:
+        self.tenant = tenant
+        self.workflow_id = workflow_id
+        self.step_id = step_id
+        self.attempt = attempt
+        self.tool = tool
+        self.tool_version = tool_version
+        self.authority = authority
+        self.arguments_json = arguments_json
+        self._arguments = _UNSET
+        self._arguments_digest: bytes | None = None
+
+    @property
+    def arguments(self) -> object:
+        """The arguments as parsed JSON. Raises ValueError for text that is no JSON."""
+        if self._arguments is _UNSET:
+            self._arguments = orjson.loads(self.arguments_json)
+        return self._arguments
+
+    @property
+    def arguments_digest(self) -> bytes:
+        """SHA-256 of the arguments' canonical JSON (keys sorted, no white space), or of a text that is no JSON."""
+        if self._arguments_digest is None:
+            try:
+                canonical = orjson.dumps(self.arguments, option=orjson.OPT_SORT_KEYS)
+            except (ValueError, TypeError):
+                canonical = self.arguments_json.encode(errors="surrogatepass")
+            self._arguments_digest = hashlib.sha256(canonical).digest()
+        return self._arguments_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The guard has nothing against the call. `check` is what a guard of permissions puts on record."""
+
+    check: events_pb2.PermissionChecked | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The call is refused. With a `field` it is the input that is at fault."""
+
+    guard: str
+    failure: value_pb2.Failure
+    field: str = ""
+    check: events_pb2.PermissionChecked | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The result is known without calling the tool."""
+
+    value: value_pb2.Value
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The call may be asked for again at `until_us`, microseconds since the Unix epoch."""
+
+    until_us: int
+    reason: str
+
+
+Verdict = Allowed | Denied | Answered | Wait
+
+ALLOWED = Allowed()
+"""The verdict of a guard that puts nothing on record."""
+
+
+class Guard(Protocol):
+    """Decides one question about a call, from memory."""
+
+    @property
+    def name(self) -> str:
+        """What the guard is called in the log, in lower case."""
+
+    def check(self, request: ToolRequest, now_us: int) -> Verdict:
+        """Decide. An exception is a denial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the pipeline decided, and the events that say so."""
+
+    verdict: Verdict
+    permission_checked: events_pb2.PermissionChecked | None = None
+    input_rejected: events_pb2.InputRejected | None = None
+
+
+class Pipeline:
+    """Guards in the order in which they are asked."""
+
+    def __init__(self, guards: Sequence[Guard]) -> None:
+        self._guards = tuple(guards)
+
+    def admit(self, request: ToolRequest, now_us: int) -> Admission:
+        """Ask the guards until one does not allow the call. Never raises for what a guard does."""
+        checked: events_pb2.PermissionChecked | None = None
+        for guard in self._guards:
+            try:
+                verdict = guard.check(request, now_us)
+            except Exception as error:  # noqa: BLE001 - fail closed
+                verdict = _broken(guard, error)
+            if isinstance(verdict, Allowed):
+                checked = verdict.check or checked
+            elif isinstance(verdict, Denied):
+                return Admission(verdict, verdict.check or checked, _input_rejected(request, verdict))
+            else:
+                return Admission(verdict, checked)
+        return Admission(ALLOWED, checked)
+
+
+def _broken(guard: Guard, error: Exception) -> Denied:
+    """The denial for a guard that raised. Nothing of the exception's text is recorded: it may hold what is secret."""
+    _log.error("the guard %s raised %s", guard.name, type(error).__name__, exc_info=error)
+    message = f"the guard {guard.name} could not decide, so the call is denied"
+    return Denied(guard.name, value_pb2.Failure(reason="GUARD_ERROR", message=message))
+
+
+def _input_rejected(request: ToolRequest, denied: Denied) -> events_pb2.InputRejected | None:
+    if not denied.field:
+        return None
+    return events_pb2.InputRejected(
+        step_id=request.step_id, field=denied.field, guard=denied.guard, message=denied.failure.message
+    )

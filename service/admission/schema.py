@@ -1,0 +1,210 @@
+"""The guard of arguments against the tool's schema, and the checks of tools and templates before they are recorded.
+
+What a template's check reports is wrong however its holes are filled: a submission is never refused for a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from podium.v1 import definition_pb2, value_pb2
+from service.admission.json_schema import DEPTH_LIMIT, Path, SchemaRefused, compile_schema, explain, field_path
+from service.admission.nesting import nested_within
+from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
+from service.domain.errors import Violation
+
+_VALIDATORS = 4096
+"""How many versions of tools a guard keeps validators for."""
+_COMPILED = 512
+"""How many compiled schemas are kept by their text."""
+_PROBLEMS_MAX = 20
+_DESCRIPTION_LIMIT_BYTES = 16 * 1024
+_PERMISSIONS_MAX = 64
+_DURATION_MAX_MS = 30 * 24 * 60 * 60 * 1000
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PERMISSION = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
+_PERMISSION_LENGTH = 128
+
+_compiled = lru_cache(maxsize=_COMPILED)(compile_schema)
+
+
+class SchemaGuard:
+    """Denies a call whose arguments do not satisfy the input schema of the tool's version."""
+
+    name = "schema"
+
+    def __init__(self, depth_limit: int = DEPTH_LIMIT, size_limit_bytes: int = 8 * 1024 * 1024) -> None:
+        self._depth_limit = depth_limit
+        self._size_limit_bytes = size_limit_bytes
+        # By version: to look the schema's text up would cost more than to validate with it.
+        self._validators: dict[tuple[str, str, int], jsonschema_rs.Validator] = {}
+
+    def check(self, request: ToolRequest, now_us: int) -> Allowed | Denied:  # noqa: ARG002 - a guard's signature
+        """Decide from memory; see service.admission.pipeline.Guard."""
+        text = request.arguments_json
+        if len(text) > self._size_limit_bytes or len(text.encode()) > self._size_limit_bytes:
+            return self._denied((), f"is larger than {self._size_limit_bytes} bytes")
+        if not nested_within(text, self._depth_limit):
+            return self._denied((), f"is nested more than {self._depth_limit} levels deep")
+        try:
+            arguments: Any = request.arguments
+        except ValueError:
+            return self._denied((), "is not valid JSON")
+        validator = self._validator(request)
+        if validator.is_valid(arguments):
+            return ALLOWED
+        try:
+            validator.validate(arguments)
+        except jsonschema_rs.ValidationError as error:
+            return self._denied(*explain(error)[0])
+        raise RuntimeError("the validator contradicts itself")
+
+    def _validator(self, request: ToolRequest) -> jsonschema_rs.Validator:
+        key = (request.tenant, request.tool.name, request.tool_version)
+        validator = self._validators.get(key)
+        if validator is None:
+            if len(self._validators) >= _VALIDATORS:
+                self._validators.clear()
+            validator = self._validators[key] = _compiled(request.tool.input_schema_json)
+        return validator
+
+    def _denied(self, path: Path, problem: str) -> Denied:
+        field = field_path(path)
+        failure = value_pb2.Failure(reason="INVALID_ARGUMENTS", message=f"{field} {problem}", field=field)
+        return Denied(self.name, failure, field)
+
+
+def check_definition(tool: definition_pb2.ToolDefinition) -> list[Violation]:
+    """What is wrong with a tool that is to be registered, as (field, message)."""
+    violations: list[Violation] = []
+    if not _TOOL_NAME.fullmatch(tool.name):
+        violations.append(("name", "must be 1 to 64 of the characters A-Z a-z 0-9 _ -"))
+    if len(tool.description.encode()) > _DESCRIPTION_LIMIT_BYTES:
+        violations.append(("description", f"is larger than {_DESCRIPTION_LIMIT_BYTES} bytes"))
+    violations += _schema_violations("input_schema_json", tool.input_schema_json, of_object=True)
+    if tool.output_schema_json:
+        violations += _schema_violations("output_schema_json", tool.output_schema_json, of_object=False)
+    violations += _permission_violations(tool)
+    for field, duration_ms in (("timeout_ms", tool.timeout_ms), ("heartbeat_timeout_ms", tool.heartbeat_timeout_ms)):
+        if duration_ms > _DURATION_MAX_MS:
+            violations.append((field, "is longer than 30 days"))
+    return violations
+
+
+def check_template(tool: definition_pb2.ToolDefinition, template: definition_pb2.Template) -> list[Violation]:
+    """What is wrong with a template as arguments of `tool`, whatever fills its holes, as (field, message)."""
+    built = _Instance()
+    instance: Any = built.build(template, ())
+    if built.violations:
+        return built.violations
+    try:
+        validator = _compiled(tool.input_schema_json)
+    except SchemaRefused as refused:
+        return [("arguments", f"cannot be checked: the tool's schema {refused}")]
+    if validator.is_valid(instance):
+        return []
+    violations: dict[Violation, None] = {}
+    for error in validator.iter_errors(instance):
+        if _is_certain(error, built.holes):
+            violations.update(((field_path(path), problem), None) for path, problem in explain(error))
+        if len(violations) >= _PROBLEMS_MAX:
+            break
+    return list(violations)
+
+
+def _schema_violations(field: str, text: str, *, of_object: bool) -> Iterator[Violation]:
+    try:
+        _compiled(text)
+    except SchemaRefused as error:
+        yield field, str(error)
+        return
+    if of_object and orjson.loads(text).get("type") != "object":
+        yield field, 'must describe an object: "type": "object"'
+
+
+def _permission_violations(tool: definition_pb2.ToolDefinition) -> Iterator[Violation]:
+    if len(tool.permissions) > _PERMISSIONS_MAX:
+        yield "permissions", f"are more than {_PERMISSIONS_MAX}"
+    for index, permission in enumerate(tool.permissions):
+        if len(permission) > _PERMISSION_LENGTH or not _PERMISSION.fullmatch(permission):
+            yield f"permissions[{index}]", "must be words of a-z 0-9 _ joined by dots, for example email_send"
+        if permission in tool.permissions[:index]:
+            yield f"permissions[{index}]", "is named twice"
+
+
+class _Instance:
+    """A value made from a template, with something in the place of each hole."""
+
+    def __init__(self) -> None:
+        self.holes: dict[Path, bool] = {}
+        """The paths of the holes, and whether each is filled with a string for certain."""
+        self.violations: list[Violation] = []
+
+    def build(self, template: definition_pb2.Template, path: Path) -> object:
+        match template.WhichOneof("kind"):
+            case "literal_json":
+                return self._literal(template.literal_json, path)
+            case "object":
+                return {m.name: self.build(m.value, (*path, m.name)) for m in template.object.members}
+            case "array":
+                return [self.build(e, (*path, index)) for index, e in enumerate(template.array.elements)]
+            case "interpolation":
+                self.holes[path] = True
+                return ""
+            case "reference":
+                self.holes[path] = False
+            case _:
+                self.violations.append((field_path(path), "has no value"))
+        return None
+
+    def _literal(self, text: str, path: Path) -> object:
+        if not nested_within(text, DEPTH_LIMIT):
+            self.violations.append((field_path(path), f"is nested more than {DEPTH_LIMIT} levels deep"))
+            return None
+        try:
+            return orjson.loads(text)
+        except ValueError:
+            self.violations.append((field_path(path), "is not valid JSON"))
+            return None
+
+
+_CERTAIN_ABOVE_HOLES = frozenset(
+    {
+        "required",
+        "additionalProperties",
+        "propertyNames",
+        "type",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+        "falseSchema",
+    }
+)
+"""Keywords whose verdict on an object or an array does not depend on the values in it."""
+
+
+def _is_certain(error: jsonschema_rs.ValidationError, holes: Mapping[Path, bool]) -> bool:
+    """Whether the error stays, however the holes are filled."""
+    if not holes:
+        return True
+    path = tuple(error.instance_path)
+    kind: Any = error.kind
+    if any(path[:length] in holes for length in range(len(path) + 1)):
+        return kind.name == "type" and holes.get(path, False)
+    if "then" in error.schema_path or "else" in error.schema_path:
+        # Which branch applies may depend on a hole anywhere below the place of the `if`, which the error does not tell.
+        return False
+    if not any(hole[: len(path)] == path for hole in holes):
+        return True
+    if kind.name in ("anyOf", "oneOf"):
+        if isinstance(kind, jsonschema_rs.ValidationErrorKind.OneOfMultipleValid):
+            return False
+        return all(any(_is_certain(inner, holes) for inner in branch) for branch in kind.context)
+    return kind.name in _CERTAIN_ABOVE_HOLES

@@ -1,0 +1,145 @@
+"""ExecutorService: the connections of executors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+
+from podium.v1 import executor_service_pb2 as pb
+from podium.v1 import executor_service_pb2_grpc as grpc_stubs
+from service.api import parts as p
+from service.api.authentication import current_caller
+from service.api.tool_servicer import register
+from service.domain.errors import InvalidInput, NotFound
+from service.domain.values import PayloadNotLoadedError, arguments_text
+from service.engine.keys import WorkflowKey
+from service.engine.resident import Resident
+from service.executors.session import ExecutorSession, SessionParts
+from service.tasks import Tasks
+
+SILENT_INTERVALS = 4
+"""A session that was silent for so many heartbeat intervals is dead."""
+
+
+class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
+    """Serves ExecutorService. Method names are those of the contract."""
+
+    def __init__(self, parts: p.ApiParts, session_parts: SessionParts, *, heartbeat_interval_ms: int) -> None:
+        self._parts = parts
+        self._session_parts = session_parts
+        self._heartbeat_interval_ms = heartbeat_interval_ms
+        self._sessions: set[ExecutorSession] = set()
+
+    def drain(self) -> None:
+        """Tell every executor that the service is about to stop."""
+        for session in self._sessions:
+            session.send(pb.ServiceItem(drain=pb.Drain()))
+
+    async def Session(
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Any
+    ) -> AsyncIterator[pb.SessionResponse]:
+        """One session: Hello first, then frames both ways until either side ends it."""
+        frames = aiter(request_iterator)
+        first = await anext(frames, None)
+        if first is None or not first.items or first.items[0].WhichOneof("item") != "hello":
+            raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
+        session = await self._open(first.items[0].hello)
+        self._sessions.add(session)
+        try:
+            async with Tasks() as tasks:
+                tasks.spawn(self._read(session, frames, first))
+                tasks.spawn(self._watch_silence(session))
+                while (frame := await session.next_frame()) is not None:
+                    yield frame
+        finally:
+            self._sessions.discard(session)
+            session.disconnect()
+
+    async def _open(self, hello: pb.Hello) -> ExecutorSession:
+        if not hello.executor or not hello.tools or not 1 <= hello.max_attempts <= 10_000:
+            raise InvalidInput(
+                "INVALID_HELLO",
+                "an executor needs a name, at least one tool, and max_attempts between 1 and 10000",
+                violations=[("hello", "executor, tools or max_attempts is missing or out of bounds")],
+            )
+        serves: dict[str, int] = {}
+        for definition in hello.tools:
+            p.require(self._parts, "tools.serve", definition.name)
+            current = self._parts.catalog.newest(current_caller().tenant, definition.name)
+            if current is None or current.definition != definition:
+                p.require(self._parts, "tools.register", definition.name)
+            serves[definition.name] = await register(self._parts, definition)
+        session = ExecutorSession(
+            self._parts.tokens.token(), hello, p.cause_of_request(), current_caller().tenant, self._session_parts
+        )
+        session.connect(serves, hello.max_attempts)
+        welcome = pb.Welcome(
+            session_id=session.session_id,
+            heartbeat_interval_ms=self._heartbeat_interval_ms,
+            inline_limit_bytes=self._session_parts.limits.inline_bytes,
+            chunk_limit_bytes=self._session_parts.limits.chunk_bytes,
+            tool_versions=serves.values(),
+            held=[await session.claim(held) for held in hello.holding],
+        )
+        session.send(pb.ServiceItem(welcome=welcome))
+        session.begin()
+        return session
+
+    async def _read(
+        self, session: ExecutorSession, frames: AsyncIterator[pb.SessionRequest], first: pb.SessionRequest
+    ) -> None:
+        try:
+            del first.items[0]
+            session.receive(first)
+            async for frame in frames:
+                session.receive(frame)
+        finally:
+            session.end()
+
+    async def _watch_silence(self, session: ExecutorSession) -> None:
+        interval_s = self._heartbeat_interval_ms / 1000
+        while True:
+            await asyncio.sleep(interval_s)
+            silent_us = self._parts.clock.now_us() - session.heard_us
+            if silent_us > SILENT_INTERVALS * self._heartbeat_interval_ms * 1000:
+                session.end()
+                return
+
+    async def Upload(self, request_iterator: AsyncIterator[pb.UploadRequest], context: Any) -> pb.UploadResponse:
+        """Store a value over the inline limit."""
+        data = bytearray()
+        async for piece in request_iterator:
+            data += piece.data
+            if len(data) > self._parts.payload_bytes:
+                problem = f"is larger than {self._parts.payload_bytes} bytes"
+                raise InvalidInput("PAYLOAD_TOO_LARGE", f"the value {problem}", violations=[("data", problem)])
+        try:
+            orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            problem = f"is not valid JSON: {error}"
+            raise InvalidInput("INVALID_PAYLOAD", f"the value {problem}", violations=[("data", problem)]) from None
+        return pb.UploadResponse(payload=await self._parts.payloads.write(current_caller().tenant, bytes(data)))
+
+    async def GetArguments(self, request: pb.GetArgumentsRequest, context: Any) -> pb.GetArgumentsResponse:
+        """Make the arguments of a running attempt again, for an executor that got none inline."""
+        caller = current_caller()
+        reference = request.attempt
+        live = self._parts.engine.attempts.find(caller.tenant, reference)
+        if live is None:
+            raise NotFound("ATTEMPT_NOT_RUNNING", "the attempt has ended or its fence is stale")
+        p.require(self._parts, "tools.serve", live.tool.tool)
+        key = WorkflowKey(caller.tenant, reference.workflow_id)
+        payloads = self._parts.payloads.of(caller.tenant)
+
+        def make(resident: Resident) -> str | PayloadNotLoadedError:
+            try:
+                return arguments_text(resident.state, resident.state.steps[reference.step_id], payloads)
+            except PayloadNotLoadedError as missing:
+                return missing
+
+        while not isinstance(made := await self._parts.engine.read(key, make), str):
+            await self._parts.payloads.load(caller.tenant, made.reference.digest)
+        return pb.GetArgumentsResponse(arguments_json=made)

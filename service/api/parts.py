@@ -1,0 +1,135 @@
+"""What the servicers work with, and what several of them do alike: identities, ids and answers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from podium.v1 import value_pb2, workflow_service_pb2
+from service.api.authentication import current_caller
+from service.domain import permissions
+from service.domain.definition import Validation
+from service.domain.errors import AlreadyExists, Denied, InvalidInput
+from service.domain.permissions import Policy
+from service.engine.catalog import Catalog
+from service.engine.engine import Engine
+from service.engine.payloads import PayloadCache
+from service.engine.resident import Cause
+from service.engine.timers import Clock
+from store.contract import SHARD, EventStore
+
+
+class Tokens(Protocol):
+    """The service's chance, for ids."""
+
+    def token(self) -> str:
+        """A random string of lower-case letters and digits that nobody can guess."""
+
+    def chance(self) -> float:
+        """A random number in [0, 1)."""
+
+
+class WorkflowLister(Protocol):
+    """The read model behind ListWorkflows."""
+
+    async def list_workflows(
+        self, tenant: str, request: workflow_service_pb2.ListWorkflowsRequest
+    ) -> workflow_service_pb2.ListWorkflowsResponse:
+        """Read a page."""
+
+
+@dataclass(slots=True)
+class ApiParts:
+    """What the servicers work with; built by the composition root."""
+
+    engine: Engine
+    store: EventStore
+    catalog: Catalog
+    payloads: PayloadCache
+    clock: Clock
+    tokens: Tokens
+    policy_of: Callable[[str], Policy]
+    validation_of: Callable[[str], Validation]
+    """The validation of workflows of a tenant."""
+    cancel_grace_ms: int
+    inline_bytes: int
+    payload_bytes: int
+
+
+def require(parts: ApiParts, permission: str, resource: str) -> None:
+    """Raise Denied unless the caller has a permission for a resource."""
+    decision = permissions.decide(parts.policy_of(current_caller().tenant), current_caller().authority, [permission], resource)
+    if not decision.allowed:
+        raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})")
+
+
+def cause_of_request(request_id: str = "") -> Cause:
+    """The caller as the cause of what the request brings about."""
+    return Cause(current_caller().authority.principal, request_id)
+
+
+def authority_for(
+    *, now_us: int, on_behalf_of: str = "", narrowed: bool = False, granted: list[str] | None = None
+) -> value_pb2.Authority:
+    """The caller's authority for steps: never more than the token gives, less when it is narrowed."""
+    authority = value_pb2.Authority()
+    authority.CopyFrom(current_caller().authority)
+    if narrowed:
+        authority = permissions.narrow(authority, granted or [])
+    if on_behalf_of:
+        authority.principal.on_behalf_of = on_behalf_of
+    authority.granted_at_us = now_us
+    return authority
+
+
+def stream_id_for(prefix: str, method: str, request_id: str, tokens: Tokens) -> str:
+    """The id of a new stream: derived from the request when it can be repeated, random otherwise."""
+    if not request_id:
+        return f"{prefix}_{tokens.token()}"
+    if len(request_id) > 256:
+        raise InvalidInput("INVALID_REQUEST_ID", "is too long", violations=[("request_id", "at most 256 characters")])
+    caller = current_caller()
+    scope = "\0".join((caller.tenant, caller.authority.principal.subject, method, request_id))
+    digest = hashlib.sha256(scope.encode()).digest()
+    return f"{prefix}_{base64.b32encode(digest).decode().lower()[:26]}"
+
+
+def body_digest(request: Message) -> bytes:
+    """SHA-256 of a request's canonical bytes without its request_id."""
+    body = type(request)()
+    body.CopyFrom(request)
+    body.ClearField("request_id")
+    return hashlib.sha256(body.SerializeToString(deterministic=True)).digest()
+
+
+def check_same_body(recorded: bytes, digest: bytes) -> None:
+    """Raise AlreadyExists when a request id was used before with another body."""
+    if recorded != digest:
+        raise AlreadyExists(
+            "REQUEST_ID_REUSED",
+            "the request_id was used before for another request: use a new one",
+            violations=[("request_id", "was used before with another body")],
+        )
+
+
+def event_name(position: int) -> str:
+    """An event as people name it, shard:position."""
+    return f"{SHARD}:{position}" if position else ""
+
+
+def consistency_token(position: int) -> str:
+    """The token that lets a read wait for what a mutation did."""
+    return f"{SHARD}:{position}"
+
+
+def position_of(token: str, field: str) -> int:
+    """The position a token or cursor names. Raises InvalidInput."""
+    shard, _, position = token.partition(":")
+    if shard == str(SHARD) and position.isascii() and position.isdigit():
+        return int(position)
+    raise InvalidInput("INVALID_TOKEN", f"{field} is not from this service", violations=[(field, "is not readable")])

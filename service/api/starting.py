@@ -1,0 +1,112 @@
+"""Starting a workflow: the one way in, for workflows, calls and batches of calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from podium.v1 import definition_pb2, events_pb2, value_pb2
+from service.api import parts as p
+from service.api.authentication import current_caller
+from service.domain import commands as c
+from service.domain.definition import normalise
+from service.domain.errors import InvalidInput
+from service.domain.state import Workflow
+from service.engine.keys import WorkflowKey
+from store.contract import StreamConflictError
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is to be started."""
+
+    steps: Sequence[definition_pb2.StepDefinition]
+    kind: int
+    name: str = ""
+    input_json: str = ""
+    open: bool = False
+    max_parallel: int = 0
+    timeout_ms: int = 0
+    shorthand: bool = False
+    on_behalf_of: str = ""
+    narrowed: bool = False
+    permissions: Sequence[str] = ()
+    cancel_grace_ms: int = 0
+
+
+async def start(
+    parts: p.ApiParts, prefix: str, request_id: str, request: Message, submission: Submission
+) -> tuple[WorkflowKey, int]:
+    """Start a workflow and wait until it is durable. Returns its key and the log's position.
+
+    The id is derived from the request's, so that the stream itself makes a repeated request harmless: it is taken to
+    be new, and when the log knows better, its recorded start is compared with this one.
+    """
+    caller = current_caller()
+    workflow_id = p.stream_id_for(prefix, type(request).__name__, request_id, parts.tokens)
+    key = WorkflowKey(caller.tenant, workflow_id)
+    digest = p.body_digest(request)
+    value = await _input(parts, caller.tenant, submission.input_json)
+    authority = p.authority_for(
+        now_us=parts.clock.now_us(),
+        on_behalf_of=submission.on_behalf_of,
+        narrowed=submission.narrowed,
+        granted=list(submission.permissions),
+    )
+
+    def prepare(state: Workflow) -> c.Command | None:
+        if state.started:
+            p.check_same_body(state.request_digest, digest)
+            return None
+        steps = normalise(submission.steps, parts.validation_of(caller.tenant), shorthand=submission.shorthand)
+        return _command(parts, submission, steps, authority, value, digest)
+
+    cause = p.cause_of_request(request_id)
+    try:
+        return key, await parts.engine.ask(key, prepare, cause, create=True)
+    except StreamConflictError:
+        return key, await parts.engine.ask(key, prepare, cause)
+
+
+def _command(  # noqa: PLR0913 - what was worked out, handed on once
+    parts: p.ApiParts,
+    submission: Submission,
+    steps: Sequence[definition_pb2.StepDefinition],
+    authority: value_pb2.Authority,
+    value: value_pb2.Value | None,
+    digest: bytes,
+) -> c.StartWorkflow:
+    return c.StartWorkflow(
+        parts.clock.now_us(),
+        submission.name,
+        value,
+        steps,
+        authority,
+        open=submission.open,
+        max_parallel=submission.max_parallel,
+        timeout_ms=submission.timeout_ms,
+        request_digest=digest,
+        kind=submission.kind or events_pb2.WORKFLOW_KIND_WORKFLOW,
+        cancel_grace_ms=submission.cancel_grace_ms or parts.cancel_grace_ms,
+    )
+
+
+async def _input(parts: p.ApiParts, tenant: str, text: str) -> value_pb2.Value | None:
+    """The workflow's input as a value; a large one is stored first."""
+    if not text:
+        return None
+    data = text.encode()
+    if len(data) > parts.payload_bytes:
+        problem = f"is larger than {parts.payload_bytes} bytes"
+        raise InvalidInput("INPUT_TOO_LARGE", f"input_json {problem}", violations=[("input_json", problem)])
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = f"is not valid JSON: {error}"
+        raise InvalidInput("INVALID_INPUT", f"input_json {problem}", violations=[("input_json", problem)]) from None
+    if len(data) <= parts.inline_bytes:
+        return value_pb2.Value(json=text)
+    return value_pb2.Value(payload=await parts.payloads.write(tenant, data))

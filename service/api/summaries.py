@@ -1,0 +1,93 @@
+"""What callers see of workflows and steps, made from the live state."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from podium.v1 import tool_service_pb2, value_pb2, workflow_service_pb2
+from service.api.parts import event_name
+from service.domain import state as s
+from service.domain.state import Step
+from service.engine.payloads import PayloadCache
+from service.engine.resident import Resident
+
+
+def workflow_summary(resident: Resident) -> workflow_service_pb2.WorkflowSummary:
+    """A workflow at a glance."""
+    state = resident.state
+    counts = Counter(step.state for step in state.steps.values())
+    return workflow_service_pb2.WorkflowSummary(
+        workflow_id=resident.key.workflow_id,
+        name=state.name,
+        kind=state.kind,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
+        state=state.state,  # type: ignore[arg-type]  # as above
+        open=state.open,
+        step_counts=[
+            workflow_service_pb2.StepCount(state=number, count=count)  # type: ignore[arg-type]  # as above
+            for number, count in sorted(counts.items())
+        ],
+        failure=state.failure if state.state == value_pb2.WORKFLOW_STATE_FAILED else None,
+        started_at_us=resident.started_us,
+        ended_at_us=resident.ended_us,
+        stream_version=resident.version,
+        principal=state.authorities[0].principal if state.authorities else None,
+    )
+
+
+class StepOutput:
+    """A step's output as values, the texts of which may still have to be loaded."""
+
+    def __init__(self, step: Step) -> None:
+        self._list = step.plan.definition.HasField("for_each") and step.parent is None
+        self._values = [item.output if item.state == s.SUCCEEDED else None for item in step.items]
+        self._value = step.output
+        self._present = step.state == s.SUCCEEDED
+
+    async def text(self, tenant: str, payloads: PayloadCache) -> str:
+        """The JSON text; empty when the step has no output."""
+        if not self._present:
+            return ""
+        if not self._list:
+            return await _value_text(tenant, self._value, payloads)
+        return "[" + ",".join([await _value_text(tenant, value, payloads) for value in self._values]) + "]"
+
+
+async def _value_text(tenant: str, value: value_pb2.Value | None, payloads: PayloadCache) -> str:
+    kind = None if value is None else value.WhichOneof("kind")
+    if value is None or kind is None:
+        return "null"
+    if kind == "payload":
+        return await payloads.load(tenant, value.payload.digest)
+    return value.json
+
+
+def step_summary(resident: Resident, step: Step) -> workflow_service_pb2.StepSummary:
+    """A step as it is now, without its output."""
+    marks = resident.marks.get(step.id)
+    definition = step.plan.definition
+    return workflow_service_pb2.StepSummary(
+        step_id=step.id,
+        tool=definition.tool,
+        tool_version=definition.tool_version,
+        state=step.state,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
+        attempts=step.attempts,
+        failure=step.failure if step.state in (s.FAILED, s.DENIED, s.BACKING_OFF) else None,
+        skip_reason=step.skip_reason,  # type: ignore[arg-type]  # as above
+        started_at_us=marks.started_us if marks else 0,
+        ended_at_us=marks.ended_us if marks else 0,
+        event=event_name(marks.ended_position) if marks else "",
+        parent=step.parent.id if step.parent else "",
+        depends_on=step.plan.depends_on if step.parent is None else (),
+    )
+
+
+def outcome(resident: Resident, step: Step) -> tuple[tool_service_pb2.ToolOutcome, StepOutput]:
+    """What became of a call, and its output still to be loaded."""
+    marks = resident.marks.get(step.id)
+    message = tool_service_pb2.ToolOutcome(
+        state=step.state,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
+        failure=step.failure or resident.state.failure,
+        event=event_name(marks.ended_position) if marks else "",
+        attempts=step.attempts,
+    )
+    return message, StepOutput(step)

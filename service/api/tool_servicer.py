@@ -1,0 +1,143 @@
+"""ToolService: register and list tools, and call them directly."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from podium.v1 import definition_pb2, events_pb2
+from podium.v1 import tool_service_pb2 as pb
+from podium.v1 import tool_service_pb2_grpc as grpc_stubs
+from service.api import parts as p
+from service.api.authentication import current_caller
+from service.api.starting import Submission, start
+from service.api.summaries import StepOutput, outcome
+from service.domain import permissions
+from service.domain.errors import InvalidInput, NotFound
+from service.engine.catalog import CatalogTool
+from service.engine.keys import WorkflowKey
+from service.engine.resident import Resident
+
+
+class ToolServicer(grpc_stubs.ToolServiceServicer):
+    """Serves ToolService. Method names are those of the contract."""
+
+    def __init__(self, parts: p.ApiParts) -> None:
+        self._parts = parts
+
+    async def RegisterTool(self, request: pb.RegisterToolRequest, context: Any) -> pb.RegisterToolResponse:
+        """Register a tool or a new version of it."""
+        p.require(self._parts, "tools.register", request.definition.name)
+        return pb.RegisterToolResponse(version=await register(self._parts, request.definition))
+
+    async def GetTool(self, request: pb.GetToolRequest, context: Any) -> pb.GetToolResponse:
+        """Read a tool. One the caller may not use does not exist for it."""
+        tool = self._parts.catalog.newest(current_caller().tenant, request.name)
+        if tool is None or not self._may_see(tool, current_caller().authority):
+            raise NotFound("TOOL_NOT_FOUND", f"there is no tool {request.name[:100]!r}")
+        return pb.GetToolResponse(tool=self._message(tool))
+
+    async def ListTools(self, request: pb.ListToolsRequest, context: Any) -> pb.ListToolsResponse:
+        """List the tools the caller may use, by name."""
+        caller = current_caller()
+        if request.include_denied:
+            p.require(self._parts, "tools.administer", "ListTools")
+        authority = p.authority_for(now_us=0, narrowed=request.narrowed, granted=list(request.permissions))
+        after = _after(request.page_token)
+        size = min(request.page_size or 100, 1000)
+        tools = [
+            tool
+            for tool in self._parts.catalog.of_tenant(caller.tenant)
+            if tool.definition.name > after and (request.include_denied or self._may_see(tool, authority))
+        ]
+        token = _token(tools[size - 1].definition.name) if len(tools) > size else ""
+        return pb.ListToolsResponse(tools=[self._message(tool) for tool in tools[:size]], next_page_token=token)
+
+    async def CallTool(self, request: pb.CallToolRequest, context: Any) -> pb.CallToolResponse:
+        """Call a tool and wait for its outcome. A caller that leaves does not stop the call."""
+        submission = Submission(
+            steps=[_step(request.call)],
+            kind=events_pb2.WORKFLOW_KIND_CALL,
+            timeout_ms=request.timeout_ms,
+            on_behalf_of=request.on_behalf_of,
+        )
+        key, _ = await start(self._parts, "call", request.request_id, request, submission)
+        outcomes = await self._outcomes(key)
+        return pb.CallToolResponse(outcome=outcomes[0], workflow_id=key.workflow_id)
+
+    async def CallToolBatch(self, request: pb.CallToolBatchRequest, context: Any) -> pb.CallToolBatchResponse:
+        """Call several tools at once and wait for all outcomes."""
+        if not request.calls:
+            problem = "is empty: give at least one call"
+            raise InvalidInput("EMPTY_REQUEST", f"calls {problem}", violations=[("calls", problem)])
+        submission = Submission(
+            steps=[_step(call) for call in request.calls],
+            kind=events_pb2.WORKFLOW_KIND_BATCH,
+            max_parallel=request.max_workers,
+            timeout_ms=request.timeout_ms,
+            on_behalf_of=request.on_behalf_of,
+        )
+        key, _ = await start(self._parts, "batch", request.request_id, request, submission)
+        return pb.CallToolBatchResponse(outcomes=await self._outcomes(key), workflow_id=key.workflow_id)
+
+    async def _outcomes(self, key: WorkflowKey) -> list[pb.ToolOutcome]:
+        await self._parts.engine.ended(key)
+
+        def select(resident: Resident) -> Sequence[tuple[pb.ToolOutcome, StepOutput]]:
+            return [outcome(resident, step) for step in resident.state.steps.values()]
+
+        outcomes = []
+        for message, output in await self._parts.engine.read(key, select):
+            message.output_json = await output.text(key.tenant, self._parts.payloads)
+            outcomes.append(message)
+        return outcomes
+
+    def _may_see(self, tool: CatalogTool, authority: Any) -> bool:
+        required = tool.definition.permissions
+        return permissions.decide(self._parts.policy_of(current_caller().tenant), authority, required, tool.definition.name).allowed
+
+    def _message(self, tool: CatalogTool) -> pb.Tool:
+        sessions = self._parts.engine.dispatcher.sessions(current_caller().tenant, tool.definition.name)
+        return pb.Tool(definition=tool.definition, version=tool.version, sessions=len(sessions))
+
+
+async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition) -> int:
+    """Register a tool for the caller and return its version."""
+    caller = current_caller()
+    dispatcher = parts.engine.dispatcher
+    administer = permissions.decide(parts.policy_of(current_caller().tenant), caller.authority, ["tools.administer"], definition.name)
+    return await parts.catalog.register(
+        caller.tenant,
+        definition,
+        p.cause_of_request(),
+        is_served=lambda name, version: any(
+            executor.serves.get(name) == version for executor in dispatcher.sessions(caller.tenant, name)
+        ),
+        may_administer=administer.allowed,
+    )
+
+
+def _step(call: pb.ToolCall) -> definition_pb2.StepDefinition:
+    # Taken literally: what looks like a reference in the arguments of a call is only text.
+    template = definition_pb2.Template(literal_json=call.arguments_json or "{}")
+    return definition_pb2.StepDefinition(
+        tool=call.tool, arguments=template, on_failure=definition_pb2.ON_FAILURE_CONTINUE
+    )
+
+
+def _token(name: str) -> str:
+    return base64.urlsafe_b64encode(f"tools:{name}".encode()).decode()
+
+
+def _after(token: str) -> str:
+    if not token:
+        return ""
+    try:
+        kind, _, name = base64.urlsafe_b64decode(token).decode().partition(":")
+        if kind == "tools":
+            return name
+    except ValueError:
+        pass
+    problem = "is not from this list"
+    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])

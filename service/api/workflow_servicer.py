@@ -1,0 +1,184 @@
+"""WorkflowService: start, read, follow, extend and end workflows."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from typing import Any
+
+from podium.v1 import workflow_service_pb2 as pb
+from podium.v1 import workflow_service_pb2_grpc as grpc_stubs
+from service.api import parts as p
+from service.api.authentication import current_caller
+from service.api.starting import Submission, start
+from service.api.summaries import StepOutput, step_summary, workflow_summary
+from service.api.watching import watch
+from service.domain import commands as c
+from service.domain.definition import normalise
+from service.domain.errors import InvalidInput, NotFound
+from service.domain.permissions import narrow
+from service.domain.state import Workflow
+from service.engine.keys import WorkflowKey
+from service.engine.resident import Resident
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""A page of steps ends early when its outputs are this large."""
+
+
+class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
+    """Serves WorkflowService. Method names are those of the contract."""
+
+    def __init__(self, parts: p.ApiParts, workflows: p.WorkflowLister) -> None:
+        self._parts = parts
+        self._workflows = workflows
+
+    async def StartWorkflow(self, request: pb.StartWorkflowRequest, context: Any) -> pb.StartWorkflowResponse:
+        """Accept a workflow as a whole, or refuse it with every field at fault."""
+        if not request.steps and not request.open:
+            problem = "is empty: give at least one step, or open = true to add steps later"
+            raise InvalidInput("EMPTY_WORKFLOW", f"steps {problem}", violations=[("steps", problem)])
+        submission = Submission(
+            steps=request.steps,
+            kind=request.kind,
+            name=request.name,
+            input_json=request.input_json,
+            open=request.open,
+            max_parallel=request.max_parallel,
+            timeout_ms=request.timeout_ms,
+            shorthand=request.dialect == pb.DIALECT_SHORTHAND,
+            on_behalf_of=request.on_behalf_of,
+            narrowed=request.narrowed,
+            permissions=request.permissions,
+            cancel_grace_ms=request.cancel_grace_ms,
+        )
+        key, position = await start(self._parts, "wf", request.request_id, request, submission)
+        return pb.StartWorkflowResponse(
+            workflow_id=key.workflow_id,
+            step_ids=[step.id or f"step_{number}" for number, step in enumerate(request.steps, 1)],
+            consistency_token=p.consistency_token(position),
+        )
+
+    async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Any) -> pb.GetWorkflowResponse:
+        """Read the live state."""
+        summary = await self._parts.engine.read(_key(request.workflow_id), workflow_summary)
+        return pb.GetWorkflowResponse(workflow=summary)
+
+    async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: Any) -> pb.ListWorkflowsResponse:
+        """Read a page of the list, which follows the log."""
+        return await self._workflows.list_workflows(current_caller().tenant, request)
+
+    async def ListSteps(self, request: pb.ListStepsRequest, context: Any) -> pb.ListStepsResponse:
+        """Read a page of steps in their order, with outputs."""
+        first = _first_of_page(request)
+        size = min(request.page_size or 100, 1000)
+        wanted = frozenset(request.step_ids)
+        tenant = current_caller().tenant
+
+        def select(resident: Resident) -> tuple[list[tuple[int, pb.StepSummary, StepOutput]], bool]:
+            found = []
+            for order, step in enumerate(resident.state.steps.values()):
+                if order < first or (wanted and step.id not in wanted):
+                    continue
+                if len(found) == size:
+                    return found, True
+                found.append((order, step_summary(resident, step), StepOutput(step)))
+            return found, False
+
+        found, more = await self._parts.engine.read(_key(request.workflow_id), select)
+        steps: list[pb.StepSummary] = []
+        bytes_left = PAGE_BYTES
+        for order, summary, output in found:
+            if not request.without_outputs:
+                summary.output_json = await output.text(tenant, self._parts.payloads)
+            if steps and len(summary.output_json) > bytes_left:
+                return pb.ListStepsResponse(steps=steps, next_page_token=_page_token(order))
+            bytes_left -= len(summary.output_json)
+            steps.append(summary)
+        token = _page_token(found[-1][0] + 1) if more else ""
+        return pb.ListStepsResponse(steps=steps, next_page_token=token)
+
+    async def WatchWorkflow(
+        self, request: pb.WatchWorkflowRequest, context: Any
+    ) -> AsyncIterator[pb.WatchWorkflowResponse]:
+        """Follow a workflow to its end."""
+        async for response in watch(self._parts, _key(request.workflow_id), request):
+            yield response
+
+    async def AddSteps(self, request: pb.AddStepsRequest, context: Any) -> pb.AddStepsResponse:
+        """Add steps, under the caller's authority and within what the workflow was narrowed to."""
+        tenant = current_caller().tenant
+        digest = p.body_digest(request)
+        step_ids: list[str] = []
+        if not request.steps:
+            problem = "is empty: give at least one step"
+            raise InvalidInput("EMPTY_REQUEST", f"steps {problem}", violations=[("steps", problem)])
+
+        def prepare(state: Workflow) -> c.Command | None:
+            known = state.requests.get(request.request_id) if request.request_id else None
+            if known is not None:
+                p.check_same_body(known[0], digest)
+                step_ids[:] = known[1]
+                return None
+            steps = normalise(
+                request.steps,
+                self._parts.validation_of(tenant),
+                shorthand=request.dialect == pb.DIALECT_SHORTHAND,
+                existing=state.steps,
+                first_number=state.submitted + 1,
+            )
+            step_ids[:] = [step.id for step in steps]
+            now_us = self._parts.clock.now_us()
+            return c.AddSteps(now_us, steps, _within(state, now_us), request.request_id, digest)
+
+        position = await self._ask(request.workflow_id, prepare, request.request_id)
+        return pb.AddStepsResponse(step_ids=step_ids, consistency_token=p.consistency_token(position))
+
+    async def FinishWorkflow(self, request: pb.FinishWorkflowRequest, context: Any) -> pb.FinishWorkflowResponse:
+        """Say that no more steps will be added. Repeating it changes nothing."""
+        command = c.FinishWorkflow(self._parts.clock.now_us(), request.request_id)
+        position = await self._ask(request.workflow_id, command, request.request_id)
+        return pb.FinishWorkflowResponse(consistency_token=p.consistency_token(position))
+
+    async def CancelWorkflow(self, request: pb.CancelWorkflowRequest, context: Any) -> pb.CancelWorkflowResponse:
+        """Ask for a workflow to end. Repeating it, or asking an ended workflow, changes nothing."""
+        command = c.CancelWorkflow(self._parts.clock.now_us(), request.reason[:1000], request.request_id)
+        position = await self._ask(request.workflow_id, command, request.request_id)
+        return pb.CancelWorkflowResponse(consistency_token=p.consistency_token(position))
+
+    async def _ask(self, workflow_id: str, content: Any, request_id: str) -> int:
+        return await self._parts.engine.ask(_key(workflow_id), content, p.cause_of_request(request_id))
+
+
+def workflow_key(tenant: str, workflow_id: str) -> WorkflowKey:
+    """The key of a caller's workflow. Raises NotFound for a stream that is none, whatever it holds."""
+    if not workflow_id.startswith(("wf_", "call_", "batch_")):
+        raise NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {workflow_id[:100]!r}")
+    return WorkflowKey(tenant, workflow_id)
+
+
+def _key(workflow_id: str) -> WorkflowKey:
+    return workflow_key(current_caller().tenant, workflow_id)
+
+
+def _within(state: Workflow, now_us: int) -> Any:
+    """The caller's authority, narrowed as the workflow was and for whom the workflow runs."""
+    started = state.authorities[0]
+    authority = p.authority_for(now_us=now_us, on_behalf_of=started.principal.on_behalf_of)
+    return narrow(authority, started.scopes) if started.limited else authority
+
+
+def _page_token(order: int) -> str:
+    return base64.urlsafe_b64encode(f"steps:{order}".encode()).decode()
+
+
+def _first_of_page(request: pb.ListStepsRequest) -> int:
+    if not request.page_token:
+        return 0
+    try:
+        kind, _, order = base64.urlsafe_b64decode(request.page_token).decode().partition(":")
+        if kind == "steps":
+            return int(order)
+    except ValueError:
+        pass
+    problem = "is not from this list"
+    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])

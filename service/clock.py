@@ -1,0 +1,42 @@
+"""The system's time and chance: with service.config the only place where the service meets the outside unasked.
+
+Everything else takes them by constructor, so that a simulator can hold them all.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_TOKEN_LENGTH = 26
+"""36^26 is more than 2^128."""
+_FRACTION_BITS = 53
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_us(self) -> int:
+        """Microseconds since the Unix epoch. May jump when the machine's clock is set."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back, so that it measures durations."""
+        return time.monotonic()
+
+
+class SystemRandomness:
+    """The machine's source of randomness, fit for secrets."""
+
+    def token(self) -> str:
+        """26 lower-case letters and digits that nobody can guess."""
+        return "".join(secrets.choice(_ALPHABET) for _ in range(_TOKEN_LENGTH))
+
+    def chance(self) -> float:
+        """A number in [0, 1)."""
+        return secrets.randbits(_FRACTION_BITS) / (1 << _FRACTION_BITS)
+
+    def bytes(self, count: int) -> bytes:
+        """That many random bytes."""
+        return secrets.token_bytes(count)

@@ -1,0 +1,301 @@
+"""The decider: which events a command causes. Pure: it reads the state and changes nothing.
+
+A command that makes no sense in the state raises IllegalState; a result with a stale fence raises
+StaleFenceError. Expressions and stored values are reached through ports; what they answer ends up in events, so
+that the fold never asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from podium.v1 import events_pb2, value_pb2
+from service.domain import commands as c
+from service.domain import retry
+from service.domain import state as s
+from service.domain.errors import IllegalState
+from service.domain.settling import settle
+from service.domain.state import Step, TimerKind, Workflow
+from service.domain.values import Ports
+
+STEPS_PER_EVENT = 500
+"""A StepsAdded holds at most so many steps, so that no event grows without bound."""
+
+
+class StaleFenceError(Exception):
+    """The attempt is not this executor's any more, or has ended. Its result is refused."""
+
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the decider takes from the configuration."""
+
+    retry: retry.RetryDefaults = retry.DEFAULTS
+    steps_limit: int = 100_000
+
+
+def decide(state: Workflow, command: c.Command, ports: Ports, rules: Rules) -> list[Message]:
+    """Return the events the command causes, in order; none: nothing is to be recorded."""
+    return _DECISIONS[type(command)](state, command, ports, rules)
+
+
+def _start(state: Workflow, command: c.StartWorkflow, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    if state.started:
+        raise IllegalState("ALREADY_STARTED", "the workflow exists")
+    started = events_pb2.WorkflowStarted(
+        name=command.name,
+        input=command.input,
+        open=command.open,
+        max_parallel=command.max_parallel,
+        deadline_at_us=command.now_us + command.timeout_ms * s.US_PER_MS if command.timeout_ms else 0,
+        request_digest=command.request_digest,
+        kind=command.kind,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
+        cancel_grace_ms=command.cancel_grace_ms,
+    )
+    return [started, *_steps_added(command.steps, command.authority, "", b"")]
+
+
+def _steps_added(
+    steps: Any, authority: value_pb2.Authority, request_id: str, request_digest: bytes
+) -> list[Message]:
+    # A start without steps is recorded with an empty batch, because its authority bounds what is added later.
+    return [
+        events_pb2.StepsAdded(
+            steps=steps[first : first + STEPS_PER_EVENT],
+            authority=authority,
+            request_id=request_id,
+            request_digest=request_digest,
+        )
+        for first in range(0, max(1, len(steps)), STEPS_PER_EVENT)
+    ]
+
+
+def _add_steps(state: Workflow, command: c.AddSteps, ports: Ports, rules: Rules) -> list[Message]:
+    del ports
+    _require_running(state)
+    if not state.open:
+        raise IllegalState("WORKFLOW_NOT_OPEN", "the workflow takes no more steps: start it with open = true")
+    if len(state.steps) + len(command.steps) > rules.steps_limit:
+        raise IllegalState("TOO_MANY_STEPS", f"a workflow has at most {rules.steps_limit} steps")
+    return _steps_added(command.steps, command.authority, command.request_id, command.request_digest)
+
+
+def _finish(state: Workflow, command: c.FinishWorkflow, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    if not state.open:
+        return []
+    return [events_pb2.WorkflowFinishRequested(request_id=command.request_id)]
+
+
+def _cancel(state: Workflow, command: c.CancelWorkflow, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    if not state.running or state.canceling:
+        return []
+    return [
+        events_pb2.WorkflowCancelRequested(
+            reason=command.reason,
+            request_id=command.request_id,
+            grace_ends_at_us=command.now_us + state.cancel_grace_ms * s.US_PER_MS,
+        )
+    ]
+
+
+def _advance(state: Workflow, command: c.Advance, ports: Ports, rules: Rules) -> list[Message]:
+    del command
+    if not state.running:
+        return []
+    events: list[Message] = []
+    for step_id in state.to_settle:
+        events += settle(state, state.steps[step_id], ports, rules.steps_limit)
+    if not events and state.unfinished == 0 and not state.open:
+        events.append(_ending(state))
+    return events
+
+
+def _ending(state: Workflow) -> Message:
+    if state.canceling and any(step.state == s.CANCELED for step in state.steps.values()):
+        return events_pb2.WorkflowCanceled()
+    if state.first_failed:
+        return events_pb2.WorkflowFailed(failure=state.failure, step_id=state.first_failed)
+    return events_pb2.WorkflowCanceled() if state.canceling and not state.steps else events_pb2.WorkflowSucceeded()
+
+
+def _require_running(state: Workflow) -> None:
+    if not state.running:
+        raise IllegalState("WORKFLOW_ENDED", "the workflow has ended")
+
+
+def _waiting_step(state: Workflow, step_id: str) -> Step | None:
+    """The step when it still waits for admission; None when something else has happened to it meanwhile."""
+    step = state.steps[step_id]
+    return step if step.state in (s.READY, s.QUEUED, s.BACKING_OFF) and state.running else None
+
+
+def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    step = _waiting_step(state, command.step_id)
+    if step is None:
+        return []
+    budget_ms = step.plan.definition.retry.budget_ms
+    started = events_pb2.AttemptStarted(
+        step_id=step.id,
+        attempt=step.attempts + 1,
+        fence=state.last_fence + 1,
+        executor=command.executor,
+        session_id=command.session_id,
+        deadline_at_us=command.now_us + command.timeout_ms * s.US_PER_MS,
+        budget_ends_at_us=command.now_us + budget_ms * s.US_PER_MS if budget_ms and not step.attempts else 0,
+    )
+    return [command.check, started]
+
+
+def _queue_step(state: Workflow, command: c.QueueStep, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    step = _waiting_step(state, command.step_id)
+    if step is None or step.state == s.QUEUED:
+        return []
+    deadline = command.now_us + command.schedule_to_start_ms * s.US_PER_MS
+    return [events_pb2.StepQueued(step_id=step.id, waits_for=command.waits_for, deadline_at_us=deadline)]
+
+
+def _deny_step(state: Workflow, command: c.DenyStep, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    step = _waiting_step(state, command.step_id)
+    if step is None:
+        return []
+    facts: list[Message] = [fact for fact in (command.check, command.rejected) if fact is not None]
+    return [*facts, events_pb2.StepDenied(step_id=step.id, guard=command.guard, failure=command.failure)]
+
+
+def _answer_step(state: Workflow, command: c.AnswerStep, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    step = _waiting_step(state, command.step_id)
+    if step is None:
+        return []
+    facts: list[Message] = [] if command.check is None else [command.check]
+    return [*facts, events_pb2.StepSucceeded(step_id=step.id, output=command.output)]
+
+
+def _fail_step(state: Workflow, command: c.FailStep, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    step = _waiting_step(state, command.step_id)
+    return [] if step is None else [events_pb2.StepFailed(step_id=step.id, failure=command.failure)]
+
+
+def _running_attempt(state: Workflow, step_id: str, attempt: int, fence: int) -> Step:
+    step = state.steps.get(step_id)
+    if step is None or step.state != s.RUNNING or step.attempts != attempt or step.fence != fence:
+        raise StaleFenceError(f"attempt {attempt} of {step_id} with fence {fence} is not running")
+    return step
+
+
+def _complete_attempt(state: Workflow, command: c.CompleteAttempt, ports: Ports, rules: Rules) -> list[Message]:
+    del ports, rules
+    step = _running_attempt(state, command.step_id, command.attempt, command.fence)
+    return [
+        events_pb2.StepSucceeded(
+            step_id=step.id,
+            attempt=command.attempt,
+            output=command.output,
+            chunk_count=command.chunk_count,
+            chunks_digest=command.chunks_digest,
+        )
+    ]
+
+
+def _fail_attempt(state: Workflow, command: c.FailAttempt, ports: Ports, rules: Rules) -> list[Message]:
+    del ports
+    step = _running_attempt(state, command.step_id, command.attempt, command.fence)
+    return _failed(state, step, command.failure, command.now_us, command.chance, rules)
+
+
+def _failed(  # noqa: PLR0913 - time and chance are data
+    state: Workflow, step: Step, failure: value_pb2.Failure, now_us: int, chance: float, rules: Rules
+) -> list[Message]:
+    retry_at = None
+    if not state.canceling:
+        retry_at = retry.next_attempt_at_us(
+            step.plan.definition,
+            failure,
+            attempts=step.attempts,
+            budget_ends_at_us=step.budget_ends_at_us,
+            now_us=now_us,
+            chance=chance,
+            defaults=rules.retry,
+        )
+    failed = events_pb2.AttemptFailed(
+        step_id=step.id, attempt=step.attempts, failure=failure, retry_at_us=retry_at or 0
+    )
+    if retry_at is not None:
+        return [failed]
+    if state.canceling:
+        return [failed, events_pb2.StepCanceled(step_id=step.id)]
+    return [failed, events_pb2.StepFailed(step_id=step.id, failure=failure)]
+
+
+def _time_passed(state: Workflow, command: c.TimePassed, ports: Ports, rules: Rules) -> list[Message]:
+    del ports
+    if not state.running:
+        return []
+    due = state.due(command.now_us)
+    for _, _, kind, _, _ in due:
+        if kind is TimerKind.WORKFLOW:
+            return _workflow_timed_out(state)
+        if kind is TimerKind.GRACE:
+            return _grace_ended(state)
+    events: list[Message] = []
+    for _, _, kind, step_id, _ in due:
+        if kind is TimerKind.ATTEMPT:
+            failure = _timeout("the attempt took longer than its timeout")
+            events.append(events_pb2.AttemptAbandoned(step_id=step_id, attempt=state.steps[step_id].attempts))
+            events += _failed(state, state.steps[step_id], failure, command.now_us, command.chance, rules)
+        elif kind is TimerKind.QUEUE:
+            failure = _timeout("no executor took the step in time", reason="SCHEDULE_TO_START_TIMEOUT")
+            events.append(events_pb2.StepFailed(step_id=step_id, failure=failure))
+    return events
+
+
+def _timeout(message: str, reason: str = "TIMEOUT") -> value_pb2.Failure:
+    return value_pb2.Failure(reason=reason, message=message, retryable=True)
+
+
+def _abandoned(state: Workflow) -> list[Message]:
+    return [
+        events_pb2.AttemptAbandoned(step_id=step.id, attempt=step.attempts)
+        for step in state.steps.values()
+        if step.state == s.RUNNING
+    ]
+
+
+def _workflow_timed_out(state: Workflow) -> list[Message]:
+    failure = _timeout("the workflow took longer than its timeout", reason="WORKFLOW_TIMEOUT")
+    return [*_abandoned(state), events_pb2.WorkflowFailed(failure=failure)]
+
+
+def _grace_ended(state: Workflow) -> list[Message]:
+    abandoned = _abandoned(state)
+    return [*abandoned, *(events_pb2.StepCanceled(step_id=event.step_id) for event in abandoned)]  # type: ignore[attr-defined]
+
+
+_DECISIONS: dict[type, Callable[[Workflow, Any, Ports, Rules], list[Message]]] = {
+    c.StartWorkflow: _start,
+    c.AddSteps: _add_steps,
+    c.FinishWorkflow: _finish,
+    c.CancelWorkflow: _cancel,
+    c.Advance: _advance,
+    c.StartAttempt: _start_attempt,
+    c.QueueStep: _queue_step,
+    c.DenyStep: _deny_step,
+    c.AnswerStep: _answer_step,
+    c.FailStep: _fail_step,
+    c.CompleteAttempt: _complete_attempt,
+    c.FailAttempt: _fail_attempt,
+    c.TimePassed: _time_passed,
+}
+"""The decision for each command."""

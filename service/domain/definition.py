@@ -1,0 +1,245 @@
+"""Validating submitted steps and bringing them into their normal form, before anything is recorded.
+
+The normal form has ids, pinned tool versions, parsed templates and all dependencies named; the log holds nothing
+else. Everything that is wrong is reported at once, each with the path of its field and the remedy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from podium.v1 import definition_pb2 as pb
+from service.domain import conditions
+from service.domain.errors import InvalidInput
+from service.domain.graph import find_cycle
+from service.domain.templates import TemplateError, parse_json, referenced_steps, references
+
+_STEP_ID = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Violation = tuple[str, str]
+"""(path of the field, what is wrong and how to put it right)."""
+
+
+class RegisteredTool(Protocol):
+    """What validation needs to know of a tool."""
+
+    @property
+    def definition(self) -> pb.ToolDefinition:
+        """Its newest definition."""
+
+    @property
+    def version(self) -> int:
+        """The version of that definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on a workflow."""
+
+    steps: int = 100_000
+    json_depth: int = 64
+    condition_bytes: int = 4096
+    arguments_bytes: int = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What validation asks of the world."""
+
+    tool: Callable[[str], RegisteredTool | None]
+    """The tool of this name, or None."""
+    check_arguments: Callable[[pb.ToolDefinition, pb.Template], Iterable[Violation]]
+    """What is wrong with a template as arguments of a tool, as far as can be known before its holes are filled."""
+    expressions: conditions.Expressions
+    limits: Limits = Limits()
+
+
+def normalise(
+    submitted: Sequence[pb.StepDefinition],
+    validation: Validation,
+    *,
+    shorthand: bool = False,
+    existing: Mapping[str, object] | None = None,
+    first_number: int = 1,
+) -> list[pb.StepDefinition]:
+    """Return the steps in their normal form. Raises InvalidInput with every violation found.
+
+    `existing` are the steps the workflow already has, `first_number` the N of step_N for the first without an id.
+    """
+    existing = existing or {}
+    violations: list[Violation] = []
+    if len(submitted) + len(existing) > validation.limits.steps:
+        raise InvalidInput(
+            "TOO_MANY_STEPS",
+            f"a workflow has at most {validation.limits.steps} steps",
+            violations=[("steps", f"{len(submitted)} steps are too many; split the work over several workflows")],
+        )
+    steps: list[pb.StepDefinition] = []
+    for index, original in enumerate(submitted):
+        step = pb.StepDefinition()
+        step.CopyFrom(original)
+        step.id = step.id or f"step_{first_number + index}"
+        one = _Normaliser(step, f"steps[{index}]", validation, shorthand=shorthand)
+        violations += one.run()
+        steps.append(step)
+    violations += _graph_violations(steps, existing)
+    if violations:
+        raise InvalidInput("INVALID_WORKFLOW", _sentence(violations), violations=violations)
+    return steps
+
+
+def _sentence(violations: list[Violation]) -> str:
+    field, problem = violations[0]
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    return f"{field} {problem}{more}"
+
+
+class _Normaliser:
+    """Normalises one step in place and collects what is wrong with it."""
+
+    def __init__(self, step: pb.StepDefinition, path: str, validation: Validation, *, shorthand: bool) -> None:
+        self._step = step
+        self._path = path
+        self._validation = validation
+        self._shorthand = shorthand
+        self._violations: list[Violation] = []
+        self._needed: dict[str, None] = dict.fromkeys(step.depends_on)
+
+    def run(self) -> list[Violation]:
+        step = self._step
+        if not _STEP_ID.fullmatch(step.id):
+            self._wrong("id", f"{step.id[:80]!r} is no step id: use [a-z_][a-z0-9_]*, at most 64 characters")
+        self._arguments()
+        self._for_each()
+        self._condition()
+        self._join_and_numbers()
+        self._tool()
+        del step.depends_on[:]
+        step.depends_on.extend(self._needed)
+        return self._violations
+
+    def _wrong(self, field: str, problem: str) -> None:
+        self._violations.append((f"{self._path}.{field}", problem))
+
+    def _parse(self, text: str, field: str) -> pb.Template:
+        if len(text) > self._validation.limits.arguments_bytes:
+            self._wrong(field, f"is larger than {self._validation.limits.arguments_bytes} bytes")
+            return pb.Template(literal_json="null")
+        try:
+            return parse_json(text, shorthand=self._shorthand, depth_limit=self._validation.limits.json_depth)
+        except TemplateError as error:
+            self._wrong(field, str(error))
+            return pb.Template(literal_json="null")
+
+    def _arguments(self) -> None:
+        step = self._step
+        if step.arguments_json and step.HasField("arguments"):
+            self._wrong("arguments_json", "cannot be given together with arguments")
+        if step.arguments_json:
+            step.arguments.CopyFrom(self._parse(step.arguments_json, "arguments_json"))
+            step.arguments_json = ""
+        elif not step.HasField("arguments"):
+            step.arguments.literal_json = "{}"
+        self._check_template(step.arguments, "arguments")
+        self._needed.update(dict.fromkeys(referenced_steps(step.arguments)))
+
+    def _check_template(self, template: pb.Template, field: str) -> None:
+        if template.WhichOneof("kind") == "literal_json":
+            try:
+                json.loads(template.literal_json)
+            except (ValueError, RecursionError) as error:
+                self._wrong(field, f"is not valid JSON: {error}")
+        in_item = self._step.HasField("for_each") and field == "arguments"
+        for reference in references(template):
+            root = reference.WhichOneof("root")
+            if root is None:
+                self._wrong(field, "has a reference without a root")
+            elif root in ("item", "index") and not in_item:
+                self._wrong(field, f"refers to {root}, which only the arguments of a step with for_each may")
+
+    def _for_each(self) -> None:
+        step = self._step
+        if not step.HasField("for_each"):
+            return
+        if step.for_each.items_json:
+            step.for_each.items.CopyFrom(self._parse(step.for_each.items_json, "for_each.items_json"))
+            step.for_each.items_json = ""
+        if not step.for_each.HasField("items"):
+            self._wrong("for_each.items", "is missing: give the list to run over")
+        kind = step.for_each.items.WhichOneof("kind")
+        if kind == "interpolation" or kind == "object":
+            self._wrong("for_each.items", "is not a list")
+        if kind == "literal_json" and not step.for_each.items.literal_json.lstrip().startswith("["):
+            self._wrong("for_each.items", "is not a list")
+        self._check_template(step.for_each.items, "for_each.items")
+        self._needed.update(dict.fromkeys(referenced_steps(step.for_each.items)))
+
+    def _condition(self) -> None:
+        step = self._step
+        if not step.condition:
+            return
+        if len(step.condition.encode()) > self._validation.limits.condition_bytes:
+            self._wrong("condition", f"is larger than {self._validation.limits.condition_bytes} bytes")
+            return
+        try:
+            if self._shorthand:
+                step.condition = conditions.from_shorthand(step.condition)
+            self._needed.update(dict.fromkeys(sorted(self._validation.expressions.check(step.condition))))
+        except conditions.ExpressionError as error:
+            self._wrong("condition", f"is no valid condition: {error}")
+
+    def _join_and_numbers(self) -> None:
+        step = self._step
+        if step.join not in pb.Join.values():
+            self._wrong("join", "is not known")
+        if step.join == pb.JOIN_N_OF and not 1 <= step.join_count <= len(self._needed):
+            self._wrong("join_count", f"must be between 1 and the number of dependencies, {len(self._needed)}")
+        if step.join != pb.JOIN_N_OF and step.join_count:
+            self._wrong("join_count", "has a meaning only with JOIN_N_OF")
+        if step.on_failure not in pb.OnFailure.values():
+            self._wrong("on_failure", "is not known")
+        retry = step.retry
+        if retry.multiplier and not 1 <= retry.multiplier <= 100:
+            self._wrong("retry.multiplier", "must be between 1 and 100")
+        if retry.HasField("jitter") and not 0 <= retry.jitter <= 1:
+            self._wrong("retry.jitter", "must be between 0 and 1")
+        if retry.max_attempts > 1000:
+            self._wrong("retry.max_attempts", "must be at most 1000")
+
+    def _tool(self) -> None:
+        step = self._step
+        if not _TOOL_NAME.fullmatch(step.tool):
+            self._wrong("tool", f"{step.tool[:80]!r} is no tool name: use [A-Za-z0-9_-], 1 to 64 characters")
+            return
+        tool = self._validation.tool(step.tool)
+        if tool is None:
+            self._wrong("tool", f"{step.tool} is not registered: start an executor that serves it, or check the name")
+            return
+        step.tool_version = tool.version
+        step.repeatable = tool.definition.read_only or tool.definition.idempotent
+        if not any(path.startswith(f"{self._path}.arguments") for path, _ in self._violations):
+            for field, problem in self._validation.check_arguments(tool.definition, step.arguments):
+                self._wrong(field, problem)
+
+
+def _graph_violations(steps: Sequence[pb.StepDefinition], existing: Mapping[str, object]) -> list[Violation]:
+    violations: list[Violation] = []
+    places: dict[str, int] = {}
+    for index, step in enumerate(steps):
+        if step.id in existing or step.id in places:
+            violations.append((f"steps[{index}].id", f"{step.id} is already the id of another step"))
+        places.setdefault(step.id, index)
+    for index, step in enumerate(steps):
+        for name in step.depends_on:
+            if name not in places and name not in existing:
+                violations.append((f"steps[{index}].depends_on", f"{step.id} needs {name}, which is no step"))
+    cycle = find_cycle({step.id: list(step.depends_on) for step in steps})
+    if cycle:
+        path = " → ".join(cycle)
+        violations.append((f"steps[{places[cycle[0]]}].depends_on", f"makes a cycle, each needing the next: {path}"))
+    return violations

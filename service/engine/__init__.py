@@ -1,0 +1,1 @@
+"""Runs the domain over the log: mailboxes, dispatch, timers, recovery."""

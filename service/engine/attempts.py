@@ -1,0 +1,150 @@
+"""The attempts that run now: who holds them, when they were last heard of, how much of their output is durable.
+
+Kept in memory; after a restart it is built again from the workflows' states and from what reconnecting executors
+say they hold. An attempt whose executor is gone for longer than the grace is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from podium.v1 import executor_service_pb2 as wire
+from podium.v1 import value_pb2
+from service.engine.dispatch import Executor
+from service.engine.keys import StepKey, ToolVersion
+from service.engine.timers import Clock, Timers
+
+
+class LiveAttempt:
+    """One running attempt."""
+
+    __slots__ = (
+        "attempt",
+        "chunks_digest",
+        "deferred",
+        "durable_chunks",
+        "executor",
+        "fence",
+        "heard_us",
+        "heartbeat_us",
+        "key",
+        "lost_us",
+        "received_chunks",
+        "tool",
+    )
+
+    def __init__(self, key: StepKey, tool: ToolVersion, attempt: int, fence: int, heartbeat_ms: int) -> None:
+        self.key = key
+        self.tool = tool
+        self.attempt = attempt
+        self.fence = fence
+        self.executor: Executor | None = None
+        self.heartbeat_us = heartbeat_ms * 1000
+        self.heard_us = 0
+        self.lost_us = 0
+        self.received_chunks = 0
+        self.durable_chunks = 0
+        self.chunks_digest: Any = hashlib.sha256()
+        self.deferred: wire.AttemptResult | None = None
+        """A result that waits until all of its chunks are durable."""
+
+    def restart_chunks(self, chunks: Sequence[bytes]) -> None:
+        """Take these as the chunks that are durable."""
+        self.chunks_digest = hashlib.sha256(b"".join(chunks))
+        self.received_chunks = self.durable_chunks = len(chunks)
+
+    @property
+    def reference(self) -> wire.AttemptReference:
+        """The attempt as executors know it."""
+        return wire.AttemptReference(
+            workflow_id=self.key.workflow_id, step_id=self.key.step_id, attempt=self.attempt, fence=self.fence
+        )
+
+
+class Attempts:
+    """All running attempts of the shard."""
+
+    def __init__(self, clock: Clock, grace_us: int, fail: Callable[[LiveAttempt, value_pb2.Failure], None]) -> None:
+        self._clock = clock
+        self._grace_us = grace_us
+        self._fail = fail
+        self._live: dict[StepKey, LiveAttempt] = {}
+        self._timers: Timers[StepKey] = Timers(clock, self._look)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._timers.close()
+
+    def track(self, key: StepKey, tool: ToolVersion, attempt: int, fence: int, heartbeat_ms: int) -> LiveAttempt:
+        """Follow an attempt; the same one keeps what is known of it. Nobody holds a new one yet."""
+        live = self._live.get(key)
+        if live is None or live.fence != fence:
+            live = self._live[key] = LiveAttempt(key, tool, attempt, fence, heartbeat_ms)
+        return live
+
+    def hold(self, live: LiveAttempt, executor: Executor) -> None:
+        """An executor holds the attempt from now on."""
+        live.executor = executor
+        live.lost_us = 0
+        live.heard_us = self._clock.now_us()
+        if live.heartbeat_us:
+            self._timers.set(live.key, live.heard_us + live.heartbeat_us)
+
+    def lose(self, live: LiveAttempt) -> None:
+        """Nobody holds the attempt; it is lost unless someone does before the grace ends."""
+        live.executor = None
+        live.lost_us = self._clock.now_us()
+        self._timers.set(live.key, live.lost_us + self._grace_us)
+
+    def lose_all(self, executor: Executor) -> None:
+        """An executor's connection is gone."""
+        for live in list(self._live.values()):
+            if live.executor is executor:
+                self.lose(live)
+
+    def find(self, tenant: str, reference: wire.AttemptReference) -> LiveAttempt | None:
+        """The running attempt with exactly this fence, or None: then the reference is stale."""
+        live = self._live.get(StepKey(tenant, reference.workflow_id, reference.step_id))
+        if live is None or live.attempt != reference.attempt or live.fence != reference.fence:
+            return None
+        return live
+
+    def of_step(self, key: StepKey) -> LiveAttempt | None:
+        """The running attempt of a step."""
+        return self._live.get(key)
+
+    def heard(self, live: LiveAttempt) -> None:
+        """The tool itself gave a sign of life."""
+        live.heard_us = self._clock.now_us()
+
+    def drop(self, key: StepKey) -> LiveAttempt | None:
+        """The attempt has ended."""
+        self._timers.clear(key)
+        return self._live.pop(key, None)
+
+    def drop_workflow(self, tenant: str, workflow_id: str) -> None:
+        """Forget all attempts of a workflow that leaves memory."""
+        for key in [k for k in self._live if k.tenant == tenant and k.workflow_id == workflow_id]:
+            self.drop(key)
+
+    def _look(self, key: StepKey) -> None:
+        live = self._live.get(key)
+        if live is None:
+            return
+        now = self._clock.now_us()
+        if live.executor is None and live.lost_us:
+            if now >= live.lost_us + self._grace_us:
+                message = "the executor that ran the attempt is gone and did not come back in time"
+                self._fail(live, value_pb2.Failure(reason="EXECUTOR_LOST", message=message, retryable=True))
+            else:
+                self._timers.set(key, live.lost_us + self._grace_us)
+        elif live.heartbeat_us and now >= live.heard_us + live.heartbeat_us:
+            message = f"the tool was silent for longer than its heartbeat timeout of {live.heartbeat_us // 1000} ms"
+            self._fail(live, value_pb2.Failure(reason="HEARTBEAT_TIMEOUT", message=message, retryable=True))
+        elif live.heartbeat_us:
+            self._timers.set(key, live.heard_us + live.heartbeat_us)

@@ -1,0 +1,439 @@
+"""The engine: mailboxes in, one append a turn, and nothing released before it is durable.
+
+Everything that leaves — an answer, an assignment, an acknowledgement, what a reader or a watcher sees — leaves from
+`_release`, which runs after the commit. There is no other way out, and there must not be one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from podium.v1 import executor_service_pb2 as wire
+from podium.v1 import value_pb2
+from service.domain import commands as c
+from service.domain.effects import Queue, Run, effect_of
+from service.domain.errors import DomainError, NotFound, Unavailable
+from service.domain.state import Workflow
+from service.engine.attempts import Attempts, LiveAttempt
+from service.engine.dispatch import Dispatcher, Executor
+from service.engine.keys import StepKey, ToolVersion, WorkflowKey
+from service.engine.payloads import PayloadCache
+from service.engine.residency import Residency
+from service.engine.resident import Cause, Mail, Offer, Reply, Resident
+from service.engine.timers import Clock, Timers
+from service.engine.turn import Assigned, Turn, TurnTaker
+from service.engine.watchers import Watchers
+from store.contract import (
+    Append,
+    Committed,
+    EventStore,
+    OpenWorkflow,
+    StoreError,
+    StreamAppend,
+    StreamConflictError,
+)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Randomness(Protocol):
+    """The engine's chance."""
+
+    def chance(self) -> float:
+        """A random number in [0, 1)."""
+
+
+@dataclass(slots=True)
+class Collaborators:
+    """What the engine works with; built by the composition root."""
+
+    store: EventStore
+    clock: Clock
+    randomness: Randomness
+    turns: TurnTaker
+    dispatcher: Dispatcher
+    payloads: PayloadCache
+    watchers: Watchers
+    spawn: Callable[..., object]
+    fatal: Callable[[Exception], None]
+    """The log cannot be written any more: the process must stop."""
+
+
+class Engine:
+    """Runs the workflows of one shard."""
+
+    def __init__(self, parts: Collaborators, *, reconnect_grace_us: int, park_after_us: int) -> None:
+        self._store = parts.store
+        self._clock = parts.clock
+        self._randomness = parts.randomness
+        self._turns = parts.turns
+        self._payloads = parts.payloads
+        self._spawn = parts.spawn
+        self._fatal = parts.fatal
+        self.dispatcher = parts.dispatcher
+        self.watchers = parts.watchers
+        self.attempts = Attempts(parts.clock, reconnect_grace_us, self.fail_attempt)
+        self.residency = Residency(parts.store, parts.clock, park_after_us)
+        self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
+        self._delayed: Timers[tuple[StepKey, ToolVersion]] = Timers(parts.clock, lambda d: self.dispatcher.enqueue(*d))
+        self._ready: list[Resident] = []
+        self._stopped = False
+
+    def close(self) -> None:
+        """Take no more turns. What was submitted to the store still commits."""
+        self._stopped = True
+        self.timers.close()
+        self._delayed.close()
+        self.attempts.close()
+
+    # Mail
+
+    def post(self, key: WorkflowKey, mail: Mail, *, create: bool = False) -> None:
+        """Put mail into a workflow's mailbox; it is loaded from the log when it is not in memory.
+
+        With `create` a workflow that is not in memory is taken to be new; when the log knows better, the append is
+        refused and the reply gets AlreadyExistsError.
+        """
+        if self._stopped:
+            if mail.reply is not None:
+                mail.reply(Unavailable("STOPPING", "the service is stopping: send the request again"), 0)
+            return
+        resident = self.residency.get(key)
+        if resident is None:
+            resident = self.residency.add(key)
+            if create:
+                resident.loaded = True
+            else:
+                self._load(resident)
+        resident.mailbox.append(mail)
+        self._schedule(resident)
+
+    async def ask(
+        self,
+        key: WorkflowKey,
+        content: c.Command | Callable[[Workflow], c.Command | None],
+        cause: Cause | None = None,
+        *,
+        create: bool = False,
+    ) -> int:
+        """Post a command and wait until its outcome is durable. Returns the log's position; raises what refused it."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.post(key, Mail(content, cause, _resolver(future)), create=create)
+        return await future
+
+    async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
+        """Read a workflow's state as the log has it now. Raises NotFound."""
+        resident = self.residency.get(key)
+        if resident is None or not resident.durable:
+            future: asyncio.Future[Resident] = asyncio.get_running_loop().create_future()
+            resident = self._wait_to_read(key, future)
+            resident = await future
+        return reader(resident)
+
+    def _wait_to_read(self, key: WorkflowKey, future: asyncio.Future[Resident]) -> Resident:
+        """Resolve the future with the resident as soon as it is durable."""
+        resident = self.residency.get(key)
+        if resident is None:
+            resident = self.residency.add(key)
+            self._load(resident)
+        found = resident
+
+        def resolve() -> None:
+            if future.done():
+                return
+            if found.failed is not None:
+                future.set_exception(found.failed)
+            elif found.dropped or not found.durable:
+                self._wait_to_read(key, future)
+            else:
+                future.set_result(found)
+
+        resident.readers.append(resolve)
+        return resident
+
+    async def ended(self, key: WorkflowKey) -> None:
+        """Wait until the workflow has ended, durably. Raises NotFound."""
+        while True:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def register(resident: Resident, future: asyncio.Future[None] = future) -> bool:
+                if not resident.state.running:
+                    return True
+                resident.waiters.append(lambda: future.done() or future.set_result(None))
+                return False
+
+            if await self.read(key, register):
+                return
+            await future
+
+    def wake(self, key: WorkflowKey) -> None:
+        """Let a workflow look at its timers."""
+        now = self._clock.now_us()
+        self.post(key, Mail(lambda _: c.TimePassed(max(now, self._clock.now_us()), self._randomness.chance())))
+
+    def offer(self, key: StepKey, executor: Executor) -> None:
+        """A place for a step that waits; the dispatcher has taken it for the step."""
+        self.post(key.workflow, Mail(Offer(key.step_id, executor)))
+
+    def fail_attempt(self, live: LiveAttempt, failure: value_pb2.Failure) -> None:
+        """An attempt was lost or fell silent."""
+        command = c.FailAttempt(
+            self._clock.now_us(), live.key.step_id, live.attempt, live.fence, failure, self._randomness.chance()
+        )
+        self.post(live.key.workflow, Mail(command))
+
+    # Turns
+
+    def _schedule(self, resident: Resident) -> None:
+        if resident.scheduled or resident.in_flight or not resident.loaded:
+            return
+        resident.scheduled = True
+        if not self._ready:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._ready.append(resident)
+
+    def _run(self) -> None:
+        ready, self._ready = self._ready, []
+        now = self._clock.now_us()
+        for resident in ready:
+            resident.scheduled = False
+            if resident.dropped or self._stopped:
+                continue
+            try:
+                turn = self._turns.take(resident, now)
+            except Exception as error:
+                # A bug in a decision must cost this workflow's turn and not the shard.
+                logger.exception("the turn of %s failed", resident.key.workflow_id)
+                self._drop(resident, Unavailable("INTERNAL_TURN_FAILED", f"the turn failed: {type(error).__name__}"))
+                continue
+            self._append(turn)
+
+    def _append(self, turn: Turn) -> None:
+        resident = turn.resident
+        resident.active_us = turn.now_us
+        if turn.missing is not None:
+            self._load_payload(resident, turn.missing)
+        if not turn.events:
+            self._release(turn, None)
+            return
+        key = resident.key
+        running = resident.state.running
+        opened = [OpenWorkflow(key.tenant, key.workflow_id)] if running and not resident.opened else []
+        closed = [] if running else [(key.tenant, key.workflow_id)]
+        stream = StreamAppend(key.tenant, key.workflow_id, resident.version, turn.events)
+        resident.version += len(turn.events)
+        resident.opened = running
+        resident.in_flight = True
+
+        def done(outcome: Committed | StoreError) -> None:
+            resident.in_flight = False
+            if isinstance(outcome, StoreError):
+                self._append_failed(turn, outcome)
+            else:
+                self._release(turn, outcome)
+
+        self._store.submit(Append((stream,), opened=opened, closed=closed), done)
+
+    def _append_failed(self, turn: Turn, error: StoreError) -> None:
+        for assigned in turn.assigned:
+            self.dispatcher.give_back(assigned.executor)
+        refused: Exception
+        if isinstance(error, StreamConflictError):
+            refused = error
+        else:
+            refused = Unavailable(error.reason, f"the log cannot be written: {error}")
+        for reply, _ in turn.replies:
+            reply(refused, 0)
+        self._drop(turn.resident, refused if not isinstance(error, StreamConflictError) else None)
+        if not isinstance(error, StreamConflictError) and error.reason != "QUEUE_FULL":
+            self._fatal(error)
+
+    def _drop(self, resident: Resident, error: Exception | None) -> None:
+        """Forget a workflow's state; with no error its mail is answered from the log again."""
+        self.residency.remove(resident)
+        self.attempts.drop_workflow(*resident.key)
+        mailbox, readers, waiters = resident.mailbox, resident.readers, resident.waiters
+        resident.mailbox, resident.readers, resident.waiters = type(mailbox)(), [], []
+        for mail in mailbox:
+            if error is None:
+                self.post(resident.key, mail)
+            elif mail.reply is not None:
+                mail.reply(error, 0)
+        for call in (*readers, *waiters):
+            call()
+
+    # Release: the only way out
+
+    def _release(self, turn: Turn, committed: Committed | None) -> None:
+        resident = turn.resident
+        position = self._store.head
+        if committed is not None:
+            position = committed.last_position
+            watched = self.watchers.watched(resident.key)
+            for new, recorded in zip(turn.events, committed.events, strict=True):
+                resident.note(new.payload, recorded.recorded_at_us, recorded.position)
+                if watched:
+                    self.watchers.publish(resident.key, recorded)
+        self._release_effects(turn)
+        for reply, error in turn.replies:
+            reply(error, position)
+        self._call_readers(resident)
+        if not resident.state.running and resident.loaded:
+            waiters, resident.waiters = resident.waiters, []
+            for waiter in waiters:
+                waiter()
+            self.timers.clear(resident.key)
+        else:
+            wake_us = resident.state.wake_at_us()
+            if wake_us is not None:
+                self.timers.set(resident.key, wake_us)
+        if resident.state.started or resident.mailbox:
+            self.residency.touch(resident)
+        else:
+            # What should have begun was refused; nothing is left of it.
+            self.residency.remove(resident)
+        if resident.mailbox and turn.missing is None:
+            self._schedule(resident)
+
+    def _call_readers(self, resident: Resident) -> None:
+        readers, resident.readers = resident.readers, []
+        for reader in readers:
+            reader()
+
+    def _release_effects(self, turn: Turn) -> None:
+        for assigned in turn.assigned:
+            self._assign(turn, assigned)
+        for run in turn.running:
+            self._follow_run(turn.resident, run)
+        for key, tool in turn.queued:
+            if key not in turn.delayed:
+                self.dispatcher.enqueue(key, tool)
+        for key, (tool, until_us) in turn.delayed.items():
+            self._delayed.set((key, tool), until_us)
+        for key in turn.settled:
+            self.dispatcher.forget(key)
+            live = self.attempts.drop(key)
+            if live is not None:
+                self._tell_to_stop(live, "the step has ended")
+
+    def _assign(self, turn: Turn, assigned: Assigned) -> None:
+        reference = assigned.item.attempt
+        key = StepKey(*turn.resident.key, reference.step_id)
+        live = self._track(turn.resident, reference.step_id, reference.attempt, reference.fence)
+        executor = assigned.executor
+        executor.holding.add((key.workflow_id, key.step_id, reference.attempt))
+        if executor.leaving:
+            self.attempts.lose(live)
+            return
+        self.attempts.hold(live, executor)
+        executor.session.send(wire.ServiceItem(assign=assigned.item))
+
+    def _track(self, resident: Resident, step_id: str, attempt: int, fence: int) -> LiveAttempt:
+        tool, heartbeat_ms = self._turns.tool_of(resident, resident.state.steps[step_id])
+        return self.attempts.track(StepKey(*resident.key, step_id), tool, attempt, fence, heartbeat_ms)
+
+    def _follow_run(self, resident: Resident, run: Run) -> None:
+        live = self._track(resident, run.step_id, run.attempt, run.fence)
+        if live.executor is None:
+            # After a restart nobody holds it yet; an executor that does says so when it reconnects.
+            if not live.lost_us:
+                self.attempts.lose(live)
+        elif run.canceled:
+            self._tell_to_stop(live, "the workflow was canceled")
+
+    def _tell_to_stop(self, live: LiveAttempt, reason: str) -> None:
+        executor = live.executor
+        held = (live.key.workflow_id, live.key.step_id, live.attempt)
+        if executor is not None and held in executor.holding:
+            cancel = wire.CancelAttempt(attempt=live.reference, reason=reason)
+            executor.session.send(wire.ServiceItem(cancel=cancel))
+
+    # Loading
+
+    def _load(self, resident: Resident) -> None:
+        resident.loading = True
+        self._spawn(self._load_stream(resident))
+
+    async def _load_stream(self, resident: Resident) -> None:
+        try:
+            await self.residency.load(resident)
+        except DomainError as error:
+            resident.failed = error
+            self._drop(resident, error)
+            return
+        if not resident.state.started:
+            missing = NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {resident.key.workflow_id}")
+            resident.failed = missing
+            self._drop(resident, missing)
+            return
+        self._schedule(resident)
+
+    def _load_payload(self, resident: Resident, reference: value_pb2.PayloadReference) -> None:
+        async def load() -> None:
+            try:
+                await self._payloads.load(resident.key.tenant, reference.digest)
+            except StoreError as error:
+                self._drop(resident, Unavailable(error.reason, str(error)))
+                return
+            self._schedule(resident)
+            if not resident.scheduled and not resident.dropped:
+                resident.mailbox.append(Mail(None))
+
+        self._spawn(load())
+
+    def poke(self, resident: Resident) -> None:
+        """Let a workflow that was held back go on."""
+        self._call_readers(resident)
+        if resident.mailbox:
+            self._schedule(resident)
+
+    # Reconciling
+
+    def reconcile(self) -> int:
+        """Look again at all work in memory, so that a missed wake-up costs seconds. Returns how many were woken."""
+        woken = 0
+        now = self._clock.now_us()
+        for resident in self.residency.running():
+            if not resident.durable or resident.scheduled:
+                continue
+            for step_id in list(resident.state.changed) or _overdue(resident, now, self):
+                resident.state.changed[step_id] = None
+            if resident.state.changed or resident.mailbox or resident.unadmitted:
+                woken += 1
+                self._schedule(resident)
+        return woken
+
+
+def _overdue(resident: Resident, now_us: int, engine: Engine) -> list[str]:
+    """Steps whose effect nobody works on: waiting steps that are in no queue, and timers that should have fired."""
+    state = resident.state
+    wake_us = state.wake_at_us()
+    if wake_us is not None and wake_us <= now_us:
+        engine.wake(resident.key)
+    found = []
+    for step in state.steps.values():
+        effect = effect_of(state, step)
+        key = StepKey(*resident.key, step.id)
+        if isinstance(effect, Queue) and not engine.dispatcher.is_waiting(key):
+            found.append(step.id)
+        elif effect is not None and not isinstance(effect, Queue) and engine.attempts.of_step(key) is None:
+            found.append(step.id)
+    return found
+
+
+def _resolver(future: asyncio.Future[int]) -> Reply:
+    def reply(error: Exception | None, position: int) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(position)
+
+    return reply

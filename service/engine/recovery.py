@@ -1,0 +1,80 @@
+"""Recovery and the regular rounds: what makes a missed wake-up or a crash cost seconds and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from service.engine.engine import Engine
+from service.engine.keys import WorkflowKey
+from service.engine.resident import Mail, Resident
+from service.engine.timers import Clock
+from store.contract import Append, EventStore, OpenWorkflow, StoreError
+
+logger = logging.getLogger(__name__)
+
+FAR_FUTURE_US = 2**62
+"""The wake-up time of a parked workflow that only a message can move."""
+LOADS_AT_ONCE = 64
+
+
+async def recover(engine: Engine, store: EventStore) -> int:
+    """Fold every open workflow that is not parked and set the timers of the parked ones. Returns how many are open."""
+    opened = await store.open_workflows()
+    gate = asyncio.Semaphore(LOADS_AT_ONCE)
+
+    async def load(key: WorkflowKey) -> None:
+        async with gate:
+            done = asyncio.Event()
+            engine.post(key, Mail(None, reply=lambda _error, _position: done.set()))
+            await done.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for entry in opened:
+            key = WorkflowKey(entry.tenant, entry.stream_id)
+            if entry.wake_at_us is None:
+                group.create_task(load(key))
+            elif entry.wake_at_us < FAR_FUTURE_US:
+                engine.timers.set(key, entry.wake_at_us)
+    return len(opened)
+
+
+async def park_idle(engine: Engine, store: EventStore) -> int:
+    """Park the workflows that have been idle for long. Returns how many."""
+    parked = 0
+    for resident in engine.residency.idle():
+        wake_us = resident.state.wake_at_us()
+        entry = OpenWorkflow(*resident.key, wake_at_us=FAR_FUTURE_US if wake_us is None else wake_us)
+        resident.in_flight = True
+        # The next append of a workflow that stays after all says that it is not parked.
+        resident.opened = False
+        try:
+            await store.append(Append((), opened=[entry]))
+        finally:
+            resident.in_flight = False
+            engine.poke(resident)
+        parked += _forget_if_idle(engine, resident, wake_us)
+    return parked
+
+
+def _forget_if_idle(engine: Engine, resident: Resident, wake_us: int | None) -> bool:
+    if resident.mailbox or resident.scheduled:
+        return False
+    engine.residency.remove(resident)
+    if wake_us is not None:
+        engine.timers.set(resident.key, wake_us)
+    return True
+
+
+async def make_rounds(engine: Engine, store: EventStore, clock: Clock, interval_s: float) -> None:
+    """Reconcile and park, again and again, until cancelled."""
+    while True:
+        await asyncio.sleep(interval_s)
+        started_us = clock.now_us()
+        try:
+            woken, parked = engine.reconcile(), await park_idle(engine, store)
+        except StoreError:
+            logger.exception("a round could not be finished; the next one tries again")
+            continue
+        if woken or parked:
+            logger.info("round: woken=%d parked=%d took_us=%d", woken, parked, clock.now_us() - started_us)

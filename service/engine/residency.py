@@ -1,0 +1,114 @@
+"""Which workflows are in memory: loaded on demand, parked when idle, forgotten when ended.
+
+A parked workflow is in the table of open workflows with the time at which it wakes; recovery does not fold it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from service.domain.errors import Unavailable
+from service.domain.evolve import evolve
+from service.engine.keys import WorkflowKey
+from service.engine.resident import Resident
+from service.engine.timers import Clock
+from store.contract import EventReader
+from store.records import UnknownEventTypeError, decode_record, known_payload
+
+logger = logging.getLogger(__name__)
+
+ENDED_KEPT = 256
+"""Ended workflows that stay in memory, because their results are read right after they end."""
+
+
+class Residency:
+    """The workflows in memory, the least recently active first."""
+
+    def __init__(self, reader: EventReader, clock: Clock, park_after_us: int) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._park_after_us = park_after_us
+        self._residents: OrderedDict[WorkflowKey, Resident] = OrderedDict()
+        self._ended: OrderedDict[WorkflowKey, Resident] = OrderedDict()
+        self.quarantined: dict[WorkflowKey, str] = {}
+        """Streams that could not be folded, and why."""
+
+    def __len__(self) -> int:
+        return len(self._residents)
+
+    def get(self, key: WorkflowKey) -> Resident | None:
+        """The workflow when it is in memory."""
+        return self._residents.get(key) or self._ended.get(key)
+
+    def add(self, key: WorkflowKey) -> Resident:
+        """Make room for a workflow; it is not loaded yet."""
+        resident = self._residents[key] = Resident(key)
+        resident.active_us = self._clock.now_us()
+        return resident
+
+    def remove(self, resident: Resident) -> None:
+        """Forget a workflow's state."""
+        resident.dropped = True
+        for table in (self._residents, self._ended):
+            if table.get(resident.key) is resident:
+                del table[resident.key]
+
+    def touch(self, resident: Resident) -> None:
+        """Something happened to a workflow: it is the most recently active, or among the ended."""
+        key = resident.key
+        if resident.dropped:
+            return
+        if resident.loaded and not resident.state.running:
+            self._residents.pop(key, None)
+            self._ended[key] = resident
+            while len(self._ended) > ENDED_KEPT:
+                _, oldest = self._ended.popitem(last=False)
+                oldest.dropped = True
+        elif key in self._residents:
+            self._residents.move_to_end(key)
+
+    def running(self) -> Iterator[Resident]:
+        """The workflows in memory that have not ended."""
+        return iter(list(self._residents.values()))
+
+    def idle(self) -> Iterator[Resident]:
+        """Workflows that have been idle for long enough to be parked."""
+        before = self._clock.now_us() - self._park_after_us
+        for resident in list(self._residents.values()):
+            if resident.active_us > before:
+                return
+            if _parkable(resident):
+                yield resident
+
+    async def load(self, resident: Resident) -> None:
+        """Fold a workflow from the log. Raises Unavailable for a stream that cannot be folded: it is quarantined."""
+        key = resident.key
+        try:
+            events = await self._reader.read_stream(*key)
+            for recorded in events:
+                event = decode_record(recorded.record)
+                payload = known_payload(event)
+                if payload is None:
+                    continue
+                evolve(resident.state, payload)
+                resident.note(payload, recorded.recorded_at_us, recorded.position)
+                if resident.principal is None and event.HasField("principal"):
+                    resident.principal = event.principal
+        except (UnknownEventTypeError, KeyError, ValueError) as error:
+            logger.exception("stream %s cannot be folded and is quarantined", key.workflow_id)
+            self.quarantined[key] = f"{type(error).__name__}: {error}"
+            raise Unavailable("STREAM_QUARANTINED", f"workflow {key.workflow_id} cannot be rebuilt: {error}") from error
+        resident.version = events[-1].stream_version if events else 0
+        resident.loaded = True
+        resident.loading = False
+        resident.active_us = self._clock.now_us()
+
+
+def _parkable(resident: Resident) -> bool:
+    """Whether nothing but time or a message can move the workflow."""
+    if not resident.durable or resident.mailbox or resident.scheduled or resident.unadmitted or resident.waiters:
+        return False
+    state = resident.state
+    return state.running and state.running_slots == 0 and not state.to_settle and not state.changed

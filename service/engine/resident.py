@@ -1,0 +1,149 @@
+"""A workflow in memory: its state, its mailbox, and what a reader needs beyond the state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from google.protobuf.message import Message
+
+from podium.v1 import events_pb2, value_pb2
+from service.domain.commands import Command
+from service.domain.state import Workflow
+from service.engine.dispatch import Executor
+from service.engine.keys import WorkflowKey
+
+Reply = Callable[[Exception | None, int], None]
+"""Called once the outcome is durable: with an error or None, and the log's position."""
+
+
+class Cause(NamedTuple):
+    """What brought a command about, for the envelope of its events. None in its place: the service itself."""
+
+    principal: value_pb2.Principal
+    request_id: str = ""
+    trace_context: str = ""
+
+
+class Offer(NamedTuple):
+    """A place on an executor for a step that waited for one."""
+
+    step_id: str
+    executor: Executor
+
+
+class Mail(NamedTuple):
+    """What is in a mailbox: a command, or something that makes one from the state at the time of the turn."""
+
+    content: Command | Offer | Callable[[Workflow], Command | None] | None
+    """None: only take a turn."""
+    cause: Cause | None = None
+    reply: Reply | None = None
+
+
+class StepMarks:
+    """When things happened to a step and where it is recorded."""
+
+    __slots__ = ("ended_position", "ended_us", "started_us")
+
+    def __init__(self) -> None:
+        self.started_us = 0
+        self.ended_us = 0
+        self.ended_position = 0
+
+
+_ENDINGS: tuple[type[Message], ...] = (
+    events_pb2.StepSucceeded,
+    events_pb2.StepFailed,
+    events_pb2.StepDenied,
+    events_pb2.StepSkipped,
+    events_pb2.StepCanceled,
+)
+_WORKFLOW_ENDINGS: tuple[type[Message], ...] = (
+    events_pb2.WorkflowSucceeded,
+    events_pb2.WorkflowFailed,
+    events_pb2.WorkflowCanceled,
+)
+
+
+class Resident:
+    """One workflow in memory."""
+
+    __slots__ = (
+        "active_us",
+        "dropped",
+        "ended_us",
+        "envelope",
+        "failed",
+        "in_flight",
+        "key",
+        "loaded",
+        "loading",
+        "mailbox",
+        "marks",
+        "opened",
+        "principal",
+        "readers",
+        "scheduled",
+        "started_us",
+        "state",
+        "unadmitted",
+        "version",
+        "waiters",
+    )
+
+    def __init__(self, key: WorkflowKey) -> None:
+        self.key = key
+        self.state = Workflow()
+        self.version = 0
+        """The version of the stream with everything that was decided, durable or about to be."""
+        self.mailbox: deque[Mail] = deque()
+        self.scheduled = False
+        self.in_flight = False
+        """An append is on its way; until it is durable the state is ahead of the log and nobody may see it."""
+        self.loaded = False
+        self.loading = False
+        self.dropped = False
+        """It was removed from memory; whoever still holds it must ask again."""
+        self.failed: Exception | None = None
+        """Why the stream could not be folded: it is quarantined."""
+        self.opened = False
+        """It is in the table of open workflows, and not as parked. Not known of what was just loaded."""
+        self.active_us = 0
+        self.unadmitted: dict[str, None] = {}
+        """Steps whose admission waits for a stored value."""
+        self.readers: list[Callable[[], None]] = []
+        self.waiters: list[Callable[[], None]] = []
+        """Called when the workflow has ended, durably."""
+        self.marks: dict[str, StepMarks] = {}
+        self.principal: value_pb2.Principal | None = None
+        self.started_us = 0
+        self.ended_us = 0
+        self.envelope = b""
+        """The envelope of events that the service itself causes."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether the state is what the log says, so that it may be read."""
+        return self.loaded and not self.in_flight
+
+    def note(self, payload: Message, recorded_at_us: int, position: int) -> None:
+        """Remember when an event of this workflow was recorded and where."""
+        kind = type(payload)
+        if kind is events_pb2.AttemptStarted or kind in _ENDINGS:
+            self._note_step(payload, recorded_at_us, position)
+        elif kind is events_pb2.WorkflowStarted:
+            self.started_us = recorded_at_us
+        elif kind in _WORKFLOW_ENDINGS:
+            self.ended_us = recorded_at_us
+
+    def _note_step(self, payload: Any, recorded_at_us: int, position: int) -> None:
+        marks = self.marks.get(payload.step_id)
+        if marks is None:
+            marks = self.marks[payload.step_id] = StepMarks()
+        if type(payload) is events_pb2.AttemptStarted:
+            marks.started_us = marks.started_us or recorded_at_us
+        else:
+            marks.ended_us = recorded_at_us
+            marks.ended_position = position

@@ -1,0 +1,302 @@
+"""A turn: everything in a workflow's mailbox is decided and evolved ahead of durability, then what follows from it.
+
+A turn changes memory only. What it found is released by the engine once the one append it asks for is durable; if
+the append fails, the workflow is dropped and folded again from the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
+from service.admission.pipeline import Allowed, Answered, Denied, Pipeline, ToolRequest, Wait
+from service.domain import commands as c
+from service.domain import state as s
+from service.domain.conditions import Expressions
+from service.domain.decide import Rules, StaleFenceError, decide
+from service.domain.effects import Admit, Queue, Run, changed_effects
+from service.domain.errors import DomainError
+from service.domain.evolve import evolve
+from service.domain.state import Step, TimerKind
+from service.domain.templates import TemplateError
+from service.domain.values import PayloadNotLoadedError, Ports, arguments_text
+from service.engine.dispatch import Dispatcher, Executor
+from service.engine.keys import StepKey, ToolVersion
+from service.engine.payloads import PayloadCache
+from service.engine.resident import Cause, Mail, Offer, Reply, Resident
+from store.contract import SHARD, NewEvent
+from store.records import encode_envelope
+
+
+class Tools(Protocol):
+    """The registered tools."""
+
+    def definition(self, tenant: str, name: str, version: int) -> definition_pb2.ToolDefinition | None:
+        """The definition of a version of a tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Default bounds of an attempt, in milliseconds."""
+
+    start_to_close_ms: int = 300_000
+    schedule_to_start_ms: int = 600_000
+
+
+@dataclass(slots=True)
+class Assigned:
+    """An attempt that is to be sent to its executor once it is durable."""
+
+    executor: Executor
+    item: executor_service_pb2.Assignment
+
+
+@dataclass(slots=True)
+class Turn:
+    """What a turn found."""
+
+    resident: Resident
+    now_us: int
+    events: list[NewEvent] = field(default_factory=list)
+    replies: list[tuple[Reply, Exception | None]] = field(default_factory=list)
+    assigned: list[Assigned] = field(default_factory=list)
+    queued: list[tuple[StepKey, ToolVersion]] = field(default_factory=list)
+    running: list[Run] = field(default_factory=list)
+    settled: list[StepKey] = field(default_factory=list)
+    delayed: dict[StepKey, tuple[ToolVersion, int]] = field(default_factory=dict)
+    """Queued steps about which a guard wants to be asked again only at a time."""
+    missing: value_pb2.PayloadReference | None = None
+    """A stored value that must be loaded before the turn can go on."""
+
+
+class TurnTaker:
+    """Takes turns. Holds what the domain and admission need from outside."""
+
+    def __init__(  # noqa: PLR0913 - the composition root hands in every collaborator
+        self,
+        *,
+        pipeline: Pipeline,
+        expressions: Expressions,
+        payloads: PayloadCache,
+        tools: Tools,
+        dispatcher: Dispatcher,
+        rules: Rules,
+        timing: Timing,
+        inline_limit_bytes: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._expressions = expressions
+        self._payloads = payloads
+        self._tools = tools
+        self._dispatcher = dispatcher
+        self._rules = rules
+        self._timing = timing
+        self._inline_limit_bytes = inline_limit_bytes
+        self._ports: dict[str, Ports] = {}
+
+    def ports(self, tenant: str) -> Ports:
+        """The domain's ports for a tenant."""
+        ports = self._ports.get(tenant)
+        if ports is None:
+            ports = self._ports[tenant] = Ports(self._expressions, self._payloads.of(tenant))
+        return ports
+
+    def tool_of(self, resident: Resident, step: Step) -> tuple[ToolVersion, int]:
+        """The tool version a step is pinned to, and its heartbeat timeout in milliseconds (0: none)."""
+        tool = _tool_version(resident, step)
+        definition = self._tools.definition(*tool)
+        own = definition.heartbeat_timeout_ms if definition is not None else 0
+        return tool, step.plan.definition.timeouts.heartbeat_ms or own
+
+    def take(self, resident: Resident, now_us: int) -> Turn:
+        """Decide all that is in the mailbox, and everything that follows until nothing does."""
+        turn = Turn(resident, now_us)
+        if not resident.envelope:
+            resident.envelope = encode_envelope(
+                shard=SHARD, tenant=resident.key.tenant, stream_id=resident.key.workflow_id
+            )
+        try:
+            while resident.mailbox:
+                self._read(turn, resident.mailbox[0])
+                resident.mailbox.popleft()
+            self._follow(turn)
+        except PayloadNotLoadedError as error:
+            # What was decided stays decided; the rest waits for the value, in its order.
+            turn.missing = error.reference
+        return turn
+
+    def _read(self, turn: Turn, mail: Mail) -> None:
+        error: Exception | None = None
+        try:
+            content = mail.content
+            if isinstance(content, Offer):
+                self._offered(turn, content)
+            elif content is not None:
+                command = content(turn.resident.state) if callable(content) else content
+                if command is not None:
+                    self._apply(turn, command, self._envelope(turn.resident, mail.cause))
+        except (DomainError, StaleFenceError) as refused:
+            error = refused
+        if mail.reply is not None:
+            turn.replies.append((mail.reply, error))
+
+    def _envelope(self, resident: Resident, cause: Cause | None) -> bytes:
+        if cause is None:
+            return resident.envelope
+        return encode_envelope(
+            shard=SHARD,
+            tenant=resident.key.tenant,
+            stream_id=resident.key.workflow_id,
+            principal=cause.principal,
+            request_id=cause.request_id,
+            trace_context=cause.trace_context,
+        )
+
+    def _apply(self, turn: Turn, command: c.Command, envelope: bytes) -> list[Message]:
+        resident = turn.resident
+        if type(command) is c.TimePassed:
+            for _, _, kind, step_id, _ in resident.state.due(command.now_us):
+                if kind is TimerKind.RETRY:
+                    resident.unadmitted[step_id] = None
+        events = decide(resident.state, command, self.ports(resident.key.tenant), self._rules)
+        for event in events:
+            evolve(resident.state, event)
+            turn.events.append(NewEvent(event, envelope))
+        return events
+
+    def _follow(self, turn: Turn) -> None:
+        """Settle and admit until nothing follows any more."""
+        resident = turn.resident
+        advance = c.Advance(turn.now_us)
+        while self._apply(turn, advance, resident.envelope) or self._look_at_changes(turn):
+            pass
+
+    def _look_at_changes(self, turn: Turn) -> bool:
+        """Act on what steps ask for now; whether that caused events."""
+        resident = turn.resident
+        before = len(turn.events)
+        for step_id, effect in changed_effects(resident.state).items():
+            if isinstance(effect, Admit):
+                if effect.not_before_us <= turn.now_us:
+                    resident.unadmitted[step_id] = None
+            elif isinstance(effect, Queue):
+                step = resident.state.steps[step_id]
+                turn.queued.append((StepKey(*resident.key, step_id), _tool_version(resident, step)))
+            elif isinstance(effect, Run):
+                turn.running.append(effect)
+            else:
+                turn.settled.append(StepKey(*resident.key, step_id))
+        while resident.unadmitted:
+            step_id = next(iter(resident.unadmitted))
+            step = resident.state.steps[step_id]
+            if step.state in (s.READY, s.BACKING_OFF):
+                self._admit(turn, step, None)
+            del resident.unadmitted[step_id]
+        return len(turn.events) > before
+
+    def _offered(self, turn: Turn, offer: Offer) -> None:
+        step = turn.resident.state.steps.get(offer.step_id)
+        if step is None or step.state != s.QUEUED or not turn.resident.state.running:
+            self._dispatcher.give_back(offer.executor)
+            return
+        self._admit(turn, step, offer.executor)
+
+    def _admit(self, turn: Turn, step: Step, place: Executor | None) -> None:
+        """Ask admission for a step. A place that was offered is used or given back."""
+        resident = turn.resident
+        tool = _tool_version(resident, step)
+        definition = self._tools.definition(*tool)
+        try:
+            arguments = arguments_text(resident.state, step, self.ports(resident.key.tenant).payloads)
+        except (TemplateError, ValueError) as error:
+            failure = value_pb2.Failure(reason="REFERENCE_ERROR", message=str(error))
+            self._give_up(turn, c.FailStep(turn.now_us, step.id, failure), place)
+            return
+        if definition is None:
+            failure = value_pb2.Failure(reason="TOOL_MISSING", message=f"{tool.tool} version {tool.version} is unknown")
+            self._give_up(turn, c.FailStep(turn.now_us, step.id, failure), place)
+            return
+        request = ToolRequest(
+            tenant=tool.tenant,
+            workflow_id=resident.key.workflow_id,
+            step_id=step.id,
+            attempt=step.attempts + 1,
+            tool=definition,
+            tool_version=tool.version,
+            authority=resident.state.authorities[step.plan.authority],
+            arguments_json=arguments,
+        )
+        admission = self._pipeline.admit(request, turn.now_us)
+        verdict = admission.verdict
+        if isinstance(verdict, Allowed):
+            assert admission.permission_checked is not None, "an allowed call was checked"
+            self._start_or_queue(turn, step, tool, request, admission.permission_checked, place)
+        elif isinstance(verdict, Denied):
+            deny = c.DenyStep(
+                turn.now_us,
+                step.id,
+                verdict.guard,
+                verdict.failure,
+                admission.permission_checked,
+                admission.input_rejected,
+            )
+            self._give_up(turn, deny, place)
+        elif isinstance(verdict, Wait):
+            turn.delayed[StepKey(*resident.key, step.id)] = (tool, verdict.until_us)
+            self._give_up(turn, self._queue(turn, step, verdict.reason), place)
+        elif isinstance(verdict, Answered):
+            answer = c.AnswerStep(turn.now_us, step.id, admission.permission_checked, verdict.value)
+            self._give_up(turn, answer, place)
+
+    def _give_up(self, turn: Turn, command: c.Command, place: Executor | None) -> None:
+        self._apply(turn, command, turn.resident.envelope)
+        if place is not None:
+            self._dispatcher.give_back(place)
+
+    def _queue(self, turn: Turn, step: Step, reason: str) -> c.QueueStep:
+        wait_ms = step.plan.definition.timeouts.schedule_to_start_ms or self._timing.schedule_to_start_ms
+        return c.QueueStep(turn.now_us, step.id, reason, wait_ms)
+
+    def _start_or_queue(  # noqa: PLR0913 - what admission worked out, handed on once
+        self,
+        turn: Turn,
+        step: Step,
+        tool: ToolVersion,
+        request: ToolRequest,
+        check: events_pb2.PermissionChecked,
+        place: Executor | None,
+    ) -> None:
+        place = place or self._dispatcher.take(tool)
+        if place is None:
+            served = self._dispatcher.sessions(tool.tenant, tool.tool)
+            reason = "a free place" if served else f"an executor that serves {tool.tool}"
+            self._apply(turn, self._queue(turn, step, reason), turn.resident.envelope)
+            return
+        bounds = step.plan.definition.timeouts
+        timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
+        session = place.session
+        command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms)
+        self._apply(turn, command, turn.resident.envelope)
+        inline = len(request.arguments_json) <= self._inline_limit_bytes
+        item = executor_service_pb2.Assignment(
+            attempt=executor_service_pb2.AttemptReference(
+                workflow_id=turn.resident.key.workflow_id, step_id=step.id, attempt=step.attempts, fence=step.fence
+            ),
+            tool=tool.tool,
+            tool_version=tool.version,
+            arguments_json=request.arguments_json if inline else "",
+            idempotency_key=f"{turn.resident.key.workflow_id}/{step.id}",
+            timeout_ms=timeout_ms,
+            heartbeat_timeout_ms=self.tool_of(turn.resident, step)[1],
+            tenant=tool.tenant,
+            principal=request.authority.principal,
+        )
+        turn.assigned.append(Assigned(place, item))
+
+
+def _tool_version(resident: Resident, step: Step) -> ToolVersion:
+    definition = step.plan.definition
+    return ToolVersion(resident.key.tenant, definition.tool, definition.tool_version)

@@ -1,0 +1,360 @@
+"""An executor's session: items in become commands, what the engine wants to say goes out in frames.
+
+Everything an item says about an attempt counts only with the attempt's fence; what is stale is refused and the
+executor is told to stop. Chunks are acknowledged once they are durable, and a result is recorded only when all of
+its chunks are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from podium.v1 import value_pb2, workflow_service_pb2
+from podium.v1 import executor_service_pb2 as wire
+from service.domain import commands as c
+from service.domain.errors import DomainError, Unavailable
+from service.engine.attempts import LiveAttempt
+from service.engine.dispatch import Executor
+from service.engine.engine import Engine
+from service.engine.keys import ToolVersion, WorkflowKey
+from service.engine.payloads import PayloadCache
+from service.engine.resident import Cause, Mail
+from service.engine.timers import Clock
+from store.contract import EventStore, OutputChunk, StoreError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Bounds on what an executor may send."""
+
+    inline_bytes: int = 64 * 1024
+    payload_bytes: int = 8 * 1024 * 1024
+    chunk_bytes: int = 64 * 1024
+    output_depth: int = 64
+
+
+@dataclass(slots=True)
+class SessionParts:
+    """What a session works with."""
+
+    engine: Engine
+    store: EventStore
+    payloads: PayloadCache
+    clock: Clock
+    chance: Callable[[], float]
+    streams_output: Callable[[ToolVersion], bool]
+    """Whether a version of a tool declares its chunks to be its output."""
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    limits: SessionLimits
+
+
+class ExecutorSession:
+    """One connection of an executor."""
+
+    def __init__(self, session_id: str, hello: wire.Hello, cause: Cause, tenant: str, parts: SessionParts) -> None:
+        self.session_id = session_id
+        self.executor = hello.executor
+        self.instance_id = hello.instance_id
+        self.tenant = tenant
+        self.heard_us = parts.clock.now_us()
+        self._cause = cause
+        self._parts = parts
+        self._outbox: list[wire.ServiceItem] = []
+        self._wake = asyncio.Event()
+        self.place: Executor | None = None
+        self._ended = False
+
+    # Outwards
+
+    def send(self, item: wire.ServiceItem) -> None:
+        """Queue an item; all that is queued in one turn of the loop leaves in one frame."""
+        self._outbox.append(item)
+        self._wake.set()
+
+    async def next_frame(self) -> wire.SessionResponse | None:
+        """Wait for something to say and take all of it; None: the session has ended."""
+        await self._wake.wait()
+        self._wake.clear()
+        if self._ended:
+            return None
+        items, self._outbox = self._outbox, []
+        return wire.SessionResponse(items=items)
+
+    def end(self) -> None:
+        """Say no more: the executor is gone or silent."""
+        self._ended = True
+        self._wake.set()
+
+    # The connection's life
+
+    def connect(self, serves: dict[str, int], max_attempts: int) -> None:
+        """Take work from now on."""
+        self.place = Executor(self, self.tenant, serves, max_attempts)
+
+    def begin(self) -> None:
+        """Offer the session's places. Called after Welcome was queued, so that work comes behind it."""
+        assert self.place is not None, "connect comes first"
+        self._parts.engine.dispatcher.connect(self.place)
+
+    def disconnect(self) -> None:
+        """The connection is gone: what it holds is lost unless the executor comes back within the grace."""
+        if self.place is not None:
+            self._parts.engine.dispatcher.disconnect(self.place)
+            self._parts.engine.attempts.lose_all(self.place)
+
+    async def claim(self, held: wire.HeldAttempt) -> wire.HeldVerdict:
+        """Decide about an attempt the executor holds from an earlier session."""
+        assert self.place is not None, "connect comes first"
+        reference = held.attempt
+        live = await self._find_running(reference)
+        if live is None or (live.executor is not None and not live.executor.leaving):
+            return wire.HeldVerdict(attempt=reference, action=wire.HeldVerdict.ACTION_ABORT)
+        chunks = await self._parts.store.read_attempt_chunks(
+            self.tenant, reference.workflow_id, reference.step_id, reference.attempt
+        )
+        if live.durable_chunks != len(chunks) or live.received_chunks != len(chunks):
+            live.restart_chunks([chunk.data for chunk in chunks])
+        live.deferred = None
+        self.place.taken += 1
+        self.place.holding.add((reference.workflow_id, reference.step_id, reference.attempt))
+        self._parts.engine.attempts.hold(live, self.place)
+        return wire.HeldVerdict(
+            attempt=reference, action=wire.HeldVerdict.ACTION_KEEP, resume_after_chunk=live.durable_chunks
+        )
+
+    async def _find_running(self, reference: wire.AttemptReference) -> LiveAttempt | None:
+        engine = self._parts.engine
+        try:
+            # Loading the workflow makes its running attempts known.
+            await engine.read(WorkflowKey(self.tenant, reference.workflow_id), lambda resident: resident.version)
+        except DomainError:
+            return None
+        return engine.attempts.find(self.tenant, reference)
+
+    # Inwards
+
+    def receive(self, frame: wire.SessionRequest) -> None:
+        """Handle a frame's items in order."""
+        self.heard_us = self._parts.clock.now_us()
+        chunks: list[tuple[LiveAttempt, wire.AttemptChunk]] = []
+        for item in frame.items:
+            kind = item.WhichOneof("item")
+            if kind == "chunk":
+                self._chunk(item.chunk, chunks)
+            elif kind == "result":
+                self._result(item.result)
+            elif kind == "failure":
+                self._failure(item.failure)
+            elif kind == "progress":
+                self._progress(item.progress)
+            elif kind == "attempt_heartbeat":
+                self._heartbeat(item.attempt_heartbeat.attempt)
+            elif kind == "leaving" and self.place is not None:
+                self._parts.engine.dispatcher.disconnect(self.place)
+        if chunks:
+            self._parts.spawn(self._make_durable(chunks))
+
+    def _heartbeat(self, reference: wire.AttemptReference) -> None:
+        live = self._live(reference)
+        if live is not None:
+            self._parts.engine.attempts.heard(live)
+
+    def _live(self, reference: wire.AttemptReference) -> LiveAttempt | None:
+        """The attempt when it runs here with this fence. Otherwise the executor is told to stop."""
+        live = self._parts.engine.attempts.find(self.tenant, reference)
+        if live is None or live.executor is not self.place:
+            cancel = wire.CancelAttempt(attempt=reference, reason="the attempt is not yours any more")
+            self.send(wire.ServiceItem(cancel=cancel))
+            return None
+        return live
+
+    def _progress(self, progress: wire.AttemptProgressed) -> None:
+        live = self._live(progress.attempt)
+        if live is None:
+            return
+        self._parts.engine.watchers.publish(
+            live.key.workflow,
+            workflow_service_pb2.AttemptProgress(
+                step_id=live.key.step_id,
+                attempt=live.attempt,
+                fraction=progress.fraction,
+                message=progress.message[:1000],
+            ),
+        )
+
+    def _chunk(self, chunk: wire.AttemptChunk, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
+        live = self._live(chunk.attempt)
+        if live is None or chunk.sequence <= live.received_chunks:
+            return
+        problem = ""
+        if chunk.sequence != live.received_chunks + 1:
+            problem = f"chunk {chunk.sequence} came after chunk {live.received_chunks}"
+        elif len(chunk.data) > self._parts.limits.chunk_bytes:
+            problem = f"a chunk is larger than {self._parts.limits.chunk_bytes} bytes"
+        if problem:
+            self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=problem))
+            return
+        live.received_chunks += 1
+        chunks.append((live, chunk))
+
+    async def _make_durable(self, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
+        rows = [
+            OutputChunk(
+                self.tenant, live.key.workflow_id, live.key.step_id, live.attempt, chunk.sequence, chunk.data
+            )
+            for live, chunk in chunks
+        ]
+        try:
+            recorded = await self._parts.store.append_chunks(rows)
+        except StoreError:
+            logger.exception("chunks could not be made durable; the executor will send them again")
+            return
+        acknowledged: dict[int, LiveAttempt] = {}
+        for (live, chunk), row in zip(chunks, recorded, strict=True):
+            live.chunks_digest.update(chunk.data)
+            live.durable_chunks = chunk.sequence
+            acknowledged[id(live)] = live
+            self._parts.engine.watchers.publish(live.key.workflow, row)
+        for live in acknowledged.values():
+            note = wire.ChunksAcknowledged(attempt=live.reference, sequence=live.durable_chunks)
+            self.send(wire.ServiceItem(chunks_acknowledged=note))
+            if live.deferred is not None and live.durable_chunks >= live.deferred.chunk_count:
+                self._result(live.deferred)
+
+    def _result(self, result: wire.AttemptResult) -> None:
+        live = self._parts.engine.attempts.find(self.tenant, result.attempt)
+        if live is None or live.executor is not self.place:
+            self._outcome_refused(result.attempt)
+            return
+        if result.chunk_count > live.durable_chunks:
+            if result.chunk_count > live.received_chunks:
+                message = f"the result speaks of {result.chunk_count} chunks, {live.received_chunks} were sent"
+                self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=message))
+            else:
+                live.deferred = result
+            return
+        kind = result.output.WhichOneof("kind") if result.HasField("output") else None
+        if kind == "payload" or (live.durable_chunks and self._is_streamed(live)):
+            self._parts.spawn(self._complete_large(live, result))
+            return
+        problem = self._problem(result.output.json) if kind == "json" else ""
+        if problem or kind not in (None, "json"):
+            message = problem or f"an output of kind {kind} is not accepted"
+            self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=message))
+            return
+        self._complete(live, result.output if kind else None)
+
+    def _problem(self, text: str) -> str:
+        """What is wrong with an inline output; it must be JSON, because it becomes part of other JSON text."""
+        if len(text) > self._parts.limits.inline_bytes:
+            return f"the output is larger than {self._parts.limits.inline_bytes} bytes: upload it"
+        try:
+            orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            return f"the output is not valid JSON: {error}"
+        return ""
+
+    def _is_streamed(self, live: LiveAttempt) -> bool:
+        return self._parts.streams_output(live.tool)
+
+    async def _complete_large(self, live: LiveAttempt, result: wire.AttemptResult) -> None:
+        """Complete with an uploaded payload, or with the joined chunks of a tool whose chunks are its output."""
+        try:
+            if live.durable_chunks and self._is_streamed(live):
+                output = await self._joined_chunks(live)
+            else:
+                await self._parts.payloads.load(self.tenant, result.output.payload.digest)
+                output = result.output
+        except (StoreError, ValueError) as error:
+            self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=str(error)))
+            return
+        self._complete(live, output)
+
+    async def _joined_chunks(self, live: LiveAttempt) -> value_pb2.Value:
+        key = live.key
+        chunks = await self._parts.store.read_attempt_chunks(self.tenant, key.workflow_id, key.step_id, live.attempt)
+        try:
+            joined = b"".join(chunk.data for chunk in chunks).decode()
+        except UnicodeDecodeError:
+            raise ValueError("the streamed output is not UTF-8 text: let the tool return a value of its own") from None
+        text = json.dumps(joined, ensure_ascii=False)
+        data = text.encode()
+        if len(data) > self._parts.limits.payload_bytes:
+            raise ValueError(f"the streamed output is larger than {self._parts.limits.payload_bytes} bytes")
+        if len(data) <= self._parts.limits.inline_bytes:
+            return value_pb2.Value(json=text)
+        return value_pb2.Value(payload=await self._parts.payloads.write(self.tenant, data))
+
+    def _complete(self, live: LiveAttempt, output: value_pb2.Value | None) -> None:
+        command = c.CompleteAttempt(
+            self._parts.clock.now_us(),
+            live.key.step_id,
+            live.attempt,
+            live.fence,
+            output,
+            live.durable_chunks,
+            live.chunks_digest.digest() if live.durable_chunks else b"",
+        )
+        self._settle(live, command)
+
+    def _failure(self, failure: wire.AttemptFailure) -> None:
+        live = self._parts.engine.attempts.find(self.tenant, failure.attempt)
+        if live is None or live.executor is not self.place:
+            self._outcome_refused(failure.attempt)
+            return
+        told = failure.failure
+        self._fail(
+            live,
+            value_pb2.Failure(
+                reason=told.reason[:64] or "TOOL_ERROR",
+                message=told.message[:4000],
+                retryable=told.retryable,
+                retry_after_ms=told.retry_after_ms,
+                field=told.field[:256],
+            ),
+        )
+
+    def _fail(self, live: LiveAttempt, failure: value_pb2.Failure) -> None:
+        parts = self._parts
+        command = c.FailAttempt(
+            parts.clock.now_us(), live.key.step_id, live.attempt, live.fence, failure, parts.chance()
+        )
+        self._settle(live, command)
+
+    def _settle(self, live: LiveAttempt, command: c.Command) -> None:
+        """Post an outcome. Its place is free at once; it is acknowledged when it is durable or was refused."""
+        reference = live.reference
+        self._free(reference)
+
+        def settled(error: Exception | None, _position: int) -> None:
+            if isinstance(error, Unavailable):
+                # Nothing is known about the outcome: the executor keeps it and sends it again.
+                return
+            note = wire.OutcomeAcknowledged(
+                attempt=reference, accepted=error is None, reason="" if error is None else str(error)
+            )
+            self.send(wire.ServiceItem(outcome_acknowledged=note))
+
+        self._parts.engine.post(live.key.workflow, Mail(command, self._cause, settled))
+
+    def _outcome_refused(self, reference: wire.AttemptReference) -> None:
+        self._free(reference)
+        note = wire.OutcomeAcknowledged(
+            attempt=reference, accepted=False, reason="the attempt has ended or is another executor's"
+        )
+        self.send(wire.ServiceItem(outcome_acknowledged=note))
+
+    def _free(self, reference: wire.AttemptReference) -> None:
+        held = (reference.workflow_id, reference.step_id, reference.attempt)
+        if self.place is not None and held in self.place.holding:
+            self.place.holding.discard(held)
+            self._parts.engine.dispatcher.give_back(self.place)

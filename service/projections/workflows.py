@@ -1,0 +1,208 @@
+"""The list of workflows: a row for each, changed once a batch by what the batch adds up to.
+
+The list counts steps by how they ended. Those that have not ended are counted together, because what they are doing
+changes with almost every event; the live state of a workflow tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    update,
+)
+
+from podium.v1 import events_pb2, value_pb2
+from store.contract import RecordedEvent
+from store.records import TYPE_NUMBERS, decode_record
+
+METADATA = MetaData()
+
+WORKFLOWS = Table(
+    "workflows",
+    METADATA,
+    # Of the event that started it: the order of the list.
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("tenant", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Column("started_at_us", BigInteger, nullable=False),
+    Column("ended_at_us", BigInteger, nullable=False),
+    Column("stream_version", BigInteger, nullable=False),
+    Column("principal", LargeBinary, nullable=False),
+    Column("failure", LargeBinary),
+    Column("steps", Integer, nullable=False),
+    Column("succeeded", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("denied", Integer, nullable=False),
+    Column("skipped", Integer, nullable=False),
+    Column("canceled", Integer, nullable=False),
+    Index("workflows_by_id", "tenant", "workflow_id", unique=True),
+    Index("workflows_by_start", "tenant", "position"),
+    Index("workflows_by_state", "tenant", "state", "position"),
+    Index("workflows_by_name", "tenant", "name", "state", "position"),
+)
+
+COUNTED = {
+    "succeeded": value_pb2.STEP_STATE_SUCCEEDED,
+    "failed": value_pb2.STEP_STATE_FAILED,
+    "denied": value_pb2.STEP_STATE_DENIED,
+    "skipped": value_pb2.STEP_STATE_SKIPPED,
+    "canceled": value_pb2.STEP_STATE_CANCELED,
+}
+"""The columns that count the steps that ended, and the state that each counts."""
+
+_THIS = (WORKFLOWS.c.tenant == bindparam("of_tenant"), WORKFLOWS.c.workflow_id == bindparam("of_workflow"))
+_COUNT = (
+    update(WORKFLOWS)
+    .where(*_THIS)
+    .values(
+        {name: WORKFLOWS.c[name] + bindparam(f"more_{name}") for name in ("steps", *COUNTED)}
+        | {"stream_version": bindparam("now_version")}
+    )
+)
+# Apart from the counts, because it moves the row in the index by state.
+_TURN = (
+    update(WORKFLOWS)
+    .where(*_THIS)
+    .values({name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure")} | {"open": False})
+)
+_CLOSE = update(WORKFLOWS).where(*_THIS).values(open=False)
+
+_TURNS = {
+    TYPE_NUMBERS["workflow_cancel_requested"]: value_pb2.WORKFLOW_STATE_CANCELING,
+    TYPE_NUMBERS["workflow_succeeded"]: value_pb2.WORKFLOW_STATE_SUCCEEDED,
+    TYPE_NUMBERS["workflow_failed"]: value_pb2.WORKFLOW_STATE_FAILED,
+    TYPE_NUMBERS["workflow_canceled"]: value_pb2.WORKFLOW_STATE_CANCELED,
+}
+_ENDINGS = {TYPE_NUMBERS[f"step_{name}"]: name for name in COUNTED}
+_STARTED = TYPE_NUMBERS["workflow_started"]
+
+
+@dataclass(slots=True)
+class _Change:
+    """What a batch changes in one workflow."""
+
+    stream_version: int = 0
+    more: dict[str, int] = field(default_factory=dict)
+    state: int = 0
+    """The state it is in after the batch; 0: the one it was in before."""
+    ended_at_us: int = 0
+    failure: bytes | None = None
+    closed: bool = False
+
+    def count(self, what: str, number: int = 1) -> None:
+        self.more[what] = self.more.get(what, 0) + number
+
+
+class WorkflowList:
+    """The projection that keeps the list."""
+
+    name = "workflows"
+    schema_version = 1
+    metadata = METADATA
+
+    def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Add what started, then change each workflow that the events are about."""
+        started = [_started_row(event) for event in events if event.type == _STARTED]
+        if started:
+            connection.execute(insert(WORKFLOWS), started)
+        changes: dict[tuple[str, str], _Change] = {}
+        for event in events:
+            change = changes.setdefault((event.tenant, event.stream_id), _Change())
+            change.stream_version = event.stream_version
+            _fold(change, event)
+        # A stream that is no workflow (a tool's) has no row, and its change falls on none.
+        if counts := [_count_row(*key, change) for key, change in changes.items()]:
+            connection.execute(_COUNT, counts)
+        if closed := [_key(*key) for key, change in changes.items() if change.closed]:
+            connection.execute(_CLOSE, closed)
+        if turned := [_turn_row(*key, change) for key, change in changes.items() if change.state]:
+            connection.execute(_TURN, turned)
+
+
+def _fold(change: _Change, event: RecordedEvent) -> None:
+    if event.type in _ENDINGS:
+        change.count(_ENDINGS[event.type])
+    elif event.type in _FOLDS:
+        _FOLDS[event.type](change, event)
+
+
+def _steps_added(change: _Change, event: RecordedEvent) -> None:
+    change.count("steps", len(decode_record(event.record).steps_added.steps))
+
+
+def _for_each_expanded(change: _Change, event: RecordedEvent) -> None:
+    # Each item is a step of its own.
+    change.count("steps", decode_record(event.record).for_each_expanded.count)
+
+
+def _finish_requested(change: _Change, _event: RecordedEvent) -> None:
+    change.closed = True
+
+
+def _turned(change: _Change, event: RecordedEvent) -> None:
+    change.state = _TURNS[event.type]
+    if change.state == value_pb2.WORKFLOW_STATE_CANCELING:
+        return
+    change.ended_at_us = event.recorded_at_us
+    if change.state == value_pb2.WORKFLOW_STATE_FAILED:
+        change.failure = decode_record(event.record).workflow_failed.failure.SerializeToString()
+
+
+_FOLDS: dict[int, Callable[[_Change, RecordedEvent], None]] = {
+    TYPE_NUMBERS["steps_added"]: _steps_added,
+    TYPE_NUMBERS["for_each_expanded"]: _for_each_expanded,
+    TYPE_NUMBERS["workflow_finish_requested"]: _finish_requested,
+    **dict.fromkeys(_TURNS, _turned),
+}
+
+
+def _started_row(recorded: RecordedEvent) -> dict[str, object]:
+    event = decode_record(recorded.record)
+    started = event.workflow_started
+    return {
+        "position": recorded.position,
+        "tenant": recorded.tenant,
+        "workflow_id": recorded.stream_id,
+        "name": started.name,
+        "kind": started.kind or events_pb2.WORKFLOW_KIND_WORKFLOW,
+        "state": value_pb2.WORKFLOW_STATE_RUNNING,
+        "open": started.open,
+        "started_at_us": recorded.recorded_at_us,
+        "ended_at_us": 0,
+        "stream_version": recorded.stream_version,
+        "principal": event.principal.SerializeToString(),
+        "failure": None,
+        **dict.fromkeys(("steps", *COUNTED), 0),
+    }
+
+
+def _key(tenant: str, workflow_id: str) -> dict[str, object]:
+    return {"of_tenant": tenant, "of_workflow": workflow_id}
+
+
+def _count_row(tenant: str, workflow_id: str, change: _Change) -> dict[str, object]:
+    more = {f"more_{name}": change.more.get(name, 0) for name in ("steps", *COUNTED)}
+    return {**_key(tenant, workflow_id), **more, "now_version": change.stream_version}
+
+
+def _turn_row(tenant: str, workflow_id: str, change: _Change) -> dict[str, object]:
+    turn = {"now_state": change.state, "now_ended_at_us": change.ended_at_us, "now_failure": change.failure}
+    return {**_key(tenant, workflow_id), **turn}

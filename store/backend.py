@@ -1,0 +1,128 @@
+"""What a database must do for the writer, and the rows that cross that line.
+
+The writer decides everything (positions, versions, keys, bytes) before the backend is asked, so a backend only
+inserts, and all of a batch or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+OnPoint = Callable[[str], None]
+"""Told of each point a group commit passes: "committing" (nothing is written), "written" (in the transaction, on the
+writer's thread), "committed" (durable, nobody knows) and "acknowledged". A fault test ends the process there."""
+
+EventRow = tuple[int, int, int, int, int, int, int, bytes]
+"""shard, position, stream_key, stream_version, type, recorded_at_us, tenant_key, record."""
+
+ChunkRow = tuple[int, int, int, str, int, int, int, bytes]
+"""shard, ordinal, stream_key, step_id, attempt, sequence, position, data."""
+
+PayloadRow = tuple[int, int, bytes, int, int, bytes]
+"""shard, tenant_key, digest, size, touched_at_us, data."""
+
+
+class TenantState(NamedTuple):
+    """A tenant as it is stored."""
+
+    tenant_key: int
+    name: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """A shard as its new owner finds it."""
+
+    epoch: int
+    head: int
+    last_recorded_at_us: int
+    last_ordinal: int
+    last_stream_key: int
+    tenants: Sequence[TenantState]
+
+
+class StreamName(NamedTuple):
+    """A stream to look up."""
+
+    tenant_key: int
+    tenant: str
+    stream_id: str
+
+
+class AttemptName(NamedTuple):
+    """An attempt to look up."""
+
+    tenant_key: int
+    tenant: str
+    stream_id: str
+    step_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """What a group names and the writer does not have in memory."""
+
+    streams: Sequence[StreamName]
+    attempts: Sequence[AttemptName]
+
+
+class StreamState(NamedTuple):
+    """A stream as it is stored."""
+
+    stream_key: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The answers to a Cold, in its order."""
+
+    streams: Sequence[StreamState | None]
+    """None: the stream does not exist."""
+    attempts: Sequence[int]
+    """The sequence of the attempt's last chunk; 0: it has none."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one group commit writes."""
+
+    old_head: int
+    new_head: int
+    last_ordinal: int
+    tenants: dict[int, str] = field(default_factory=dict)
+    """New tenants, by key."""
+    sequences: dict[int, int] = field(default_factory=dict)
+    """The tenant_sequence of each tenant's last event, by key."""
+    streams: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """New streams: shard, stream_key, tenant_key, stream_id."""
+    events: list[EventRow] = field(default_factory=list)
+    closed: set[int] = field(default_factory=set)
+    """Streams to remove from the open workflows, before the opened ones are written."""
+    opened: dict[int, tuple[int, int | None]] = field(default_factory=dict)
+    """Open workflows to write: opened_position (kept when there is an entry) and wake_at_us, by stream_key."""
+    chunks: list[ChunkRow] = field(default_factory=list)
+    payloads: list[PayloadRow] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.opened or self.closed or self.chunks or self.payloads)
+
+
+class Backend(Protocol):
+    """A database that holds one shard for this process. Any error of `commit` ends the ownership."""
+
+    async def open(self) -> ShardState:
+        """Take ownership and raise the epoch. Raises DatabaseInUseError or SchemaMismatchError."""
+
+    async def look_up(self, cold: Cold) -> LookedUp:
+        """Look up streams and attempts. Called between commits only."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Make a batch durable, all or nothing. Raises OwnershipLostError when the head or epoch has moved."""
+
+    async def close(self) -> None:
+        """Let go of the shard. Harmless when it is not open."""

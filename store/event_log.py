@@ -1,0 +1,218 @@
+"""The event store over any backend: the writer, the reader and the subscriptions, as one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+from store.backend import Backend, OnPoint
+from store.contract import (
+    SHARD,
+    Append,
+    Clock,
+    Committed,
+    EventReader,
+    OnCommitted,
+    OpenWorkflow,
+    OutputChunk,
+    RecordedChunk,
+    RecordedEvent,
+    StoreClosedError,
+    StoreError,
+    StoreLimits,
+)
+from store.sequencer import Sequencer
+from store.subscription import Subscription, Tail
+from store.units import AppendUnit, AttemptKey, ChunksUnit, PayloadUnit, attempt_of
+from store.writer import GroupCommitWriter
+
+T = TypeVar("T")
+
+_LONG_DIGEST_BYTES = 256 << 10
+
+
+class BackendReader(EventReader, Protocol):
+    """The reader of a backend, which is opened and closed with it."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Disconnect. Harmless when it is not open."""
+
+
+class EventLog:
+    """An EventStore. After `close`, or a failure and `close`, it can be opened again."""
+
+    writer_class: type[GroupCommitWriter] = GroupCommitWriter
+
+    def __init__(
+        self,
+        backend: Backend,
+        reader: BackendReader,
+        *,
+        clock: Clock,
+        limits: StoreLimits,
+        shard: int = SHARD,
+        on_point: OnPoint | None = None,
+    ) -> None:
+        self._backend = backend
+        self._reader = reader
+        self._clock = clock
+        self._limits = limits
+        self._shard = shard
+        self._on_point = on_point
+        self._tail = Tail(0)
+        self._writer: GroupCommitWriter | None = None
+        self._failed: asyncio.Future[StoreError] | None = None
+
+    @property
+    def head(self) -> int:
+        """The position of the last committed event; 0: none."""
+        return self._tail.head
+
+    async def open(self) -> None:
+        """Take ownership of the shard and start the writer; see EventStore."""
+        if self._writer is not None:
+            raise StoreError("the store is open")
+        state = await self._backend.open()
+        try:
+            await self._reader.open()
+        except BaseException:
+            await self._backend.close()
+            raise
+        self._tail = Tail(state.head)
+        self._failed = asyncio.get_running_loop().create_future()
+        sequencer = Sequencer(state, shard=self._shard, cached_streams=self._limits.cached_streams)
+        self._writer = self.writer_class(
+            self._backend, sequencer, self._clock, self._limits, self._tail.publish, self._fail, self._on_point
+        )
+
+    async def close(self) -> None:
+        """Commit what was submitted, then let go of the shard. Subscriptions end with StoreClosedError."""
+        writer = self._writer
+        if writer is None:
+            return
+        await writer.stop()
+        self._writer = None
+        self._tail.close()
+        await self._reader.close()
+        await self._backend.close()
+
+    async def failed(self) -> StoreError:
+        """Wait until the store fails, and return why. What is to be done then is to close it and to open it again."""
+        if self._failed is None:
+            raise StoreClosedError("the store is not open")
+        return await asyncio.shield(self._failed)
+
+    def submit(self, append: Append, done: OnCommitted) -> None:
+        """Queue an append; see EventStore."""
+        if self._writer is None:
+            asyncio.get_running_loop().call_soon(done, StoreClosedError("the store is not open"))
+        else:
+            self._writer.submit(AppendUnit(append, done))
+
+    async def append(self, append: Append) -> Committed:
+        """Submit and wait; see EventStore."""
+        outcome: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._open_writer().submit(AppendUnit(append, partial(_settle, outcome)))
+        return await outcome
+
+    async def append_chunks(self, chunks: Sequence[OutputChunk]) -> list[RecordedChunk]:
+        """Make chunks durable; see EventStore."""
+        outcome: asyncio.Future[list[RecordedChunk | None]] = asyncio.get_running_loop().create_future()
+        data_bytes = sum([len(chunk.data) for chunk in chunks])
+        self._open_writer().submit(ChunksUnit(chunks, partial(_settle, outcome), data_bytes))
+        return await self._with_duplicates(chunks, await outcome)
+
+    async def write_payload(self, tenant: str, data: bytes) -> bytes:
+        """Make a payload durable and return its digest; see EventStore."""
+        if len(data) < _LONG_DIGEST_BYTES:
+            digest = hashlib.sha256(data).digest()
+        else:
+            digest = (await asyncio.to_thread(hashlib.sha256, data)).digest()
+        outcome: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._open_writer().submit(PayloadUnit(tenant, digest, data, partial(_settle, outcome)))
+        return await outcome
+
+    def subscribe(self, after_position: int = 0, tenant: str | None = None) -> Subscription:
+        """Follow the log; see EventStore."""
+        return Subscription(self._reader, self._tail, after_position, tenant)
+
+    async def read_stream(
+        self, tenant: str, stream_id: str, after_version: int = 0, limit: int | None = None
+    ) -> list[RecordedEvent]:
+        """Read a stream; see EventReader."""
+        return await self._open_reader().read_stream(tenant, stream_id, after_version, limit)
+
+    async def read_all(
+        self, after_position: int = 0, limit: int = 1000, tenant: str | None = None
+    ) -> list[RecordedEvent]:
+        """Read the log; see EventReader."""
+        return await self._open_reader().read_all(after_position, limit, tenant)
+
+    async def read_chunks(
+        self, tenant: str, workflow_id: str, after_ordinal: int = 0, limit: int = 256
+    ) -> list[RecordedChunk]:
+        """Read a workflow's streamed output; see EventReader."""
+        return await self._open_reader().read_chunks(tenant, workflow_id, after_ordinal, limit)
+
+    async def read_attempt_chunks(
+        self, tenant: str, workflow_id: str, step_id: str, attempt: int
+    ) -> list[RecordedChunk]:
+        """Read all chunks of an attempt; see EventReader."""
+        return await self._open_reader().read_attempt_chunks(tenant, workflow_id, step_id, attempt)
+
+    async def read_payload(self, tenant: str, digest: bytes) -> bytes:
+        """Read a payload; see EventReader."""
+        return await self._open_reader().read_payload(tenant, digest)
+
+    async def open_workflows(self) -> list[OpenWorkflow]:
+        """List the workflows that have not ended; see EventReader."""
+        return await self._open_reader().open_workflows()
+
+    def _open_writer(self) -> GroupCommitWriter:
+        if self._writer is None:
+            raise StoreClosedError("the store is not open")
+        return self._writer
+
+    def _open_reader(self) -> EventReader:
+        # What a store that failed would answer may be behind or ahead of what it acknowledged.
+        if self._writer is None or self._failed is None or self._failed.done():
+            raise StoreClosedError("the store is not open, or has failed")
+        return self._reader
+
+    def _fail(self, reason: StoreError) -> None:
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_result(reason)
+        self._tail.close()
+
+    async def _with_duplicates(
+        self, chunks: Sequence[OutputChunk], recorded: Sequence[RecordedChunk | None]
+    ) -> list[RecordedChunk]:
+        """Fill the places of those chunks that were durable before."""
+        stored: dict[AttemptKey, list[RecordedChunk]] = {}
+        answers: list[RecordedChunk] = []
+        for chunk, answer in zip(chunks, recorded, strict=True):
+            if answer is None:
+                attempt = attempt_of(chunk)
+                if attempt not in stored:
+                    stored[attempt] = await self.read_attempt_chunks(*attempt)
+                # An attempt's chunks have no gaps: the place tells the sequence.
+                answers.append(stored[attempt][chunk.sequence - 1])
+            else:
+                answers.append(answer)
+        return answers
+
+
+def _settle(waiting: asyncio.Future[T], outcome: T | StoreError) -> None:
+    # Whoever waited may have been cancelled; what was submitted is durable all the same.
+    if waiting.cancelled():
+        return
+    if isinstance(outcome, StoreError):
+        waiting.set_exception(outcome)
+    else:
+        waiting.set_result(outcome)

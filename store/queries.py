@@ -1,0 +1,127 @@
+"""What is read from the log, as statements for either database.
+
+A statement names every value it takes; the reader of a database binds them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Table, bindparam, func, select
+
+from store.tables import schema
+
+# The keys differ between the databases, the columns do not.
+_TABLES = schema("sqlite").tables
+_events: Table = _TABLES["events"]
+_streams: Table = _TABLES["streams"]
+_tenants: Table = _TABLES["tenants"]
+_open: Table = _TABLES["open_workflows"]
+_chunks: Table = _TABLES["output_chunks"]
+_payloads: Table = _TABLES["payloads"]
+_shards: Table = _TABLES["shards"]
+
+_SHARD = bindparam("shard")
+_RECORDED_EVENT = (
+    _events.c.position,
+    _tenants.c.name,
+    _streams.c.stream_id,
+    _events.c.stream_version,
+    _events.c.type,
+    _events.c.recorded_at_us,
+    _events.c.record,
+)
+
+_stream_of_event = _events.join(
+    _streams, (_streams.c.shard == _events.c.shard) & (_streams.c.stream_key == _events.c.stream_key)
+).join(_tenants, (_tenants.c.shard == _events.c.shard) & (_tenants.c.tenant_key == _events.c.tenant_key))
+
+TENANT_KEY = (
+    select(_tenants.c.tenant_key)
+    .where(_tenants.c.shard == _SHARD, _tenants.c.name == bindparam("tenant"))
+    .scalar_subquery()
+)
+"""shard, tenant → tenant_key."""
+
+STREAM_KEY = (
+    select(_streams.c.stream_key)
+    .where(
+        _streams.c.shard == _SHARD,
+        _streams.c.tenant_key == TENANT_KEY,
+        _streams.c.stream_id == bindparam("stream_id"),
+    )
+    .scalar_subquery()
+)
+"""shard, tenant, stream_id → stream_key."""
+
+READ_STREAM = (
+    select(*_RECORDED_EVENT)
+    .select_from(_stream_of_event)
+    .where(
+        _events.c.shard == _SHARD,
+        _events.c.stream_key == STREAM_KEY,
+        _events.c.stream_version > bindparam("after_version"),
+    )
+    .order_by(_events.c.stream_version)
+)
+"""shard, tenant, stream_id, after_version → events in order of version."""
+
+READ_ALL = (
+    select(*_RECORDED_EVENT)
+    .select_from(_stream_of_event)
+    .where(_events.c.shard == _SHARD, _events.c.position > bindparam("after_position"))
+    .order_by(_events.c.position)
+    .limit(bindparam("limit"))
+)
+"""shard, after_position, limit → events in order of position."""
+
+READ_TENANT = READ_ALL.where(_events.c.tenant_key == TENANT_KEY)
+"""shard, tenant, after_position, limit → events of the tenant in order of position."""
+
+_RECORDED_CHUNK = (
+    _chunks.c.ordinal,
+    _chunks.c.position,
+    _chunks.c.step_id,
+    _chunks.c.attempt,
+    _chunks.c.sequence,
+    _chunks.c.data,
+)
+_chunks_of_workflow = select(*_RECORDED_CHUNK).where(_chunks.c.shard == _SHARD, _chunks.c.stream_key == STREAM_KEY)
+
+READ_CHUNKS = (
+    _chunks_of_workflow.where(_chunks.c.ordinal > bindparam("after_ordinal"))
+    .order_by(_chunks.c.ordinal)
+    .limit(bindparam("limit"))
+)
+"""shard, tenant, stream_id, after_ordinal, limit → chunks in order of ordinal."""
+
+READ_ATTEMPT_CHUNKS = _chunks_of_workflow.where(
+    _chunks.c.step_id == bindparam("step_id"), _chunks.c.attempt == bindparam("attempt")
+).order_by(_chunks.c.sequence)
+"""shard, tenant, stream_id, step_id, attempt → chunks in order of sequence."""
+
+READ_PAYLOAD = select(_payloads.c.data).where(
+    _payloads.c.shard == _SHARD, _payloads.c.tenant_key == TENANT_KEY, _payloads.c.digest == bindparam("digest")
+)
+"""shard, tenant, digest → the payload's bytes."""
+
+OPEN_WORKFLOWS = (
+    select(_tenants.c.name, _streams.c.stream_id, _open.c.wake_at_us)
+    .select_from(
+        _open.join(_streams, (_streams.c.shard == _open.c.shard) & (_streams.c.stream_key == _open.c.stream_key)).join(
+            _tenants, (_tenants.c.shard == _streams.c.shard) & (_tenants.c.tenant_key == _streams.c.tenant_key)
+        )
+    )
+    .where(_open.c.shard == _SHARD)
+    .order_by(_open.c.opened_position, _open.c.stream_key)
+)
+"""shard → the workflows that have not ended."""
+
+TENANTS = select(_tenants.c.tenant_key, _tenants.c.name, _tenants.c.sequence).where(_tenants.c.shard == _SHARD)
+"""shard → its tenants."""
+
+LAST_STREAM_KEY = select(func.coalesce(func.max(_streams.c.stream_key), 0)).where(_streams.c.shard == _SHARD)
+"""shard → the largest stream key in use; 0: none."""
+
+LAST_RECORDED_AT = select(_events.c.recorded_at_us).where(
+    _events.c.shard == _SHARD, _events.c.position == bindparam("position")
+)
+"""shard, position → when the event there was recorded."""

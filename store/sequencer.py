@@ -1,0 +1,255 @@
+"""The writer's memory of the shard: it gives every event its place and refuses what does not fit.
+
+There is one writer, so what it remembers is the truth, ahead of the database by one group at most. When a group
+fails, the whole memory is dropped with the store. A unit is numbered first and applied then, so that one that is
+refused leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from store.backend import AttemptName, Batch, ChunkRow, Cold, EventRow, LookedUp, ShardState, StreamName
+from store.contract import (
+    Append,
+    ChunkGapError,
+    Committed,
+    InvalidAppendError,
+    OutputChunk,
+    RecordedChunk,
+    RecordedEvent,
+    StoreError,
+    StreamAppend,
+    StreamConflictError,
+    StreamMissingError,
+)
+from store.records import encode_record, type_number
+from store.units import AppendUnit, AttemptKey, ChunksUnit, PayloadUnit, StreamKey, Unit, attempt_of
+
+
+@dataclass(slots=True)
+class Group:
+    """One group commit: what is written, and what is told after that, and to whom."""
+
+    batch: Batch
+    events: list[RecordedEvent]
+    acknowledgements: list[Callable[[], None]]
+
+
+@dataclass(slots=True)
+class _Tenant:
+    key: int
+    sequence: int
+    is_stored: bool
+
+
+@dataclass(slots=True)
+class _Stream:
+    key: int
+    version: int  # 0: it does not exist, and the key is what it would get.
+
+
+@dataclass(slots=True)
+class _Numbered:
+    """The events of an append in the places they get if it is applied."""
+
+    rows: list[EventRow]
+    events: list[RecordedEvent]
+    versions: dict[StreamKey, int]
+    sequences: dict[str, int]
+
+
+class Sequencer:
+    """Gives positions, versions, sequences, ordinals and keys. Synchronous, and the same for every database."""
+
+    def __init__(self, state: ShardState, *, shard: int, cached_streams: int) -> None:
+        self._shard = shard
+        self._cached_streams = cached_streams
+        self._head = state.head
+        self._last_ordinal = state.last_ordinal
+        self._last_stream_key = state.last_stream_key
+        self._last_stamp_us = state.last_recorded_at_us
+        self._last_tenant_key = max((tenant.tenant_key for tenant in state.tenants), default=0)
+        self._tenants = {t.name: _Tenant(t.tenant_key, t.sequence, is_stored=True) for t in state.tenants}
+        self._streams: OrderedDict[StreamKey, _Stream] = OrderedDict()
+        self._attempts: OrderedDict[AttemptKey, int] = OrderedDict()
+
+    def cold(self, units: Sequence[Unit]) -> Cold | None:
+        """What must be looked up before these units can be sequenced; None: nothing."""
+        known = self._streams
+        streams = dict.fromkeys([name for unit in units for name in unit.streams() if name not in known])
+        attempts = dict.fromkeys(
+            attempt
+            for unit in units
+            if isinstance(unit, ChunksUnit)
+            for attempt in map(attempt_of, unit.chunks)
+            if attempt not in self._attempts
+        )
+        if not streams and not attempts:
+            return None
+        return Cold(
+            [StreamName(self._tenant(tenant).key, tenant, stream_id) for tenant, stream_id in streams],
+            [AttemptName(self._tenant(attempt[0]).key, *attempt) for attempt in attempts],
+        )
+
+    def learn(self, cold: Cold, found: LookedUp) -> None:
+        """Remember what was looked up."""
+        for name, stream in zip(cold.streams, found.streams, strict=True):
+            if stream is None:
+                # A key that is never used leaves a gap, which costs nothing.
+                self._last_stream_key += 1
+                remembered = _Stream(self._last_stream_key, 0)
+            else:
+                remembered = _Stream(stream.stream_key, stream.version)
+            self._streams[name.tenant, name.stream_id] = remembered
+        for attempt, sequence in zip(cold.attempts, found.attempts, strict=True):
+            self._attempts[attempt[1:]] = sequence
+
+    def sequence(self, units: Sequence[Unit], now_us: int) -> Group:
+        """Put the units in order and encode them. A unit that does not fit is refused alone."""
+        # One stamp a group, and never an earlier one, whatever the clock does.
+        stamp = self._last_stamp_us = max(self._last_stamp_us, now_us)
+        group = Group(Batch(self._head, self._head, self._last_ordinal), [], [])
+        tell = group.acknowledgements.append
+        for unit in units:
+            if isinstance(unit, AppendUnit):
+                tell(partial(unit.done, self._append(group, unit.append, stamp)))
+            elif isinstance(unit, ChunksUnit):
+                tell(partial(unit.done, self._chunks(group.batch, unit.chunks)))
+            else:
+                tell(partial(unit.done, self._payload(group.batch, unit, stamp)))
+        group.batch.new_head = self._head
+        group.batch.last_ordinal = self._last_ordinal
+        self._forget()
+        return group
+
+    def _forget(self) -> None:
+        # Only between groups: what a group names has to stay until it is sequenced.
+        for cache in (self._streams, self._attempts):
+            while len(cache) > self._cached_streams:
+                cache.popitem(last=False)
+
+    def _append(self, group: Group, append: Append, stamp: int) -> Committed | StoreError:
+        first = self._head + 1
+        numbered = _Numbered([], [], {}, {})
+        try:
+            for part in append.streams:
+                self._number(numbered, part, stamp)
+            self._require_streams(append, numbered)
+        except StoreError as refusal:
+            return refusal
+        self._apply(group.batch, append, numbered)
+        group.events.extend(numbered.events)
+        return Committed(first, self._head, numbered.events)
+
+    def _number(self, numbered: _Numbered, part: StreamAppend, stamp: int) -> None:
+        name = (part.tenant, part.stream_id)
+        stream = self._streams[name]
+        self._streams.move_to_end(name)
+        version = numbered.versions.get(name, stream.version)
+        if version != part.expected_version:
+            raise StreamConflictError(part.stream_id, part.expected_version, version)
+        tenant = self._tenant(part.tenant)
+        sequence = numbered.sequences.get(part.tenant, tenant.sequence)
+        position = self._head + len(numbered.rows)
+        shard, stream_key, tenant_key = self._shard, stream.key, tenant.key
+        tenant_name, stream_id = name
+        for new in part.events:
+            position += 1
+            version += 1
+            sequence += 1
+            try:
+                record = encode_record(
+                    new.payload,
+                    new.envelope,
+                    position=position,
+                    tenant_sequence=sequence,
+                    stream_version=version,
+                    recorded_at_us=stamp,
+                )
+                number = type_number(new.payload)
+            except Exception as error:
+                # Whatever is wrong with one event is no reason to stop the shard for all.
+                raise InvalidAppendError(f"an event of stream {stream_id} cannot be encoded: {error!r}") from error
+            numbered.rows.append((shard, position, stream_key, version, number, stamp, tenant_key, record))
+            numbered.events.append(RecordedEvent(position, tenant_name, stream_id, version, number, stamp, record))
+        numbered.versions[name] = version
+        numbered.sequences[part.tenant] = sequence
+
+    def _require_streams(self, append: Append, numbered: _Numbered) -> None:
+        for opened in append.opened:
+            name = (opened.tenant, opened.stream_id)
+            if not numbered.versions.get(name, self._streams[name].version):
+                raise StreamMissingError(opened.stream_id)
+
+    def _apply(self, batch: Batch, append: Append, numbered: _Numbered) -> None:
+        for name, version in numbered.versions.items():
+            stream = self._streams[name]
+            if stream.version == 0 and version > 0:
+                batch.streams.append((self._shard, stream.key, self._stored_tenant(batch, name[0]).key, name[1]))
+            stream.version = version
+        for tenant_name, sequence in numbered.sequences.items():
+            tenant = self._tenant(tenant_name)
+            if sequence != tenant.sequence:
+                tenant.sequence = batch.sequences[tenant.key] = sequence
+        batch.events.extend(numbered.rows)
+        self._head += len(numbered.rows)
+        for closed in append.closed:
+            stream_key = self._streams[closed].key
+            batch.opened.pop(stream_key, None)
+            batch.closed.add(stream_key)
+        for opened in append.opened:
+            stream_key = self._streams[opened.tenant, opened.stream_id].key
+            since, _ = batch.opened.get(stream_key, (self._head, None))
+            batch.opened[stream_key] = (since, opened.wake_at_us)
+
+    def _chunks(self, batch: Batch, chunks: Sequence[OutputChunk]) -> list[RecordedChunk | None] | StoreError:
+        ordinal = self._last_ordinal
+        last: dict[AttemptKey, int] = {}
+        rows: list[ChunkRow] = []
+        recorded: list[RecordedChunk | None] = []
+        for chunk in chunks:
+            name = (chunk.tenant, chunk.workflow_id)
+            attempt = attempt_of(chunk)
+            stream = self._streams[name]
+            self._streams.move_to_end(name)
+            self._attempts.move_to_end(attempt)
+            sequence = last.get(attempt, self._attempts[attempt])
+            if stream.version == 0:
+                return StreamMissingError(chunk.workflow_id)
+            if chunk.sequence > sequence + 1:
+                return ChunkGapError(chunk.step_id, chunk.attempt, sequence + 1, chunk.sequence)
+            if chunk.sequence <= sequence:
+                recorded.append(None)
+                continue
+            ordinal += 1
+            last[attempt] = chunk.sequence
+            place = (chunk.step_id, chunk.attempt, chunk.sequence)
+            rows.append((self._shard, ordinal, stream.key, *place, self._head, chunk.data))
+            recorded.append(RecordedChunk(ordinal, self._head, *place, chunk.data))
+        self._last_ordinal = ordinal
+        self._attempts.update(last)
+        batch.chunks.extend(rows)
+        return recorded
+
+    def _payload(self, batch: Batch, unit: PayloadUnit, stamp: int) -> bytes:
+        tenant = self._stored_tenant(batch, unit.tenant)
+        batch.payloads.append((self._shard, tenant.key, unit.digest, len(unit.data), stamp, unit.data))
+        return unit.digest
+
+    def _tenant(self, name: str) -> _Tenant:
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            self._last_tenant_key += 1
+            tenant = self._tenants[name] = _Tenant(self._last_tenant_key, 0, is_stored=False)
+        return tenant
+
+    def _stored_tenant(self, batch: Batch, name: str) -> _Tenant:
+        tenant = self._tenant(name)
+        if not tenant.is_stored:
+            tenant.is_stored = True
+            batch.tenants[tenant.key] = name
+        return tenant

@@ -1,0 +1,89 @@
+"""What waits in the writer's queue: appends, chunks and payloads, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from store.contract import Append, OnCommitted, OutputChunk, RecordedChunk, StoreError
+
+StreamKey = tuple[str, str]
+"""tenant, stream_id."""
+
+AttemptKey = tuple[str, str, str, int]
+"""tenant, workflow_id, step_id, attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendUnit:
+    """An append in the queue."""
+
+    append: Append
+    done: OnCommitted
+    data_bytes: int = 0
+    """What it weighs against the bounds in bytes: nothing, its events are counted instead."""
+
+    @property
+    def event_count(self) -> int:
+        """How many events it adds."""
+        return sum([len(part.events) for part in self.append.streams])
+
+    def streams(self) -> list[StreamKey]:
+        """The streams it names."""
+        append = self.append
+        names = [(part.tenant, part.stream_id) for part in append.streams]
+        if append.opened:
+            names.extend((opened.tenant, opened.stream_id) for opened in append.opened)
+        if append.closed:
+            names.extend(append.closed)
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksUnit:
+    """Chunks in the queue. The outcome has None in the place of a chunk that was durable already."""
+
+    chunks: Sequence[OutputChunk]
+    done: Callable[[list[RecordedChunk | None] | StoreError], None]
+    data_bytes: int
+
+    @property
+    def event_count(self) -> int:
+        """How many rows it adds."""
+        return len(self.chunks)
+
+    def streams(self) -> list[StreamKey]:
+        """The streams it names."""
+        return [(chunk.tenant, chunk.workflow_id) for chunk in self.chunks]
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadUnit:
+    """A payload in the queue. The outcome is its digest."""
+
+    tenant: str
+    digest: bytes
+    data: bytes
+    done: Callable[[bytes | StoreError], None]
+
+    @property
+    def data_bytes(self) -> int:
+        """What it weighs against the bounds in bytes."""
+        return len(self.data)
+
+    @property
+    def event_count(self) -> int:
+        """How many rows it adds."""
+        return 1
+
+    def streams(self) -> list[StreamKey]:
+        """The streams it names."""
+        return []
+
+
+Unit = AppendUnit | ChunksUnit | PayloadUnit
+
+
+def attempt_of(chunk: OutputChunk) -> AttemptKey:
+    """The attempt that a chunk belongs to."""
+    return chunk.tenant, chunk.workflow_id, chunk.step_id, chunk.attempt

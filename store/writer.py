@@ -1,0 +1,165 @@
+"""The group commit: one task a shard takes what has queued, orders it, and has it committed in one transaction.
+
+Nothing is acknowledged before it is durable, and nothing that was submitted can be taken back. When the backend
+fails, it is unknown what of the group is durable: the group and all that waits is answered with an error, and the
+writer takes nothing more until the store was opened again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from store.backend import Backend, OnPoint
+from store.contract import (
+    Clock,
+    OwnershipLostError,
+    QueueFullError,
+    RecordedEvent,
+    StoreClosedError,
+    StoreError,
+    StoreLimits,
+)
+from store.sequencer import Group, Sequencer
+from store.units import Unit
+
+OnGroup = Callable[[Sequence[RecordedEvent]], None]
+"""Called on the loop with what a group commit made durable, before the callbacks of its appends."""
+
+
+class GroupCommitWriter:
+    """Makes units durable, in the order of `submit`."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        sequencer: Sequencer,
+        clock: Clock,
+        limits: StoreLimits,
+        on_group: OnGroup,
+        on_failed: Callable[[StoreError], None],
+        on_point: OnPoint | None = None,
+    ) -> None:
+        self._backend = backend
+        self._sequencer = sequencer
+        self._clock = clock
+        self._limits = limits
+        self._on_group = on_group
+        self._on_failed = on_failed
+        self._on_point = on_point
+        self._queue: deque[Unit] = deque()
+        self._queued_bytes = 0
+        self._in_flight: Sequence[Unit] = ()
+        self._wakeup = asyncio.Event()
+        self._failure: StoreError | None = None
+        self._stopping = False
+        self._loop = asyncio.get_running_loop()
+        # Not in a TaskGroup: the writer outlives whoever opened the store, and nobody's failure may cancel it.
+        self._task = self._loop.create_task(self._run(), name="group-commit-writer")
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit. Its `done` is called on the loop later, never from here."""
+        if self._failure is not None or self._stopping:
+            self._loop.call_soon(unit.done, self._refusal())
+        elif len(self._queue) >= self._limits.queue_length or self._queued_bytes > self._limits.queue_bytes:
+            self._loop.call_soon(unit.done, QueueFullError("the writer has as much to do as it can hold"))
+        else:
+            self._queue.append(unit)
+            self._queued_bytes += unit.data_bytes
+            self._wakeup.set()
+
+    async def stop(self) -> None:
+        """Commit what was submitted, then end."""
+        self._stopping = True
+        self._wakeup.set()
+        # A caller that is cancelled while it waits must not cancel the writer.
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while units := await self._take():
+                self._in_flight = units
+                await self._record(units)
+        except asyncio.CancelledError:
+            self._fail(StoreClosedError("the event loop ended before the store was closed"))
+            raise
+        except Exception as error:
+            # Whatever it was, the group's outcome is unknown, so nothing may be built on what memory says.
+            self._fail(error)
+
+    async def _take(self) -> list[Unit]:
+        while not self._queue:
+            if self._stopping:
+                return []
+            self._wakeup.clear()
+            await self._wakeup.wait()
+        queue, limits = self._queue, self._limits
+        units: list[Unit] = []
+        events = data_bytes = 0
+        while queue:
+            unit = queue[0]
+            events += unit.event_count
+            data_bytes += unit.data_bytes
+            if units and (events > limits.group_events or data_bytes > limits.group_bytes):
+                break
+            units.append(queue.popleft())
+            self._queued_bytes -= unit.data_bytes
+        return units
+
+    async def _record(self, units: Sequence[Unit]) -> None:
+        cold = self._sequencer.cold(units)
+        if cold is not None:
+            self._sequencer.learn(cold, await self._backend.look_up(cold))
+        group = self._sequencer.sequence(units, self._clock.now_us())
+        await self._commit(group)
+
+    async def _commit(self, group: Group) -> None:
+        if group.batch:
+            self._pass("committing")
+            await self._backend.commit(group.batch)
+            self._pass("committed")
+        self._acknowledge(group)
+        self._pass("acknowledged")
+
+    def _acknowledge(self, group: Group) -> None:
+        self._in_flight = ()
+        if group.events:
+            self._on_group(group.events)
+        for tell in group.acknowledgements:
+            try:
+                tell()
+            except Exception as error:
+                # A callback that raises has a bug, which is not the next one's.
+                self._report(error)
+
+    def _pass(self, point: str) -> None:
+        if self._on_point is not None:
+            self._on_point(point)
+
+    def _fail(self, error: Exception) -> None:
+        waiting = [*self._in_flight, *self._queue]
+        self._queue.clear()
+        if isinstance(error, StoreError):
+            self._failure = error
+        else:
+            self._failure = StoreClosedError(f"the store failed and must be opened again: {error}")
+            self._failure.__cause__ = error
+        for unit in waiting:
+            try:
+                unit.done(self._refusal())
+            except Exception as bug:
+                self._report(bug)
+        self._on_failed(self._failure)
+
+    def _refusal(self) -> StoreError:
+        # One for each: an exception that is raised in many tasks collects the traceback of all.
+        if isinstance(self._failure, OwnershipLostError):
+            refusal: StoreError = OwnershipLostError(str(self._failure))
+        else:
+            refusal = StoreClosedError(str(self._failure or "the store is closed"))
+        refusal.__cause__ = self._failure
+        return refusal
+
+    def _report(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "a callback of the store raised", "exception": error})
