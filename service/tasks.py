@@ -6,9 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from typing import Any, Self
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +20,13 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run a coroutine in the background."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
-        return task
 
-    async def __aenter__(self) -> Tasks:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -244,6 +244,9 @@ class EventReader(Protocol):
     async def open_workflows(self) -> list[OpenWorkflow]:
         """List the workflows that have not ended, in the order of the appends that opened them."""
 
+    async def list_streams(self, prefix: str) -> list[tuple[str, str]]:
+        """List (tenant, stream_id) of the streams whose id begins with a prefix, by tenant and id."""
+
 
 class EventStore(EventReader, Protocol):
     """One shard of the log, owned by this process from `open` to `close`."""

@@ -174,6 +174,10 @@ class EventLog:
         """List the workflows that have not ended; see EventReader."""
         return await self._open_reader().open_workflows()
 
+    async def list_streams(self, prefix: str) -> list[tuple[str, str]]:
+        """List the streams whose id begins with a prefix; see EventReader."""
+        return await self._open_reader().list_streams(prefix)
+
     def _open_writer(self) -> GroupCommitWriter:
         if self._writer is None:
             raise StoreClosedError("the store is not open")

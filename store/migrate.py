@@ -109,9 +109,9 @@ def _connection(engine: Engine) -> Iterator[Connection]:
 
 
 def _upgrade(connection: Connection, revision: str | None) -> None:
-    # Here and not above: alembic takes half a second to import, and most starts find nothing to do.
-    from alembic import command  # noqa: PLC0415
-    from alembic.util.exc import CommandError  # noqa: PLC0415
+    # Not at the top: alembic takes half a second to import, and most starts find nothing to do.
+    from alembic import command  # noqa: PLC0415 - most starts do without it
+    from alembic.util.exc import CommandError  # noqa: PLC0415 - as the line above
 
     try:
         command.upgrade(_config(connection), REVISION)
@@ -120,7 +120,7 @@ def _upgrade(connection: Connection, revision: str | None) -> None:
 
 
 def _config(connection: Connection) -> Config:
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415 - imported where a migration runs, and only there
 
     config = Config()
     # The folder of the installed package, in a wheel as in a checkout.
@@ -135,8 +135,8 @@ def _revision_differs(connection: Connection) -> list[str]:
 
 
 def _tables_differ(connection: Connection) -> list[str]:
-    from alembic.autogenerate import compare_metadata  # noqa: PLC0415
-    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - imported for a check, and only then
+    from alembic.migration import MigrationContext  # noqa: PLC0415 - imported for a check, and only then
 
     expected = schema(connection.dialect.name)
     context = MigrationContext.configure(connection, opts={"compare_type": True})

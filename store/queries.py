@@ -5,7 +5,7 @@ A statement names every value it takes; the reader of a database binds them.
 
 from __future__ import annotations
 
-from sqlalchemy import Table, bindparam, func, select
+from sqlalchemy import BindParameter, Table, bindparam, func, select
 
 from store.tables import schema
 
@@ -19,7 +19,7 @@ _chunks: Table = _TABLES["output_chunks"]
 _payloads: Table = _TABLES["payloads"]
 _shards: Table = _TABLES["shards"]
 
-_SHARD = bindparam("shard")
+_SHARD: BindParameter[int] = bindparam("shard")
 _RECORDED_EVENT = (
     _events.c.position,
     _tenants.c.name,
@@ -125,3 +125,17 @@ LAST_RECORDED_AT = select(_events.c.recorded_at_us).where(
     _events.c.shard == _SHARD, _events.c.position == bindparam("position")
 )
 """shard, position → when the event there was recorded."""
+
+LIST_STREAMS = (
+    select(_tenants.c.name, _streams.c.stream_id)
+    .select_from(
+        _tenants.join(_streams, (_streams.c.shard == _tenants.c.shard) & (_streams.c.tenant_key == _tenants.c.tenant_key))
+    )
+    .where(
+        _tenants.c.shard == _SHARD,
+        _streams.c.stream_id >= bindparam("first"),
+        _streams.c.stream_id < bindparam("end"),
+    )
+    .order_by(_tenants.c.name, _streams.c.stream_id)
+)
+"""shard, first, end → tenant and id of the streams from `first` up to `end`, by tenant and id."""

@@ -11,6 +11,7 @@ import struct
 from typing import NamedTuple
 
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from podium.v1 import events_pb2, value_pb2
 
@@ -26,25 +27,25 @@ TYPE_NAMES: dict[int, str] = {f.number: f.name for f in _PAYLOADS}
 """The name of each event type, by its number."""
 TYPE_NUMBERS: dict[str, int] = {f.name: f.number for f in _PAYLOADS}
 """The number of each event type, by its name."""
-_NUMBER_BY_MESSAGE: dict[str, int] = {f.message_type.full_name: f.number for f in _PAYLOADS}
+# By class: the full name of a descriptor is made anew whenever it is asked for.
+_NUMBERS: dict[type[Message], int] = {GetMessageClass(f.message_type): f.number for f in _PAYLOADS if f.message_type}
 
 
 def _varint(value: int) -> bytes:
     out = bytearray()
-    while value > 0x7F:
+    while value >= 1 << 7:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
     return bytes(out)
 
 
-_PREFIXES: dict[str, tuple[int, bytes, bytes]] = {
-    name: (number, bytes([_TYPE_TAG]) + _varint(number), _varint(number << 3 | 2))
-    for name, number in _NUMBER_BY_MESSAGE.items()
+_PREFIXES: dict[type[Message], tuple[bytes, bytes]] = {
+    message: (bytes([_TYPE_TAG]) + _varint(number), _varint(number << 3 | 2)) for message, number in _NUMBERS.items()
 }
 
 
-def encode_envelope(  # noqa: PLR0913 - one parameter a field of the envelope
+def encode_envelope(
     *,
     shard: int,
     tenant: str,
@@ -72,10 +73,10 @@ def encode_envelope(  # noqa: PLR0913 - one parameter a field of the envelope
 
 def type_number(payload: Message) -> int:
     """The number of the payload's type. Raises KeyError for a message that is no event."""
-    return _PREFIXES[payload.DESCRIPTOR.full_name][0]
+    return _NUMBERS[type(payload)]
 
 
-def encode_record(  # noqa: PLR0913 - one parameter a part of the record
+def encode_record(
     payload: Message,
     envelope: bytes,
     *,
@@ -85,7 +86,7 @@ def encode_record(  # noqa: PLR0913 - one parameter a part of the record
     recorded_at_us: int,
 ) -> bytes:
     """Encode a record; see the module's description."""
-    _, type_field, payload_tag = _PREFIXES[payload.DESCRIPTOR.full_name]
+    type_field, payload_tag = _PREFIXES[type(payload)]
     body = payload.SerializeToString()
     p, t, v, r = _TAGS
     head = _HEAD.pack(p, position, t, tenant_sequence, v, stream_version, r, recorded_at_us)

@@ -1,8 +1,7 @@
 """The writer's memory of the shard: it gives every event its place and refuses what does not fit.
 
 There is one writer, so what it remembers is the truth, ahead of the database by one group at most. When a group
-fails, the whole memory is dropped with the store. A unit is numbered first and applied then, so that one that is
-refused leaves nothing behind.
+fails, the whole memory is dropped with the store. A unit that is refused leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -52,14 +51,8 @@ class _Stream:
     version: int  # 0: it does not exist, and the key is what it would get.
 
 
-@dataclass(slots=True)
-class _Numbered:
-    """The events of an append in the places they get if it is applied."""
-
-    rows: list[EventRow]
-    events: list[RecordedEvent]
-    versions: dict[StreamKey, int]
-    sequences: dict[str, int]
+_Extended = tuple[_Stream, int, _Tenant, int, StreamAppend]
+"""A stream and a tenant that got events, each with what it had before, and by what."""
 
 
 class Sequencer:
@@ -133,70 +126,71 @@ class Sequencer:
                 cache.popitem(last=False)
 
     def _append(self, group: Group, append: Append, stamp: int) -> Committed | StoreError:
-        first = self._head + 1
-        numbered = _Numbered([], [], {}, {})
+        batch = group.batch
+        first, mark = self._head + 1, len(batch.events)
+        events: list[RecordedEvent] = []
+        extended: list[_Extended] = []
         try:
             for part in append.streams:
-                self._number(numbered, part, stamp)
-            self._require_streams(append, numbered)
+                self._extend(batch.events, events, extended, part, stamp)
+            for opened in append.opened:
+                if self._streams[opened.tenant, opened.stream_id].version == 0:
+                    raise StreamMissingError(opened.stream_id)
         except StoreError as refusal:
+            for stream, version, tenant, sequence, _ in reversed(extended):
+                stream.version, tenant.sequence = version, sequence
+            del batch.events[mark:]
+            self._head = first - 1
             return refusal
-        self._apply(group.batch, append, numbered)
-        group.events.extend(numbered.events)
-        return Committed(first, self._head, numbered.events)
+        for stream, version, tenant, _, part in extended:
+            if version == 0 and stream.version > 0:
+                self._store_tenant(batch, part.tenant, tenant)
+                batch.streams.append((self._shard, stream.key, tenant.key, part.stream_id))
+            batch.sequences[tenant.key] = tenant.sequence
+        if append.opened or append.closed:
+            self._reopen(batch, append)
+        group.events.extend(events)
+        return Committed(first, self._head, events)
 
-    def _number(self, numbered: _Numbered, part: StreamAppend, stamp: int) -> None:
-        name = (part.tenant, part.stream_id)
-        stream = self._streams[name]
+    def _extend(
+        self,
+        rows: list[EventRow],
+        events: list[RecordedEvent],
+        extended: list[_Extended],
+        part: StreamAppend,
+        stamp: int,
+    ) -> None:
+        """Put a stream's new events at the end of the log, or raise halfway; `extended` tells what to take back."""
+        tenant_name, stream_id = name = (part.tenant, part.stream_id)
+        stream, tenant = self._streams[name], self._tenant(tenant_name)
         self._streams.move_to_end(name)
-        version = numbered.versions.get(name, stream.version)
+        version, sequence, position = stream.version, tenant.sequence, self._head
         if version != part.expected_version:
-            raise StreamConflictError(part.stream_id, part.expected_version, version)
-        tenant = self._tenant(part.tenant)
-        sequence = numbered.sequences.get(part.tenant, tenant.sequence)
-        position = self._head + len(numbered.rows)
+            raise StreamConflictError(stream_id, part.expected_version, version)
+        extended.append((stream, version, tenant, sequence, part))
         shard, stream_key, tenant_key = self._shard, stream.key, tenant.key
-        tenant_name, stream_id = name
-        for new in part.events:
-            position += 1
-            version += 1
-            sequence += 1
-            try:
+        try:
+            for payload, envelope in part.events:
+                position += 1
+                version += 1
+                sequence += 1
                 record = encode_record(
-                    new.payload,
-                    new.envelope,
+                    payload,
+                    envelope,
                     position=position,
                     tenant_sequence=sequence,
                     stream_version=version,
                     recorded_at_us=stamp,
                 )
-                number = type_number(new.payload)
-            except Exception as error:
-                # Whatever is wrong with one event is no reason to stop the shard for all.
-                raise InvalidAppendError(f"an event of stream {stream_id} cannot be encoded: {error!r}") from error
-            numbered.rows.append((shard, position, stream_key, version, number, stamp, tenant_key, record))
-            numbered.events.append(RecordedEvent(position, tenant_name, stream_id, version, number, stamp, record))
-        numbered.versions[name] = version
-        numbered.sequences[part.tenant] = sequence
+                number = type_number(payload)
+                rows.append((shard, position, stream_key, version, number, stamp, tenant_key, record))
+                events.append(RecordedEvent(position, tenant_name, stream_id, version, number, stamp, record))
+        except Exception as error:
+            # Whatever is wrong with one event is no reason to stop the shard for all.
+            raise InvalidAppendError(f"an event of stream {stream_id} cannot be encoded: {error!r}") from error
+        stream.version, tenant.sequence, self._head = version, sequence, position
 
-    def _require_streams(self, append: Append, numbered: _Numbered) -> None:
-        for opened in append.opened:
-            name = (opened.tenant, opened.stream_id)
-            if not numbered.versions.get(name, self._streams[name].version):
-                raise StreamMissingError(opened.stream_id)
-
-    def _apply(self, batch: Batch, append: Append, numbered: _Numbered) -> None:
-        for name, version in numbered.versions.items():
-            stream = self._streams[name]
-            if stream.version == 0 and version > 0:
-                batch.streams.append((self._shard, stream.key, self._stored_tenant(batch, name[0]).key, name[1]))
-            stream.version = version
-        for tenant_name, sequence in numbered.sequences.items():
-            tenant = self._tenant(tenant_name)
-            if sequence != tenant.sequence:
-                tenant.sequence = batch.sequences[tenant.key] = sequence
-        batch.events.extend(numbered.rows)
-        self._head += len(numbered.rows)
+    def _reopen(self, batch: Batch, append: Append) -> None:
         for closed in append.closed:
             stream_key = self._streams[closed].key
             batch.opened.pop(stream_key, None)
@@ -236,7 +230,8 @@ class Sequencer:
         return recorded
 
     def _payload(self, batch: Batch, unit: PayloadUnit, stamp: int) -> bytes:
-        tenant = self._stored_tenant(batch, unit.tenant)
+        tenant = self._tenant(unit.tenant)
+        self._store_tenant(batch, unit.tenant, tenant)
         batch.payloads.append((self._shard, tenant.key, unit.digest, len(unit.data), stamp, unit.data))
         return unit.digest
 
@@ -247,9 +242,7 @@ class Sequencer:
             tenant = self._tenants[name] = _Tenant(self._last_tenant_key, 0, is_stored=False)
         return tenant
 
-    def _stored_tenant(self, batch: Batch, name: str) -> _Tenant:
-        tenant = self._tenant(name)
+    def _store_tenant(self, batch: Batch, name: str, tenant: _Tenant) -> None:
         if not tenant.is_stored:
             tenant.is_stored = True
             batch.tenants[tenant.key] = name
-        return tenant

@@ -33,7 +33,6 @@ def write_engine(path: Path, *, synchronous: str = "FULL") -> Engine:
 
     `synchronous` is FULL: with NORMAL a power failure takes acknowledged events with it (655 of them when tried).
     """
-
     target = _address(path, "rw")
 
     def connect() -> sqlite3.Connection:

@@ -6,13 +6,14 @@ Readers never write, never checkpoint and never wait for the writer; each call s
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, Row
+from sqlalchemy import Connection, Engine, Executable
 from sqlalchemy.exc import DBAPIError
 
 from store.contract import (
@@ -26,6 +27,7 @@ from store.contract import (
 )
 from store.migrate import require_current
 from store.queries import (
+    LIST_STREAMS,
     OPEN_WORKFLOWS,
     READ_ALL,
     READ_ATTEMPT_CHUNKS,
@@ -160,7 +162,26 @@ class SqliteReader:
 
         return await self._run(read)
 
-    def _rows(self, connection: Connection, statement: Executable, **values: object) -> Sequence[Row[Any]]:
+    async def list_streams(self, prefix: str) -> list[tuple[str, str]]:
+        """List the streams whose id begins with a prefix; see EventReader."""
+
+        def read(connection: Connection) -> list[tuple[str, str]]:
+            # The first text behind all that begin with the prefix, so that an index serves.
+            end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else chr(sys.maxunicode)
+            return [(tenant, name) for tenant, name in self._rows(connection, LIST_STREAMS, first=prefix, end=end)]
+
+        return await self._run(read)
+
+    async def stream_as_stored(self, tenant: str, stream_id: str) -> list[RecordedEvent]:
+        """Read a stream's rows in order of version, whatever is missing or altered: for whoever looks for that."""
+
+        def read(connection: Connection) -> list[RecordedEvent]:
+            rows = self._rows(connection, READ_STREAM, tenant=tenant, stream_id=stream_id, after_version=0)
+            return [RecordedEvent(*row) for row in rows]
+
+        return await self._run(read)
+
+    def _rows(self, connection: Connection, statement: Executable, **values: object) -> Sequence[Any]:
         return connection.execute(statement, {"shard": self._shard, **values}).all()
 
     async def _run(self, read: Callable[[Connection], T]) -> T:

@@ -71,11 +71,11 @@ class Tail:
         if not self._waiting:
             return
         self._wake(None, before)
-        for tenant in [tenant for tenant in self._waiting if tenant in group.by_tenant]:
-            self._wake(tenant, before)
+        for concerned in [tenant for tenant in self._waiting if tenant in group.by_tenant]:
+            self._wake(concerned, before)
         if self.head // self._report_every != before // self._report_every:
-            for tenant in list(self._waiting):
-                self._wake(tenant, self.head)
+            for idle in list(self._waiting):
+                self._wake(idle, self.head)
 
     def close(self) -> None:
         """Wake everyone; `require_open` then tells them."""

@@ -28,6 +28,9 @@ REVISION = "0001"
 # An INTEGER PRIMARY KEY is the rowid of SQLite; a BIGINT is not.
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
 
+# Names are compared byte by byte, as SQLite does, so that an index serves a prefix.
+_NAME = Text().with_variant(Text(collation="C"), "postgresql")
+
 
 def _keyed(dialect: str, *columns: str) -> PrimaryKeyConstraint:
     """A primary key that starts with the shard, except on SQLite when one integer is left."""
@@ -98,7 +101,7 @@ def _names(metadata: MetaData, dialect: str) -> None:
         metadata,
         _shard(),
         Column("tenant_key", Integer, nullable=False, autoincrement=False),
-        Column("name", Text, nullable=False),
+        Column("name", _NAME, nullable=False),
         # The tenant_sequence of its last event.
         _number("sequence"),
         _keyed(dialect, "tenant_key"),
@@ -111,7 +114,7 @@ def _names(metadata: MetaData, dialect: str) -> None:
         _shard(),
         _number("stream_key"),
         Column("tenant_key", Integer, nullable=False),
-        Column("stream_id", Text, nullable=False),
+        Column("stream_id", _NAME, nullable=False),
         _keyed(dialect, "stream_key"),
         UniqueConstraint("shard", "tenant_key", "stream_id", name="streams_by_id"),
     )

@@ -84,7 +84,7 @@ class GroupCommitWriter:
         except asyncio.CancelledError:
             self._fail(StoreClosedError("the event loop ended before the store was closed"))
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it ends here, and everyone is told
             # Whatever it was, the group's outcome is unknown, so nothing may be built on what memory says.
             self._fail(error)
 
@@ -129,7 +129,7 @@ class GroupCommitWriter:
         for tell in group.acknowledgements:
             try:
                 tell()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is reported
                 # A callback that raises has a bug, which is not the next one's.
                 self._report(error)
 
@@ -148,7 +148,7 @@ class GroupCommitWriter:
         for unit in waiting:
             try:
                 unit.done(self._refusal())
-            except Exception as bug:
+            except Exception as bug:  # noqa: BLE001 - it is reported
                 self._report(bug)
         self._on_failed(self._failure)
 

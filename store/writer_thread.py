@@ -36,7 +36,7 @@ class WriterThread:
         def work() -> None:
             try:
                 result = call()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whoever waits gets it
                 self._deliver(future, future.set_exception, error)
             else:
                 self._deliver(future, future.set_result, result)

@@ -13,24 +13,38 @@ branch_labels = None
 depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 REFUSED_BY_SQLITE = (
-    "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events "
-    "BEGIN SELECT RAISE(ABORT, 'events are immutable: UPDATE refused'); END",
-    "CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events "
-    "BEGIN SELECT RAISE(ABORT, 'events are immutable: DELETE refused'); END",
+    """
+    CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are immutable: UPDATE refused'); END
+    """,
+    """
+    CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'events are immutable: DELETE refused'); END
+    """,
     # INSERT OR REPLACE deletes the row in its way without firing the trigger above. This costs 1 us an event.
-    "CREATE TRIGGER events_refuse_replace BEFORE INSERT ON events "
-    "WHEN NEW.position <= (SELECT max(position) FROM events) OR EXISTS (SELECT 1 FROM events "
-    "WHERE shard = NEW.shard AND stream_key = NEW.stream_key AND stream_version = NEW.stream_version) "
-    "BEGIN SELECT RAISE(ABORT, 'events are immutable: REPLACE refused'); END",
+    """
+    CREATE TRIGGER events_refuse_replace BEFORE INSERT ON events
+    WHEN NEW.position <= (SELECT max(position) FROM events)
+    OR EXISTS (
+        SELECT 1 FROM events
+        WHERE shard = NEW.shard AND stream_key = NEW.stream_key AND stream_version = NEW.stream_version
+    )
+    BEGIN SELECT RAISE(ABORT, 'events are immutable: REPLACE refused'); END
+    """,
 )
 
 REFUSED_BY_POSTGRES = (
-    "CREATE FUNCTION events_refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$ BEGIN RAISE EXCEPTION 'events are immutable: % refused', TG_OP; END $$",
-    "CREATE TRIGGER events_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON events "
-    "FOR EACH STATEMENT EXECUTE FUNCTION events_refuse_change()",
+    """
+    CREATE FUNCTION events_refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'events are immutable: % refused', TG_OP; END $$
+    """,
+    """
+    CREATE TRIGGER events_refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+    FOR EACH STATEMENT EXECUTE FUNCTION events_refuse_change()
+    """,
 )
 
 
@@ -82,7 +96,7 @@ def create_names(*, on_sqlite: bool) -> None:
         "tenants",
         sa.Column("shard", sa.Integer, nullable=False),
         sa.Column("tenant_key", sa.Integer, nullable=False, autoincrement=False),
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("sequence", BIG, nullable=False),
         keyed("tenant_key", on_sqlite=on_sqlite),
         sa.UniqueConstraint("shard", "name", name="tenants_by_name"),
@@ -92,7 +106,7 @@ def create_names(*, on_sqlite: bool) -> None:
         sa.Column("shard", sa.Integer, nullable=False),
         sa.Column("stream_key", BIG, nullable=False, autoincrement=False),
         sa.Column("tenant_key", sa.Integer, nullable=False),
-        sa.Column("stream_id", sa.Text, nullable=False),
+        sa.Column("stream_id", NAME, nullable=False),
         keyed("stream_key", on_sqlite=on_sqlite),
         sa.UniqueConstraint("shard", "tenant_key", "stream_id", name="streams_by_id"),
     )

@@ -115,7 +115,7 @@ def check_template(tool: definition_pb2.ToolDefinition, template: definition_pb2
             violations.update(((field_path(path), problem), None) for path, problem in explain(error))
         if len(violations) >= _PROBLEMS_MAX:
             break
-    return list(violations)
+    return list(violations)[:_PROBLEMS_MAX]
 
 
 def _schema_violations(field: str, text: str, *, of_object: bool) -> Iterator[Violation]:

@@ -34,11 +34,7 @@ class TokenKey:
     id: str
     algorithm: str
     material: bytes | PublicKey
-
-    @property
-    def signs(self) -> bool:
-        """Whether tokens can be made with it."""
-        return isinstance(self.material, bytes)
+    """A secret, which also makes tokens, or a public key, which only checks them."""
 
 
 def load_or_make_key(path: Path, random_bytes: Callable[[int], bytes]) -> TokenKey:

@@ -56,7 +56,7 @@ class Tokens:
         self._keys = {key.id: key for key in keys}
         if not keys or len(self._keys) != len(keys):
             raise ValueError("tokens need at least one key, and every key an id of its own")
-        self._signing = next(((key.id, key.algorithm, key.material) for key in keys if key.signs), None)
+        self._signing = next((key for key in keys if isinstance(key.material, bytes)), None)
         self._audience = audience
         self._leeway_us = leeway_s * _US_PER_S
         self._jwt = jwt.PyJWT(options=_OPTIONS)
@@ -79,7 +79,8 @@ class Tokens:
 
         Raises ValueError for claims that `verify` would refuse, or when only public keys are configured.
         """
-        if self._signing is None:
+        key = self._signing
+        if key is None or not isinstance(key.material, bytes):
             raise ValueError("tokens cannot be made here: only public keys are configured")
         now_s = now_us // _US_PER_S
         claims: dict[str, Any] = {
@@ -99,9 +100,7 @@ class Tokens:
         optional = {"agent": agent, "sid": session_id, "on_behalf_of": on_behalf_of}
         claims |= {name: text for name, text in optional.items() if text}
         _caller(claims)
-        return self._jwt.encode(
-            claims, self._signing.material, algorithm=self._signing.algorithm, headers={"kid": self._signing.id}
-        )
+        return self._jwt.encode(claims, key.material, algorithm=key.algorithm, headers={"kid": key.id})
 
     def verify(self, token: str, now_us: int) -> Caller:
         """Return who the token stands for.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from podium.v1 import audit_service_pb2 as pb
 from podium.v1 import audit_service_pb2_grpc as grpc_stubs
 from podium.v1 import workflow_service_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.handlers import Context
 from service.domain.errors import InvalidInput, Unavailable
 from service.projections.audit_query import AuditFilterError, AuditQuery
 from service.projections.paging import PageSizeError, PageTokenError
@@ -61,7 +61,7 @@ class AuditServicer(grpc_stubs.AuditServiceServicer):
         self._query = query
         self._runner = runner
 
-    async def QueryAudit(self, request: pb.QueryAuditRequest, context: Any) -> pb.QueryAuditResponse:
+    async def QueryAudit(self, request: pb.QueryAuditRequest, context: Context) -> pb.QueryAuditResponse:
         """Read a page of the trail, in the order of the log."""
         await wait_for(self._runner, request.consistency_token)
         try:
@@ -72,7 +72,9 @@ class AuditServicer(grpc_stubs.AuditServiceServicer):
             raise _invalid(error) from None
         return pb.QueryAuditResponse(entries=page.items, next_page_token=page.next_page_token)
 
-    async def ExportAudit(self, request: pb.ExportAuditRequest, context: Any) -> AsyncIterator[pb.ExportAuditResponse]:
+    async def ExportAudit(
+        self, request: pb.ExportAuditRequest, context: Context
+    ) -> AsyncIterator[pb.ExportAuditResponse]:
         """Stream the trail as JSON Lines."""
         await wait_for(self._runner, request.consistency_token)
         try:

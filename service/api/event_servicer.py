@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from podium.v1 import event_service_pb2 as pb
 from podium.v1 import event_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.handlers import Context
 from service.domain.errors import InvalidInput
 from store.contract import EventStore, RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
@@ -22,7 +22,7 @@ class EventServicer(grpc_stubs.EventServiceServicer):
     def __init__(self, store: EventStore) -> None:
         self._store = store
 
-    async def ReadStream(self, request: pb.ReadStreamRequest, context: Any) -> AsyncIterator[pb.ReadStreamResponse]:
+    async def ReadStream(self, request: pb.ReadStreamRequest, context: Context) -> AsyncIterator[pb.ReadStreamResponse]:
         """Read one stream in order and end."""
         tenant = current_caller().tenant
         version, left = request.after_version, request.limit or 2**63
@@ -36,7 +36,7 @@ class EventServicer(grpc_stubs.EventServiceServicer):
                 return
             left -= len(events)
 
-    async def ReadAll(self, request: pb.ReadAllRequest, context: Any) -> AsyncIterator[pb.ReadAllResponse]:
+    async def ReadAll(self, request: pb.ReadAllRequest, context: Context) -> AsyncIterator[pb.ReadAllResponse]:
         """Read all events in order and end."""
         tenant = current_caller().tenant
         position, left = _position(request.cursor), request.limit or 2**63
@@ -51,7 +51,7 @@ class EventServicer(grpc_stubs.EventServiceServicer):
                 return
             left -= len(events)
 
-    async def Subscribe(self, request: pb.SubscribeRequest, context: Any) -> AsyncIterator[pb.SubscribeResponse]:
+    async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> AsyncIterator[pb.SubscribeResponse]:
         """Read all events in order and stay for what comes; an empty frame says how far the subscription is."""
         unknown = sorted(set(request.types) - TYPE_NUMBERS.keys())
         if unknown:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import orjson
 
@@ -12,6 +11,7 @@ from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import executor_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.handlers import Context
 from service.api.tool_servicer import register
 from service.domain.errors import InvalidInput, NotFound
 from service.domain.values import PayloadNotLoadedError, arguments_text
@@ -20,6 +20,8 @@ from service.engine.resident import Resident
 from service.executors.session import ExecutorSession, SessionParts
 from service.tasks import Tasks
 
+MAX_ATTEMPTS = 10_000
+"""Attempts an executor may ask for at once."""
 SILENT_INTERVALS = 4
 """A session that was silent for so many heartbeat intervals is dead."""
 
@@ -39,7 +41,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             session.send(pb.ServiceItem(drain=pb.Drain()))
 
     async def Session(
-        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Any
+        self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
     ) -> AsyncIterator[pb.SessionResponse]:
         """One session: Hello first, then frames both ways until either side ends it."""
         frames = aiter(request_iterator)
@@ -59,10 +61,10 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             session.disconnect()
 
     async def _open(self, hello: pb.Hello) -> ExecutorSession:
-        if not hello.executor or not hello.tools or not 1 <= hello.max_attempts <= 10_000:
+        if not hello.executor or not hello.tools or not 1 <= hello.max_attempts <= MAX_ATTEMPTS:
             raise InvalidInput(
                 "INVALID_HELLO",
-                "an executor needs a name, at least one tool, and max_attempts between 1 and 10000",
+                f"an executor needs a name, at least one tool, and max_attempts between 1 and {MAX_ATTEMPTS}",
                 violations=[("hello", "executor, tools or max_attempts is missing or out of bounds")],
             )
         serves: dict[str, int] = {}
@@ -108,7 +110,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
                 session.end()
                 return
 
-    async def Upload(self, request_iterator: AsyncIterator[pb.UploadRequest], context: Any) -> pb.UploadResponse:
+    async def Upload(self, request_iterator: AsyncIterator[pb.UploadRequest], context: Context) -> pb.UploadResponse:
         """Store a value over the inline limit."""
         data = bytearray()
         async for piece in request_iterator:
@@ -123,7 +125,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             raise InvalidInput("INVALID_PAYLOAD", f"the value {problem}", violations=[("data", problem)]) from None
         return pb.UploadResponse(payload=await self._parts.payloads.write(current_caller().tenant, bytes(data)))
 
-    async def GetArguments(self, request: pb.GetArgumentsRequest, context: Any) -> pb.GetArgumentsResponse:
+    async def GetArguments(self, request: pb.GetArgumentsRequest, context: Context) -> pb.GetArgumentsResponse:
         """Make the arguments of a running attempt again, for an executor that got none inline."""
         caller = current_caller()
         reference = request.attempt

@@ -11,6 +11,7 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from podium.v1 import value_pb2, workflow_service_pb2
+from service.admission.tokens import Caller
 from service.api.authentication import current_caller
 from service.domain import permissions
 from service.domain.definition import Validation
@@ -22,6 +23,8 @@ from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
 from service.engine.timers import Clock
 from store.contract import SHARD, EventStore
+
+REQUEST_ID_LENGTH = 256
 
 
 class Tokens(Protocol):
@@ -63,7 +66,9 @@ class ApiParts:
 
 def require(parts: ApiParts, permission: str, resource: str) -> None:
     """Raise Denied unless the caller has a permission for a resource."""
-    decision = permissions.decide(parts.policy_of(current_caller().tenant), current_caller().authority, [permission], resource)
+    decision = permissions.decide(
+        parts.policy_of(current_caller().tenant), current_caller().authority, [permission], resource
+    )
     if not decision.allowed:
         raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})")
 
@@ -74,11 +79,11 @@ def cause_of_request(request_id: str = "") -> Cause:
 
 
 def authority_for(
-    *, now_us: int, on_behalf_of: str = "", narrowed: bool = False, granted: list[str] | None = None
+    caller: Caller, *, now_us: int, on_behalf_of: str = "", narrowed: bool = False, granted: list[str] | None = None
 ) -> value_pb2.Authority:
     """The caller's authority for steps: never more than the token gives, less when it is narrowed."""
     authority = value_pb2.Authority()
-    authority.CopyFrom(current_caller().authority)
+    authority.CopyFrom(caller.authority)
     if narrowed:
         authority = permissions.narrow(authority, granted or [])
     if on_behalf_of:
@@ -91,10 +96,12 @@ def stream_id_for(prefix: str, method: str, request_id: str, tokens: Tokens) -> 
     """The id of a new stream: derived from the request when it can be repeated, random otherwise."""
     if not request_id:
         return f"{prefix}_{tokens.token()}"
-    if len(request_id) > 256:
-        raise InvalidInput("INVALID_REQUEST_ID", "is too long", violations=[("request_id", "at most 256 characters")])
+    if len(request_id) > REQUEST_ID_LENGTH:
+        raise InvalidInput(
+            "INVALID_REQUEST_ID", "is too long", violations=[("request_id", f"at most {REQUEST_ID_LENGTH} characters")]
+        )
     caller = current_caller()
-    scope = "\0".join((caller.tenant, caller.authority.principal.subject, method, request_id))
+    scope = f"{caller.tenant}\0{caller.authority.principal.subject}\0{method}\0{request_id}"
     digest = hashlib.sha256(scope.encode()).digest()
     return f"{prefix}_{base64.b32encode(digest).decode().lower()[:26]}"
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 from podium.v1 import replay_service_pb2 as pb
 from podium.v1 import replay_service_pb2_grpc as grpc_stubs
 from service.api.authentication import current_caller
+from service.api.handlers import Context
 from service.api.workflow_servicer import workflow_key
 from service.domain.canonical import state_digest
 from service.domain.rebuild import rebuild
@@ -23,7 +23,7 @@ class ReplayServicer(grpc_stubs.ReplayServiceServicer):
         self._engine = engine
         self._store = store
 
-    async def Replay(self, request: pb.ReplayRequest, context: Any) -> pb.ReplayResponse:
+    async def Replay(self, request: pb.ReplayRequest, context: Context) -> pb.ReplayResponse:
         """Fold the stream up to the version of the live state and compare the two digests."""
         key = workflow_key(current_caller().tenant, request.workflow_id)
 

@@ -35,6 +35,8 @@ class Submission:
     narrowed: bool = False
     permissions: Sequence[str] = ()
     cancel_grace_ms: int = 0
+    path: str = "steps[{}]"
+    """The field of the request that holds a step, with {} for its index."""
 
 
 async def start(
@@ -51,6 +53,7 @@ async def start(
     digest = p.body_digest(request)
     value = await _input(parts, caller.tenant, submission.input_json)
     authority = p.authority_for(
+        caller,
         now_us=parts.clock.now_us(),
         on_behalf_of=submission.on_behalf_of,
         narrowed=submission.narrowed,
@@ -61,7 +64,9 @@ async def start(
         if state.started:
             p.check_same_body(state.request_digest, digest)
             return None
-        steps = normalise(submission.steps, parts.validation_of(caller.tenant), shorthand=submission.shorthand)
+        steps = normalise(
+            submission.steps, parts.validation_of(caller.tenant), shorthand=submission.shorthand, path=submission.path
+        )
         return _command(parts, submission, steps, authority, value, digest)
 
     cause = p.cause_of_request(request_id)
@@ -71,7 +76,7 @@ async def start(
         return key, await parts.engine.ask(key, prepare, cause)
 
 
-def _command(  # noqa: PLR0913 - what was worked out, handed on once
+def _command(
     parts: p.ApiParts,
     submission: Submission,
     steps: Sequence[definition_pb2.StepDefinition],

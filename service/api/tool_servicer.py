@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
 
-from podium.v1 import definition_pb2, events_pb2
+from podium.v1 import definition_pb2, events_pb2, value_pb2
 from podium.v1 import tool_service_pb2 as pb
 from podium.v1 import tool_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.handlers import Context
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
 from service.domain import permissions
@@ -26,24 +26,24 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
     def __init__(self, parts: p.ApiParts) -> None:
         self._parts = parts
 
-    async def RegisterTool(self, request: pb.RegisterToolRequest, context: Any) -> pb.RegisterToolResponse:
+    async def RegisterTool(self, request: pb.RegisterToolRequest, context: Context) -> pb.RegisterToolResponse:
         """Register a tool or a new version of it."""
         p.require(self._parts, "tools.register", request.definition.name)
         return pb.RegisterToolResponse(version=await register(self._parts, request.definition))
 
-    async def GetTool(self, request: pb.GetToolRequest, context: Any) -> pb.GetToolResponse:
+    async def GetTool(self, request: pb.GetToolRequest, context: Context) -> pb.GetToolResponse:
         """Read a tool. One the caller may not use does not exist for it."""
         tool = self._parts.catalog.newest(current_caller().tenant, request.name)
         if tool is None or not self._may_see(tool, current_caller().authority):
             raise NotFound("TOOL_NOT_FOUND", f"there is no tool {request.name[:100]!r}")
         return pb.GetToolResponse(tool=self._message(tool))
 
-    async def ListTools(self, request: pb.ListToolsRequest, context: Any) -> pb.ListToolsResponse:
+    async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
         """List the tools the caller may use, by name."""
         caller = current_caller()
         if request.include_denied:
             p.require(self._parts, "tools.administer", "ListTools")
-        authority = p.authority_for(now_us=0, narrowed=request.narrowed, granted=list(request.permissions))
+        authority = p.authority_for(caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions))
         after = _after(request.page_token)
         size = min(request.page_size or 100, 1000)
         tools = [
@@ -54,10 +54,11 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         token = _token(tools[size - 1].definition.name) if len(tools) > size else ""
         return pb.ListToolsResponse(tools=[self._message(tool) for tool in tools[:size]], next_page_token=token)
 
-    async def CallTool(self, request: pb.CallToolRequest, context: Any) -> pb.CallToolResponse:
+    async def CallTool(self, request: pb.CallToolRequest, context: Context) -> pb.CallToolResponse:
         """Call a tool and wait for its outcome. A caller that leaves does not stop the call."""
         submission = Submission(
             steps=[_step(request.call)],
+            path="call",
             kind=events_pb2.WORKFLOW_KIND_CALL,
             timeout_ms=request.timeout_ms,
             on_behalf_of=request.on_behalf_of,
@@ -66,13 +67,14 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         outcomes = await self._outcomes(key)
         return pb.CallToolResponse(outcome=outcomes[0], workflow_id=key.workflow_id)
 
-    async def CallToolBatch(self, request: pb.CallToolBatchRequest, context: Any) -> pb.CallToolBatchResponse:
+    async def CallToolBatch(self, request: pb.CallToolBatchRequest, context: Context) -> pb.CallToolBatchResponse:
         """Call several tools at once and wait for all outcomes."""
         if not request.calls:
             problem = "is empty: give at least one call"
             raise InvalidInput("EMPTY_REQUEST", f"calls {problem}", violations=[("calls", problem)])
         submission = Submission(
             steps=[_step(call) for call in request.calls],
+            path="calls[{}]",
             kind=events_pb2.WORKFLOW_KIND_BATCH,
             max_parallel=request.max_workers,
             timeout_ms=request.timeout_ms,
@@ -93,9 +95,11 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
             outcomes.append(message)
         return outcomes
 
-    def _may_see(self, tool: CatalogTool, authority: Any) -> bool:
+    def _may_see(self, tool: CatalogTool, authority: value_pb2.Authority) -> bool:
         required = tool.definition.permissions
-        return permissions.decide(self._parts.policy_of(current_caller().tenant), authority, required, tool.definition.name).allowed
+        return permissions.decide(
+            self._parts.policy_of(current_caller().tenant), authority, required, tool.definition.name
+        ).allowed
 
     def _message(self, tool: CatalogTool) -> pb.Tool:
         sessions = self._parts.engine.dispatcher.sessions(current_caller().tenant, tool.definition.name)
@@ -106,7 +110,9 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
     """Register a tool for the caller and return its version."""
     caller = current_caller()
     dispatcher = parts.engine.dispatcher
-    administer = permissions.decide(parts.policy_of(current_caller().tenant), caller.authority, ["tools.administer"], definition.name)
+    administer = permissions.decide(
+        parts.policy_of(current_caller().tenant), caller.authority, ["tools.administer"], definition.name
+    )
     return await parts.catalog.register(
         caller.tenant,
         definition,

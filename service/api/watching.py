@@ -55,9 +55,9 @@ async def watch(
                     yield response
                     if ended:
                         return
-            response, ended, behind = await _follow(watcher, cursor, with_chunks=not request.without_chunks)
-            if response is not None:
-                yield response
+            news, ended, behind = await _follow(watcher, cursor, with_chunks=not request.without_chunks)
+            if news is not None:
+                yield news
             if ended:
                 return
     finally:
@@ -125,9 +125,7 @@ def _is_new(item: WatchedItem, cursor: Cursor, *, with_chunks: bool) -> bool:
     return True
 
 
-def _respond(
-    items: Iterable[WatchedItem], cursor: Cursor
-) -> tuple[workflow_service_pb2.WatchWorkflowResponse, bool]:
+def _respond(items: Iterable[WatchedItem], cursor: Cursor) -> tuple[workflow_service_pb2.WatchWorkflowResponse, bool]:
     response = workflow_service_pb2.WatchWorkflowResponse()
     ended = False
     for item in items:

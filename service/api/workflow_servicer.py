@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from typing import Any
 
+from podium.v1 import value_pb2
 from podium.v1 import workflow_service_pb2 as pb
 from podium.v1 import workflow_service_pb2_grpc as grpc_stubs
+from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.handlers import Context
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, step_summary, workflow_summary
 from service.api.watching import watch
@@ -19,7 +21,7 @@ from service.domain.errors import InvalidInput, NotFound
 from service.domain.permissions import narrow
 from service.domain.state import Workflow
 from service.engine.keys import WorkflowKey
-from service.engine.resident import Resident
+from service.engine.resident import Content, Resident
 
 PAGE_BYTES = 4 * 1024 * 1024
 """A page of steps ends early when its outputs are this large."""
@@ -32,7 +34,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         self._parts = parts
         self._workflows = workflows
 
-    async def StartWorkflow(self, request: pb.StartWorkflowRequest, context: Any) -> pb.StartWorkflowResponse:
+    async def StartWorkflow(self, request: pb.StartWorkflowRequest, context: Context) -> pb.StartWorkflowResponse:
         """Accept a workflow as a whole, or refuse it with every field at fault."""
         if not request.steps and not request.open:
             problem = "is empty: give at least one step, or open = true to add steps later"
@@ -58,16 +60,16 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
             consistency_token=p.consistency_token(position),
         )
 
-    async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Any) -> pb.GetWorkflowResponse:
+    async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> pb.GetWorkflowResponse:
         """Read the live state."""
         summary = await self._parts.engine.read(_key(request.workflow_id), workflow_summary)
         return pb.GetWorkflowResponse(workflow=summary)
 
-    async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: Any) -> pb.ListWorkflowsResponse:
+    async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: Context) -> pb.ListWorkflowsResponse:
         """Read a page of the list, which follows the log."""
         return await self._workflows.list_workflows(current_caller().tenant, request)
 
-    async def ListSteps(self, request: pb.ListStepsRequest, context: Any) -> pb.ListStepsResponse:
+    async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         """Read a page of steps in their order, with outputs."""
         first = _first_of_page(request)
         size = min(request.page_size or 100, 1000)
@@ -75,7 +77,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         tenant = current_caller().tenant
 
         def select(resident: Resident) -> tuple[list[tuple[int, pb.StepSummary, StepOutput]], bool]:
-            found = []
+            found: list[tuple[int, pb.StepSummary, StepOutput]] = []
             for order, step in enumerate(resident.state.steps.values()):
                 if order < first or (wanted and step.id not in wanted):
                     continue
@@ -98,15 +100,15 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         return pb.ListStepsResponse(steps=steps, next_page_token=token)
 
     async def WatchWorkflow(
-        self, request: pb.WatchWorkflowRequest, context: Any
+        self, request: pb.WatchWorkflowRequest, context: Context
     ) -> AsyncIterator[pb.WatchWorkflowResponse]:
         """Follow a workflow to its end."""
         async for response in watch(self._parts, _key(request.workflow_id), request):
             yield response
 
-    async def AddSteps(self, request: pb.AddStepsRequest, context: Any) -> pb.AddStepsResponse:
+    async def AddSteps(self, request: pb.AddStepsRequest, context: Context) -> pb.AddStepsResponse:
         """Add steps, under the caller's authority and within what the workflow was narrowed to."""
-        tenant = current_caller().tenant
+        caller = current_caller()
         digest = p.body_digest(request)
         step_ids: list[str] = []
         if not request.steps:
@@ -121,31 +123,31 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
                 return None
             steps = normalise(
                 request.steps,
-                self._parts.validation_of(tenant),
+                self._parts.validation_of(caller.tenant),
                 shorthand=request.dialect == pb.DIALECT_SHORTHAND,
                 existing=state.steps,
                 first_number=state.submitted + 1,
             )
             step_ids[:] = [step.id for step in steps]
             now_us = self._parts.clock.now_us()
-            return c.AddSteps(now_us, steps, _within(state, now_us), request.request_id, digest)
+            return c.AddSteps(now_us, steps, _within(state, caller, now_us), request.request_id, digest)
 
         position = await self._ask(request.workflow_id, prepare, request.request_id)
         return pb.AddStepsResponse(step_ids=step_ids, consistency_token=p.consistency_token(position))
 
-    async def FinishWorkflow(self, request: pb.FinishWorkflowRequest, context: Any) -> pb.FinishWorkflowResponse:
+    async def FinishWorkflow(self, request: pb.FinishWorkflowRequest, context: Context) -> pb.FinishWorkflowResponse:
         """Say that no more steps will be added. Repeating it changes nothing."""
         command = c.FinishWorkflow(self._parts.clock.now_us(), request.request_id)
         position = await self._ask(request.workflow_id, command, request.request_id)
         return pb.FinishWorkflowResponse(consistency_token=p.consistency_token(position))
 
-    async def CancelWorkflow(self, request: pb.CancelWorkflowRequest, context: Any) -> pb.CancelWorkflowResponse:
+    async def CancelWorkflow(self, request: pb.CancelWorkflowRequest, context: Context) -> pb.CancelWorkflowResponse:
         """Ask for a workflow to end. Repeating it, or asking an ended workflow, changes nothing."""
         command = c.CancelWorkflow(self._parts.clock.now_us(), request.reason[:1000], request.request_id)
         position = await self._ask(request.workflow_id, command, request.request_id)
         return pb.CancelWorkflowResponse(consistency_token=p.consistency_token(position))
 
-    async def _ask(self, workflow_id: str, content: Any, request_id: str) -> int:
+    async def _ask(self, workflow_id: str, content: Content, request_id: str) -> int:
         return await self._parts.engine.ask(_key(workflow_id), content, p.cause_of_request(request_id))
 
 
@@ -160,10 +162,10 @@ def _key(workflow_id: str) -> WorkflowKey:
     return workflow_key(current_caller().tenant, workflow_id)
 
 
-def _within(state: Workflow, now_us: int) -> Any:
+def _within(state: Workflow, caller: Caller, now_us: int) -> value_pb2.Authority:
     """The caller's authority, narrowed as the workflow was and for whom the workflow runs."""
     started = state.authorities[0]
-    authority = p.authority_for(now_us=now_us, on_behalf_of=started.principal.on_behalf_of)
+    authority = p.authority_for(caller, now_us=now_us, on_behalf_of=started.principal.on_behalf_of)
     return narrow(authority, started.scopes) if started.limited else authority
 
 

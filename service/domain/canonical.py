@@ -28,6 +28,7 @@ def canonical(state: Workflow) -> dict[str, object]:
         "deadline_at_us": state.deadline_at_us,
         "grace_ends_at_us": state.grace_ends_at_us,
         "cancel_grace_ms": state.cancel_grace_ms,
+        "cut_short": state.cut_short,
         "request_digest": state.request_digest.hex(),
         "steps": [_step(step) for step in state.steps.values()],
         "submitted": state.submitted,

@@ -7,13 +7,13 @@ that the fold never asks again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf.message import Message
 
-from podium.v1 import events_pb2, value_pb2
+from podium.v1 import definition_pb2, events_pb2, value_pb2
 from service.domain import commands as c
 from service.domain import retry
 from service.domain import state as s
@@ -28,7 +28,6 @@ STEPS_PER_EVENT = 500
 
 class StaleFenceError(Exception):
     """The attempt is not this executor's any more, or has ended. Its result is refused."""
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def _start(state: Workflow, command: c.StartWorkflow, ports: Ports, rules: Rules
         input=command.input,
         open=command.open,
         max_parallel=command.max_parallel,
-        deadline_at_us=command.now_us + command.timeout_ms * s.US_PER_MS if command.timeout_ms else 0,
+        deadline_at_us=s.later_us(command.now_us, command.timeout_ms) if command.timeout_ms else 0,
         request_digest=command.request_digest,
         kind=command.kind,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
         cancel_grace_ms=command.cancel_grace_ms,
@@ -62,7 +61,10 @@ def _start(state: Workflow, command: c.StartWorkflow, ports: Ports, rules: Rules
 
 
 def _steps_added(
-    steps: Any, authority: value_pb2.Authority, request_id: str, request_digest: bytes
+    steps: Sequence[definition_pb2.StepDefinition],
+    authority: value_pb2.Authority,
+    request_id: str,
+    request_digest: bytes,
 ) -> list[Message]:
     # A start without steps is recorded with an empty batch, because its authority bounds what is added later.
     return [
@@ -70,7 +72,7 @@ def _steps_added(
             steps=steps[first : first + STEPS_PER_EVENT],
             authority=authority,
             request_id=request_id,
-            request_digest=request_digest,
+            request_digest=request_digest if first + STEPS_PER_EVENT >= len(steps) else b"",
         )
         for first in range(0, max(1, len(steps)), STEPS_PER_EVENT)
     ]
@@ -101,7 +103,7 @@ def _cancel(state: Workflow, command: c.CancelWorkflow, ports: Ports, rules: Rul
         events_pb2.WorkflowCancelRequested(
             reason=command.reason,
             request_id=command.request_id,
-            grace_ends_at_us=command.now_us + state.cancel_grace_ms * s.US_PER_MS,
+            grace_ends_at_us=s.later_us(command.now_us, state.cancel_grace_ms),
         )
     ]
 
@@ -111,15 +113,19 @@ def _advance(state: Workflow, command: c.Advance, ports: Ports, rules: Rules) ->
     if not state.running:
         return []
     events: list[Message] = []
+    room = rules.steps_limit - len(state.steps)
     for step_id in state.to_settle:
-        events += settle(state, state.steps[step_id], ports, rules.steps_limit)
+        for event in settle(state, state.steps[step_id], ports, room):
+            events.append(event)
+            if isinstance(event, events_pb2.ForEachExpanded):
+                room -= event.count
     if not events and state.unfinished == 0 and not state.open:
         events.append(_ending(state))
     return events
 
 
 def _ending(state: Workflow) -> Message:
-    if state.canceling and any(step.state == s.CANCELED for step in state.steps.values()):
+    if state.canceling and (state.cut_short or any(step.state == s.CANCELED for step in state.steps.values())):
         return events_pb2.WorkflowCanceled()
     if state.first_failed:
         return events_pb2.WorkflowFailed(failure=state.failure, step_id=state.first_failed)
@@ -132,9 +138,13 @@ def _require_running(state: Workflow) -> None:
 
 
 def _waiting_step(state: Workflow, step_id: str) -> Step | None:
-    """The step when it still waits for admission; None when something else has happened to it meanwhile."""
+    """The step when it still waits for admission; None when something else has happened to it meanwhile.
+
+    A ready step that was held back by the limit of parallel steps has not come up for admission yet.
+    """
     step = state.steps[step_id]
-    return step if step.state in (s.READY, s.QUEUED, s.BACKING_OFF) and state.running else None
+    waits = step.holds_slot and step.state in (s.READY, s.QUEUED, s.BACKING_OFF)
+    return step if waits and state.running else None
 
 
 def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules: Rules) -> list[Message]:
@@ -149,8 +159,8 @@ def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules
         fence=state.last_fence + 1,
         executor=command.executor,
         session_id=command.session_id,
-        deadline_at_us=command.now_us + command.timeout_ms * s.US_PER_MS,
-        budget_ends_at_us=command.now_us + budget_ms * s.US_PER_MS if budget_ms and not step.attempts else 0,
+        deadline_at_us=s.later_us(command.now_us, command.timeout_ms),
+        budget_ends_at_us=s.later_us(command.now_us, budget_ms) if budget_ms and not step.attempts else 0,
     )
     return [command.check, started]
 
@@ -160,7 +170,7 @@ def _queue_step(state: Workflow, command: c.QueueStep, ports: Ports, rules: Rule
     step = _waiting_step(state, command.step_id)
     if step is None or step.state == s.QUEUED:
         return []
-    deadline = command.now_us + command.schedule_to_start_ms * s.US_PER_MS
+    deadline = s.later_us(command.now_us, command.schedule_to_start_ms)
     return [events_pb2.StepQueued(step_id=step.id, waits_for=command.waits_for, deadline_at_us=deadline)]
 
 
@@ -215,7 +225,7 @@ def _fail_attempt(state: Workflow, command: c.FailAttempt, ports: Ports, rules: 
     return _failed(state, step, command.failure, command.now_us, command.chance, rules)
 
 
-def _failed(  # noqa: PLR0913 - time and chance are data
+def _failed(
     state: Workflow, step: Step, failure: value_pb2.Failure, now_us: int, chance: float, rules: Rules
 ) -> list[Message]:
     retry_at = None

@@ -6,7 +6,6 @@ else. Everything that is wrong is reported at once, each with the path of its fi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,21 @@ from podium.v1 import definition_pb2 as pb
 from service.domain import conditions
 from service.domain.errors import InvalidInput
 from service.domain.graph import find_cycle
-from service.domain.templates import TemplateError, parse_json, referenced_steps, references
+from service.domain.templates import (
+    TemplateError,
+    check_literal,
+    literals,
+    parse_json,
+    referenced_steps,
+    references,
+)
 
 _STEP_ID = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MULTIPLIER_MAX = 100
+_ATTEMPTS_MAX = 1000
+_CYCLE_SHOWN = 20
+"""A longer cycle is shown by its beginning and its end."""
 
 Violation = tuple[str, str]
 """(path of the field, what is wrong and how to put it right)."""
@@ -66,10 +76,12 @@ def normalise(
     shorthand: bool = False,
     existing: Mapping[str, object] | None = None,
     first_number: int = 1,
+    path: str = "steps[{}]",
 ) -> list[pb.StepDefinition]:
     """Return the steps in their normal form. Raises InvalidInput with every violation found.
 
-    `existing` are the steps the workflow already has, `first_number` the N of step_N for the first without an id.
+    `existing` are the steps the workflow already has, `first_number` the N of step_N for the first without an id,
+    `path` the field of the request that holds a step, with {} for its index.
     """
     existing = existing or {}
     violations: list[Violation] = []
@@ -80,14 +92,16 @@ def normalise(
             violations=[("steps", f"{len(submitted)} steps are too many; split the work over several workflows")],
         )
     steps: list[pb.StepDefinition] = []
+    needs: list[Mapping[str, str]] = []
     for index, original in enumerate(submitted):
         step = pb.StepDefinition()
         step.CopyFrom(original)
         step.id = step.id or f"step_{first_number + index}"
-        one = _Normaliser(step, f"steps[{index}]", validation, shorthand=shorthand)
+        one = _Normaliser(step, path.format(index), validation, shorthand=shorthand)
         violations += one.run()
         steps.append(step)
-    violations += _graph_violations(steps, existing)
+        needs.append(one.needed)
+    violations += _graph_violations(steps, needs, existing, path)
     if violations:
         raise InvalidInput("INVALID_WORKFLOW", _sentence(violations), violations=violations)
     return steps
@@ -108,7 +122,8 @@ class _Normaliser:
         self._validation = validation
         self._shorthand = shorthand
         self._violations: list[Violation] = []
-        self._needed: dict[str, None] = dict.fromkeys(step.depends_on)
+        self.needed: dict[str, str] = dict.fromkeys(step.depends_on, "depends_on")
+        """The steps it depends on, each with the field that names it first."""
 
     def run(self) -> list[Violation]:
         step = self._step
@@ -120,40 +135,48 @@ class _Normaliser:
         self._join_and_numbers()
         self._tool()
         del step.depends_on[:]
-        step.depends_on.extend(self._needed)
+        step.depends_on.extend(self.needed)
         return self._violations
+
+    def _need(self, names: Iterable[str], field: str) -> None:
+        for name in names:
+            self.needed.setdefault(name, field)
 
     def _wrong(self, field: str, problem: str) -> None:
         self._violations.append((f"{self._path}.{field}", problem))
 
-    def _parse(self, text: str, field: str) -> pb.Template:
-        if len(text) > self._validation.limits.arguments_bytes:
-            self._wrong(field, f"is larger than {self._validation.limits.arguments_bytes} bytes")
-            return pb.Template(literal_json="null")
+    def _parse(self, text: str, field: str) -> pb.Template | None:
+        limits = self._validation.limits
+        if len(text) > limits.arguments_bytes or len(text.encode()) > limits.arguments_bytes:
+            self._wrong(field, f"is larger than {limits.arguments_bytes} bytes")
+            return None
         try:
-            return parse_json(text, shorthand=self._shorthand, depth_limit=self._validation.limits.json_depth)
+            return parse_json(text, shorthand=self._shorthand, depth_limit=limits.json_depth)
         except TemplateError as error:
             self._wrong(field, str(error))
-            return pb.Template(literal_json="null")
+            return None
 
     def _arguments(self) -> None:
         step = self._step
         if step.arguments_json and step.HasField("arguments"):
             self._wrong("arguments_json", "cannot be given together with arguments")
         if step.arguments_json:
-            step.arguments.CopyFrom(self._parse(step.arguments_json, "arguments_json"))
+            parsed = self._parse(step.arguments_json, "arguments_json")
+            if parsed is None:
+                return
+            step.arguments.CopyFrom(parsed)
             step.arguments_json = ""
         elif not step.HasField("arguments"):
             step.arguments.literal_json = "{}"
         self._check_template(step.arguments, "arguments")
-        self._needed.update(dict.fromkeys(referenced_steps(step.arguments)))
+        self._need(referenced_steps(step.arguments), "arguments")
 
     def _check_template(self, template: pb.Template, field: str) -> None:
-        if template.WhichOneof("kind") == "literal_json":
+        for literal in literals(template):
             try:
-                json.loads(template.literal_json)
-            except (ValueError, RecursionError) as error:
-                self._wrong(field, f"is not valid JSON: {error}")
+                check_literal(literal, depth_limit=self._validation.limits.json_depth)
+            except TemplateError as error:
+                self._wrong(field, str(error))
         in_item = self._step.HasField("for_each") and field == "arguments"
         for reference in references(template):
             root = reference.WhichOneof("root")
@@ -166,18 +189,22 @@ class _Normaliser:
         step = self._step
         if not step.HasField("for_each"):
             return
+        if step.for_each.items_json and step.for_each.HasField("items"):
+            self._wrong("for_each.items_json", "cannot be given together with items")
         if step.for_each.items_json:
-            step.for_each.items.CopyFrom(self._parse(step.for_each.items_json, "for_each.items_json"))
+            parsed = self._parse(step.for_each.items_json, "for_each.items_json")
+            if parsed is None:
+                return
+            step.for_each.items.CopyFrom(parsed)
             step.for_each.items_json = ""
-        if not step.for_each.HasField("items"):
+        items = step.for_each.items
+        kind = items.WhichOneof("kind")
+        if kind is None:
             self._wrong("for_each.items", "is missing: give the list to run over")
-        kind = step.for_each.items.WhichOneof("kind")
-        if kind == "interpolation" or kind == "object":
+        elif kind in ("interpolation", "object") or (kind == "literal_json" and items.literal_json.lstrip()[:1] != "["):
             self._wrong("for_each.items", "is not a list")
-        if kind == "literal_json" and not step.for_each.items.literal_json.lstrip().startswith("["):
-            self._wrong("for_each.items", "is not a list")
-        self._check_template(step.for_each.items, "for_each.items")
-        self._needed.update(dict.fromkeys(referenced_steps(step.for_each.items)))
+        self._check_template(items, "for_each.items")
+        self._need(referenced_steps(items), "for_each.items")
 
     def _condition(self) -> None:
         step = self._step
@@ -189,7 +216,7 @@ class _Normaliser:
         try:
             if self._shorthand:
                 step.condition = conditions.from_shorthand(step.condition)
-            self._needed.update(dict.fromkeys(sorted(self._validation.expressions.check(step.condition))))
+            self._need(sorted(self._validation.expressions.check(step.condition)), "condition")
         except conditions.ExpressionError as error:
             self._wrong("condition", f"is no valid condition: {error}")
 
@@ -197,19 +224,19 @@ class _Normaliser:
         step = self._step
         if step.join not in pb.Join.values():
             self._wrong("join", "is not known")
-        if step.join == pb.JOIN_N_OF and not 1 <= step.join_count <= len(self._needed):
-            self._wrong("join_count", f"must be between 1 and the number of dependencies, {len(self._needed)}")
+        if step.join == pb.JOIN_N_OF and not 1 <= step.join_count <= len(self.needed):
+            self._wrong("join_count", f"must be between 1 and the number of dependencies, {len(self.needed)}")
         if step.join != pb.JOIN_N_OF and step.join_count:
             self._wrong("join_count", "has a meaning only with JOIN_N_OF")
         if step.on_failure not in pb.OnFailure.values():
             self._wrong("on_failure", "is not known")
         retry = step.retry
-        if retry.multiplier and not 1 <= retry.multiplier <= 100:
-            self._wrong("retry.multiplier", "must be between 1 and 100")
+        if retry.multiplier and not 1 <= retry.multiplier <= _MULTIPLIER_MAX:
+            self._wrong("retry.multiplier", f"must be between 1 and {_MULTIPLIER_MAX}")
         if retry.HasField("jitter") and not 0 <= retry.jitter <= 1:
             self._wrong("retry.jitter", "must be between 0 and 1")
-        if retry.max_attempts > 1000:
-            self._wrong("retry.max_attempts", "must be at most 1000")
+        if retry.max_attempts > _ATTEMPTS_MAX:
+            self._wrong("retry.max_attempts", f"must be at most {_ATTEMPTS_MAX}")
 
     def _tool(self) -> None:
         step = self._step
@@ -227,19 +254,40 @@ class _Normaliser:
                 self._wrong(field, problem)
 
 
-def _graph_violations(steps: Sequence[pb.StepDefinition], existing: Mapping[str, object]) -> list[Violation]:
+def _graph_violations(
+    steps: Sequence[pb.StepDefinition],
+    needs: Sequence[Mapping[str, str]],
+    existing: Mapping[str, object],
+    path: str,
+) -> list[Violation]:
     violations: list[Violation] = []
     places: dict[str, int] = {}
     for index, step in enumerate(steps):
         if step.id in existing or step.id in places:
-            violations.append((f"steps[{index}].id", f"{step.id} is already the id of another step"))
+            violations.append((f"{path.format(index)}.id", f"{step.id} is already the id of another step"))
         places.setdefault(step.id, index)
     for index, step in enumerate(steps):
-        for name in step.depends_on:
-            if name not in places and name not in existing:
-                violations.append((f"steps[{index}].depends_on", f"{step.id} needs {name}, which is no step"))
+        violations += [
+            (f"{path.format(index)}.{field}", f"{step.id} needs {name}, which is no step")
+            for name, field in needs[index].items()
+            if name not in places and not _is_step(name, existing)
+        ]
     cycle = find_cycle({step.id: list(step.depends_on) for step in steps})
     if cycle:
-        path = " → ".join(cycle)
-        violations.append((f"steps[{places[cycle[0]]}].depends_on", f"makes a cycle, each needing the next: {path}"))
+        field = needs[places[cycle[0]]].get(cycle[1], "depends_on")
+        problem = f"makes a cycle, each needing the next: {_way(cycle)}"
+        violations.append((f"{path.format(places[cycle[0]])}.{field}", problem))
     return violations
+
+
+def _is_step(name: str, existing: Mapping[str, object]) -> bool:
+    """Whether the workflow has a step of this name already; the items of a for_each step are none to depend on."""
+    return name in existing and _STEP_ID.fullmatch(name) is not None
+
+
+def _way(cycle: Sequence[str]) -> str:
+    if len(cycle) <= _CYCLE_SHOWN:
+        return " → ".join(cycle)
+    half = _CYCLE_SHOWN // 2
+    between = f"({len(cycle) - 2 * half} more)"
+    return " → ".join([*cycle[:half], between, *cycle[-half:]])

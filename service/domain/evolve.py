@@ -18,7 +18,7 @@ from service.domain.state import Step, StepPlan, TimerKind, Workflow
 
 def evolve(state: Workflow, event: Message) -> None:
     """Apply an event's payload. Raises KeyError for a message that is no event of a workflow."""
-    _FOLDS[type(event)](state, event)
+    FOLDS[type(event)](state, event)
 
 
 def _workflow_started(state: Workflow, event: events_pb2.WorkflowStarted) -> None:
@@ -63,7 +63,7 @@ def _remember_request(state: Workflow, event: events_pb2.StepsAdded) -> None:
 
 def _connect(state: Workflow, step: Step) -> None:
     for name in step.plan.depends_on:
-        dependency = state.steps[name] if name in state.steps else None
+        dependency = state.steps.get(name)
         if dependency is not None and dependency.ended:
             step.succeeded += dependency.state == s.SUCCEEDED
         else:
@@ -77,7 +77,8 @@ def _consider(state: Workflow, step: Step) -> None:
         return
     total, ended = len(step.plan.depends_on), len(step.plan.depends_on) - step.waiting
     if joins(step.plan, total, ended, step.succeeded):
-        if step.plan.needs_evaluation and not step.condition_met:
+        if step.plan.needs_evaluation:
+            # Also after its condition was met: a for_each step waits for its items, whatever else ends meanwhile.
             state.to_settle[step.id] = None
         else:
             _make_ready(state, step)
@@ -120,7 +121,8 @@ def _take_slot_or_wait(state: Workflow, step: Step) -> None:
             parent.items_held.append(step)
             return
         parent.items_running += 1
-    if state.max_parallel and state.running_slots >= state.max_parallel:
+    if state.max_parallel and (state.held or state.running_slots >= state.max_parallel):
+        # Nobody goes before those who are held already, so that a long for_each does not starve them.
         state.held.append(step)
         return
     _take_slot(state, step)
@@ -179,6 +181,7 @@ def _finish_requested(state: Workflow, event: events_pb2.WorkflowFinishRequested
 
 def _cancel_requested(state: Workflow, event: events_pb2.WorkflowCancelRequested) -> None:
     state.state = value_pb2.WORKFLOW_STATE_CANCELING
+    state.cut_short = state.open
     state.open = False
     state.grace_ends_at_us = event.grace_ends_at_us
     state.arm(event.grace_ends_at_us, TimerKind.GRACE)
@@ -186,20 +189,36 @@ def _cancel_requested(state: Workflow, event: events_pb2.WorkflowCancelRequested
 
 
 def _cancel_steps(state: Workflow, *, keep_running: bool) -> None:
+    """Cancel what has not ended. What runs may be kept, and with it the for_each steps whose items run."""
     state.held.clear()
     state.to_settle.clear()
     for step in state.steps.values():
         if step.ended:
             continue
         state.changed[step.id] = None
-        if keep_running and step.state == s.RUNNING:
-            continue
         step.items_held.clear()
-        step.state = s.CANCELED
-        state.unfinished -= 1
-        if step.holds_slot:
-            step.holds_slot = False
-            state.running_slots -= 1
+        step.items_running = 0
+        if keep_running and step.state == s.EXPANDED:
+            if step.waiting == 0:
+                state.to_settle[step.id] = None
+        elif keep_running and step.state == s.RUNNING:
+            # Its for_each step came before it, and counts anew.
+            if step.parent is not None:
+                step.parent.items_running += 1
+        else:
+            _cancel_step(state, step)
+
+
+def _cancel_step(state: Workflow, step: Step) -> None:
+    step.state = s.CANCELED
+    state.unfinished -= 1
+    if step.holds_slot:
+        step.holds_slot = False
+        state.running_slots -= 1
+    if step.parent is not None and not step.parent.ended:
+        step.parent.waiting -= 1
+        if step.parent.waiting == 0:
+            state.to_settle[step.parent.id] = None
 
 
 def _workflow_succeeded(state: Workflow, event: events_pb2.WorkflowSucceeded) -> None:
@@ -319,7 +338,7 @@ def _step_canceled(state: Workflow, event: events_pb2.StepCanceled) -> None:
     _finish(state, state.steps[event.step_id], s.CANCELED)
 
 
-_FOLDS: dict[type[Message], Callable[[Workflow, Any], None]] = {
+FOLDS: dict[type[Message], Callable[[Workflow, Any], None]] = {
     events_pb2.WorkflowStarted: _workflow_started,
     events_pb2.StepsAdded: _steps_added,
     events_pb2.WorkflowFinishRequested: _finish_requested,

@@ -28,9 +28,9 @@ def find_cycle(dependencies: Mapping[str, Sequence[str]]) -> list[str]:
     if not waiting:
         return []
     # Steps behind a cycle wait for it but nothing among the rest leads out, so the walk must meet itself.
-    walk = [next(iter(waiting))]
-    while True:
-        following = next(iter(sorted(waiting[walk[-1]])))
-        if following in walk:
-            return [*walk[walk.index(following) :], following]
-        walk.append(following)
+    following = next(iter(waiting))
+    places: dict[str, int] = {}
+    while following not in places:
+        places[following] = len(places)
+        following = min(waiting[following])
+    return [*list(places)[places[following] :], following]

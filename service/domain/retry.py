@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from podium.v1 import definition_pb2, value_pb2
-
-US_PER_MS = 1000
+from service.domain.state import later_us
 
 ALWAYS_REPEATED = frozenset({"EXECUTOR_LOST", "UNAVAILABLE"})
 """Reasons that are the platform's and not the tool's: repeated for every tool, up to the bound on attempts."""
@@ -42,7 +41,7 @@ def is_repeated(definition: definition_pb2.StepDefinition, failure: value_pb2.Fa
     return definition.repeatable or policy.max_attempts > 1
 
 
-def next_attempt_at_us(  # noqa: PLR0913 - time and chance are data
+def next_attempt_at_us(
     definition: definition_pb2.StepDefinition,
     failure: value_pb2.Failure,
     *,
@@ -65,6 +64,5 @@ def next_attempt_at_us(  # noqa: PLR0913 - time and chance are data
     jitter = policy.jitter if policy.HasField("jitter") else defaults.jitter
     wait_ms = min(longest, initial * multiplier ** min(attempts - 1, 64))
     wait_ms = wait_ms * (1 - jitter) + wait_ms * jitter * chance
-    wait_ms = max(wait_ms, failure.retry_after_ms)
-    at_us = now_us + round(wait_ms * US_PER_MS)
+    at_us = later_us(now_us, max(wait_ms, failure.retry_after_ms))
     return None if budget_ends_at_us and at_us > budget_ends_at_us else at_us

@@ -8,15 +8,17 @@ from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, value_pb2
 from service.domain import state as s
-from service.domain.conditions import ExpressionError, referenced_steps
+from service.domain.conditions import StepView, referenced_steps
 from service.domain.evolve import cannot_join, joins
 from service.domain.state import Step, Workflow
-from service.domain.templates import TemplateError
 from service.domain.values import Ports, item_texts, output_text, value_text
 
 
-def settle(state: Workflow, step: Step, ports: Ports, steps_limit: int) -> list[Message]:
-    """The events that settle the step. Raises PayloadNotLoadedError when a stored value must be loaded first."""
+def settle(state: Workflow, step: Step, ports: Ports, room: int) -> list[Message]:
+    """The events that settle the step, of which a for_each may add as many steps as there is `room` for.
+
+    Raises PayloadNotLoadedError when a stored value must be loaded first.
+    """
     if step.state == s.EXPANDED:
         return [_expansion_ended(step)]
     if step.state != s.PENDING:
@@ -29,42 +31,48 @@ def settle(state: Workflow, step: Step, ports: Ports, steps_limit: int) -> list[
         return []
     if step.plan.definition.condition and not step.condition_met:
         return [_evaluate(state, step, ports)]
-    return [_expand(state, step, ports, steps_limit)]
+    return [_expand(state, step, ports, room)]
 
 
 def _evaluate(state: Workflow, step: Step, ports: Ports) -> Message:
     text = step.plan.definition.condition
-    steps = {}
-    for name in referenced_steps(text):
-        other = state.steps[name]
-        output = json.loads(output_text(other, ports.payloads))
-        steps[name] = {"output": output, "state": s.STEP_STATE_NAMES[other.state]}
+    steps: dict[str, StepView] = {}
     try:
+        for name in referenced_steps(text):
+            other = state.steps[name]
+            output = json.loads(output_text(other, ports.payloads))
+            steps[name] = {"output": output, "state": s.STEP_STATE_NAMES[other.state]}
         value = json.loads(value_text(state.input, ports.payloads))
         met = ports.expressions.evaluate(text, value, steps)
-    except ExpressionError as error:
+    except (ValueError, RecursionError) as error:
+        # An ExpressionError, or a value that cannot be read here: sealed, not JSON or nested too deeply.
         return _failed(step, "CONDITION_ERROR", f"the condition could not be evaluated: {error}")
     if met:
         return events_pb2.ConditionMet(step_id=step.id)
     return events_pb2.StepSkipped(step_id=step.id, reason=events_pb2.SKIP_REASON_CONDITION)
 
 
-def _expand(state: Workflow, step: Step, ports: Ports, steps_limit: int) -> Message:
+def _expand(state: Workflow, step: Step, ports: Ports, room: int) -> Message:
     try:
         count = len(item_texts(state, step, ports.payloads))
-    except TemplateError as error:
+    except (ValueError, RecursionError) as error:
+        # A TemplateError, or a value that cannot be read here: sealed, not JSON or nested too deeply.
         return _failed(step, "REFERENCE_ERROR", str(error))
-    if len(state.steps) + count > steps_limit:
-        return _failed(step, "TOO_MANY_STEPS", f"{count} items are more than the workflow's limit of {steps_limit} steps")
+    if count > room:
+        return _failed(
+            step, "TOO_MANY_STEPS", f"{count} items are more than the {room} steps the workflow has room for"
+        )
     return events_pb2.ForEachExpanded(step_id=step.id, count=count)
 
 
 def _expansion_ended(step: Step) -> Message:
+    if any(item.state == s.CANCELED for item in step.items):
+        return events_pb2.StepCanceled(step_id=step.id)
     bad = [item for item in step.items if item.state in (s.FAILED, s.DENIED)]
     if bad and not step.plan.continues:
         first = bad[0].failure
-        message = f"{len(bad)} of {len(step.items)} items failed, the first {bad[0].id}: {first.message if first else ''}"
-        return _failed(step, "ITEMS_FAILED", message)
+        count = f"{len(bad)} of {len(step.items)} items failed"
+        return _failed(step, "ITEMS_FAILED", f"{count}, the first {bad[0].id}: {first.message if first else ''}")
     collected = value_pb2.CollectedOutputs(count=len(step.items))
     return events_pb2.StepSucceeded(step_id=step.id, output=value_pb2.Value(collected=collected))
 

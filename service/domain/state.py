@@ -13,6 +13,8 @@ from enum import IntEnum
 from podium.v1 import definition_pb2, value_pb2
 
 US_PER_MS = 1000
+LATEST_US = 2**62
+"""No time is later: a longer wait than this means for ever, and no event could hold it."""
 REQUESTS_REMEMBERED = 1000
 
 PENDING = value_pb2.STEP_STATE_PENDING
@@ -32,6 +34,11 @@ STEP_STATE_NAMES: dict[int, str] = {
     number: name.removeprefix("STEP_STATE_").lower() for name, number in value_pb2.StepState.items()
 }
 """The name of each step state, in lower case."""
+
+
+def later_us(now_us: int, delay_ms: float) -> int:
+    """The time `delay_ms` milliseconds from now, at most LATEST_US. Microseconds since the Unix epoch."""
+    return min(now_us + round(delay_ms * US_PER_MS), LATEST_US)
 
 
 class TimerKind(IntEnum):
@@ -118,6 +125,8 @@ class Workflow:
     deadline_at_us: int = 0
     grace_ends_at_us: int = 0
     cancel_grace_ms: int = 0
+    cut_short: bool = False
+    """A cancel found it open: it cannot have succeeded, because more might have been added."""
     request_digest: bytes = b""
     steps: dict[str, Step] = field(default_factory=dict)
     submitted: int = 0

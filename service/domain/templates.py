@@ -13,7 +13,7 @@ from typing import Protocol
 from podium.v1 import definition_pb2 as pb
 
 _HOLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
-_PATH = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?\d{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
+_PATH = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _SHORTHAND = re.compile(r"step_[1-9][0-9]*")
 
@@ -34,20 +34,55 @@ def parse_json(text: str, *, shorthand: bool, depth_limit: int = 64) -> pb.Templ
 
     Raises TemplateError for text that is no JSON, a reference that does not parse, or a value nested too deeply.
     """
+    value, compact = _load(text)
+    built = _build(value, shorthand=shorthand, depth=depth_limit)
+    return built if built is not None else pb.Template(literal_json=compact)
+
+
+def check_literal(text: str, *, depth_limit: int = 64) -> None:
+    """Raise TemplateError unless the text is JSON that is nested at most so deeply."""
+    value, _ = _load(text)
+    _check_depth(value, depth_limit)
+
+
+def _load(text: str) -> tuple[object, str]:
+    """The value of JSON text from outside, and its compact form."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
+        compact = _dump(value)
+        compact.encode()
+    except UnicodeEncodeError:
+        raise TemplateError("is not valid JSON: it holds half of a surrogate pair") from None
     except (ValueError, RecursionError) as error:
         raise TemplateError(f"is not valid JSON: {error}") from None
-    built = _build(value, shorthand=shorthand, depth=depth_limit)
-    return built if built is not None else pb.Template(literal_json=_compact(value))
+    return value, compact
 
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _check_depth(value: object, depth: int) -> None:
+    if depth < 0:
+        raise TemplateError("is nested too deeply")
+    if isinstance(value, dict | list):
+        for below in value.values() if isinstance(value, dict) else value:
+            _check_depth(below, depth - 1)
+
+
+def _dump(value: object, *, ascii_only: bool = False) -> str:
+    return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":"))
+
+
+def compact_json(value: object) -> str:
+    """Compact JSON text, in a form that a message can hold. Raises ValueError for a number that JSON cannot say."""
+    text = _dump(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, in a value that a tool gave, can be written only as an escape.
+        return _dump(value, ascii_only=True)
+    return text
 
 
 def _build(value: object, *, shorthand: bool, depth: int) -> pb.Template | None:
@@ -60,7 +95,7 @@ def _build(value: object, *, shorthand: bool, depth: int) -> pb.Template | None:
         elements = [_build(element, shorthand=shorthand, depth=depth - 1) for element in value]
         if all(element is None for element in elements):
             return None
-        filled = [e or pb.Template(literal_json=_compact(v)) for e, v in zip(elements, value, strict=True)]
+        filled = [e or pb.Template(literal_json=compact_json(v)) for e, v in zip(elements, value, strict=True)]
         return pb.Template(array=pb.ArrayTemplate(elements=filled))
     if isinstance(value, dict):
         members = {name: _build(member, shorthand=shorthand, depth=depth - 1) for name, member in value.items()}
@@ -69,7 +104,7 @@ def _build(value: object, *, shorthand: bool, depth: int) -> pb.Template | None:
         return pb.Template(
             object=pb.ObjectTemplate(
                 members=[
-                    pb.MemberTemplate(name=name, value=member or pb.Template(literal_json=_compact(value[name])))
+                    pb.MemberTemplate(name=name, value=member or pb.Template(literal_json=compact_json(value[name])))
                     for name, member in members.items()
                 ]
             )
@@ -93,7 +128,7 @@ def _string(text: str, *, shorthand: bool) -> pb.Template | None:
         only = parts[0]
         if only.WhichOneof("kind") == "reference":
             return pb.Template(reference=only.reference)
-        return pb.Template(literal_json=_compact(only.text))
+        return pb.Template(literal_json=compact_json(only.text))
     return pb.Template(interpolation=pb.Interpolation(parts=parts))
 
 
@@ -106,7 +141,8 @@ def _parts(text: str) -> Iterator[pb.InterpolationPart]:
         if match.group() == "$${":
             yield pb.InterpolationPart(text="${")
         elif match.group(1) is None:
-            raise TemplateError(f"has an unfinished reference at character {match.start()}: write $${{ for the text ${{")
+            place = f"at character {match.start()}"
+            raise TemplateError(f"has an unfinished reference {place}: write $${{ for the text ${{")
         else:
             yield pb.InterpolationPart(reference=parse_reference(match.group(1)))
     if end < len(text):
@@ -127,9 +163,18 @@ def parse_reference(text: str) -> pb.Reference:
         elif index is not None:
             reference.path.add(index=int(index))
         else:
-            reference.path.add(member=json.loads(quoted))
+            reference.path.add(member=_unquoted(quoted, text))
         position = match.end()
     return reference
+
+
+def _unquoted(quoted: str, text: str) -> str:
+    try:
+        member: str = json.loads(quoted)
+        member.encode()
+    except ValueError:
+        raise TemplateError(f"has a reference that does not parse: ${{{text}}}, at {quoted}") from None
+    return member
 
 
 def _root(text: str) -> tuple[pb.Reference, str]:
@@ -186,17 +231,33 @@ def referenced_steps(template: pb.Template) -> Iterator[str]:
             yield reference.step_state
 
 
+def literals(template: pb.Template) -> Iterator[str]:
+    """The JSON text of all literals in a template, in order."""
+    kind = template.WhichOneof("kind")
+    if kind == "literal_json":
+        yield template.literal_json
+    elif kind == "object":
+        for member in template.object.members:
+            yield from literals(member.value)
+    elif kind == "array":
+        for element in template.array.elements:
+            yield from literals(element)
+
+
 def fill(template: pb.Template, scope: Scope) -> str:
-    """Fill a template's holes and return the JSON text. Raises TemplateError for a path that leads nowhere."""
+    """Fill a template's holes and return the JSON text. Raises TemplateError for a path that leads nowhere.
+
+    Raises another ValueError when a value that fills a hole is no JSON or is sealed.
+    """
     kind = template.WhichOneof("kind")
     if kind == "literal_json":
         return template.literal_json
     if kind == "reference":
         return _value_text(template.reference, scope)
     if kind == "interpolation":
-        return _compact("".join(_part_text(part, scope) for part in template.interpolation.parts))
+        return compact_json("".join(_part_text(part, scope) for part in template.interpolation.parts))
     if kind == "object":
-        members = (f"{_compact(m.name)}:{fill(m.value, scope)}" for m in template.object.members)
+        members = (f"{compact_json(m.name)}:{fill(m.value, scope)}" for m in template.object.members)
         return "{" + ",".join(members) + "}"
     if kind == "array":
         return "[" + ",".join(fill(element, scope) for element in template.array.elements) + "]"
@@ -207,11 +268,11 @@ def _value_text(reference: pb.Reference, scope: Scope) -> str:
     text = scope.text(reference)
     if not reference.path:
         return text
-    return _compact(_walk(json.loads(text), reference))
+    return compact_json(_walk(json.loads(text), reference))
 
 
 def _part_text(part: pb.InterpolationPart, scope: Scope) -> str:
-    if part.WhichOneof("kind") == "text":
+    if part.WhichOneof("kind") != "reference":
         return part.text
     text = _value_text(part.reference, scope)
     if not text.startswith('"'):

@@ -14,7 +14,7 @@ from podium.v1 import definition_pb2, value_pb2
 from service.domain import state as s
 from service.domain.conditions import Expressions
 from service.domain.state import Step, Workflow
-from service.domain.templates import TemplateError, fill
+from service.domain.templates import TemplateError, compact_json, fill
 
 
 class PayloadNotLoadedError(Exception):
@@ -99,5 +99,5 @@ def item_texts(state: Workflow, step: Step, payloads: Payloads) -> list[str]:
         items = json.loads(fill(step.plan.definition.for_each.items, StepScope(state, step, payloads)))
         if not isinstance(items, list):
             raise TemplateError("for_each needs a list")
-        step.item_texts = [json.dumps(item, ensure_ascii=False, separators=(",", ":")) for item in items]
+        step.item_texts = [compact_json(item) for item in items]
     return step.item_texts

@@ -65,7 +65,7 @@ class Catalog:
         second = self.definition(pinned.tenant, pinned.tool, served)
         return first is not None and second is not None and _contract(first) == _contract(second)
 
-    async def register(  # noqa: PLR0913 - a registration says who, what, and what else there is
+    async def register(
         self,
         tenant: str,
         definition: definition_pb2.ToolDefinition,

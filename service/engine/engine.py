@@ -7,25 +7,25 @@ Everything that leaves — an answer, an assignment, an acknowledgement, what a 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
-from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
 from service.domain import commands as c
-from service.domain.effects import Queue, Run, effect_of
 from service.domain.errors import DomainError, NotFound, Unavailable
-from service.domain.state import Workflow
 from service.engine.attempts import Attempts, LiveAttempt
 from service.engine.dispatch import Dispatcher, Executor
-from service.engine.keys import StepKey, ToolVersion, WorkflowKey
+from service.engine.effects import Effects
+from service.engine.keys import StepKey, WorkflowKey
 from service.engine.payloads import PayloadCache
 from service.engine.residency import Residency
-from service.engine.resident import Cause, Mail, Offer, Reply, Resident
+from service.engine.resident import Cause, Content, Mail, Offer, Reply, Resident
 from service.engine.timers import Clock, Timers
-from service.engine.turn import Assigned, Turn, TurnTaker
+from service.engine.turn import Turn, TurnTaker
 from service.engine.watchers import Watchers
 from store.contract import (
     Append,
@@ -60,7 +60,7 @@ class Collaborators:
     dispatcher: Dispatcher
     payloads: PayloadCache
     watchers: Watchers
-    spawn: Callable[..., object]
+    spawn: Callable[[Coroutine[Any, Any, object]], None]
     fatal: Callable[[Exception], None]
     """The log cannot be written any more: the process must stop."""
 
@@ -81,15 +81,17 @@ class Engine:
         self.attempts = Attempts(parts.clock, reconnect_grace_us, self.fail_attempt)
         self.residency = Residency(parts.store, parts.clock, park_after_us)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
-        self._delayed: Timers[tuple[StepKey, ToolVersion]] = Timers(parts.clock, lambda d: self.dispatcher.enqueue(*d))
+        self._effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
         self._ready: list[Resident] = []
         self._stopped = False
+        # Turns serve many callers at once: what one of them left in its context must not reach the others.
+        self._context = contextvars.Context()
 
     def close(self) -> None:
         """Take no more turns. What was submitted to the store still commits."""
         self._stopped = True
         self.timers.close()
-        self._delayed.close()
+        self._effects.close()
         self.attempts.close()
 
     # Mail
@@ -112,12 +114,12 @@ class Engine:
             else:
                 self._load(resident)
         resident.mailbox.append(mail)
-        self._schedule(resident)
+        self.schedule(resident)
 
     async def ask(
         self,
         key: WorkflowKey,
-        content: c.Command | Callable[[Workflow], c.Command | None],
+        content: Content,
         cause: Cause | None = None,
         *,
         create: bool = False,
@@ -165,7 +167,7 @@ class Engine:
             def register(resident: Resident, future: asyncio.Future[None] = future) -> bool:
                 if not resident.state.running:
                     return True
-                resident.waiters.append(lambda: future.done() or future.set_result(None))
+                resident.waiters.append(partial(_resolve, future))
                 return False
 
             if await self.read(key, register):
@@ -190,12 +192,13 @@ class Engine:
 
     # Turns
 
-    def _schedule(self, resident: Resident) -> None:
+    def schedule(self, resident: Resident) -> None:
+        """Let a workflow take a turn, once it may."""
         if resident.scheduled or resident.in_flight or not resident.loaded:
             return
         resident.scheduled = True
         if not self._ready:
-            asyncio.get_running_loop().call_soon(self._run)
+            asyncio.get_running_loop().call_soon(self._run, context=self._context)
         self._ready.append(resident)
 
     def _run(self) -> None:
@@ -280,7 +283,7 @@ class Engine:
                 resident.note(new.payload, recorded.recorded_at_us, recorded.position)
                 if watched:
                     self.watchers.publish(resident.key, recorded)
-        self._release_effects(turn)
+        self._effects.release(turn)
         for reply, error in turn.replies:
             reply(error, position)
         self._call_readers(resident)
@@ -299,60 +302,12 @@ class Engine:
             # What should have begun was refused; nothing is left of it.
             self.residency.remove(resident)
         if resident.mailbox and turn.missing is None:
-            self._schedule(resident)
+            self.schedule(resident)
 
     def _call_readers(self, resident: Resident) -> None:
         readers, resident.readers = resident.readers, []
         for reader in readers:
             reader()
-
-    def _release_effects(self, turn: Turn) -> None:
-        for assigned in turn.assigned:
-            self._assign(turn, assigned)
-        for run in turn.running:
-            self._follow_run(turn.resident, run)
-        for key, tool in turn.queued:
-            if key not in turn.delayed:
-                self.dispatcher.enqueue(key, tool)
-        for key, (tool, until_us) in turn.delayed.items():
-            self._delayed.set((key, tool), until_us)
-        for key in turn.settled:
-            self.dispatcher.forget(key)
-            live = self.attempts.drop(key)
-            if live is not None:
-                self._tell_to_stop(live, "the step has ended")
-
-    def _assign(self, turn: Turn, assigned: Assigned) -> None:
-        reference = assigned.item.attempt
-        key = StepKey(*turn.resident.key, reference.step_id)
-        live = self._track(turn.resident, reference.step_id, reference.attempt, reference.fence)
-        executor = assigned.executor
-        executor.holding.add((key.workflow_id, key.step_id, reference.attempt))
-        if executor.leaving:
-            self.attempts.lose(live)
-            return
-        self.attempts.hold(live, executor)
-        executor.session.send(wire.ServiceItem(assign=assigned.item))
-
-    def _track(self, resident: Resident, step_id: str, attempt: int, fence: int) -> LiveAttempt:
-        tool, heartbeat_ms = self._turns.tool_of(resident, resident.state.steps[step_id])
-        return self.attempts.track(StepKey(*resident.key, step_id), tool, attempt, fence, heartbeat_ms)
-
-    def _follow_run(self, resident: Resident, run: Run) -> None:
-        live = self._track(resident, run.step_id, run.attempt, run.fence)
-        if live.executor is None:
-            # After a restart nobody holds it yet; an executor that does says so when it reconnects.
-            if not live.lost_us:
-                self.attempts.lose(live)
-        elif run.canceled:
-            self._tell_to_stop(live, "the workflow was canceled")
-
-    def _tell_to_stop(self, live: LiveAttempt, reason: str) -> None:
-        executor = live.executor
-        held = (live.key.workflow_id, live.key.step_id, live.attempt)
-        if executor is not None and held in executor.holding:
-            cancel = wire.CancelAttempt(attempt=live.reference, reason=reason)
-            executor.session.send(wire.ServiceItem(cancel=cancel))
 
     # Loading
 
@@ -372,7 +327,7 @@ class Engine:
             resident.failed = missing
             self._drop(resident, missing)
             return
-        self._schedule(resident)
+        self.schedule(resident)
 
     def _load_payload(self, resident: Resident, reference: value_pb2.PayloadReference) -> None:
         async def load() -> None:
@@ -381,7 +336,7 @@ class Engine:
             except StoreError as error:
                 self._drop(resident, Unavailable(error.reason, str(error)))
                 return
-            self._schedule(resident)
+            self.schedule(resident)
             if not resident.scheduled and not resident.dropped:
                 resident.mailbox.append(Mail(None))
 
@@ -391,40 +346,12 @@ class Engine:
         """Let a workflow that was held back go on."""
         self._call_readers(resident)
         if resident.mailbox:
-            self._schedule(resident)
-
-    # Reconciling
-
-    def reconcile(self) -> int:
-        """Look again at all work in memory, so that a missed wake-up costs seconds. Returns how many were woken."""
-        woken = 0
-        now = self._clock.now_us()
-        for resident in self.residency.running():
-            if not resident.durable or resident.scheduled:
-                continue
-            for step_id in list(resident.state.changed) or _overdue(resident, now, self):
-                resident.state.changed[step_id] = None
-            if resident.state.changed or resident.mailbox or resident.unadmitted:
-                woken += 1
-                self._schedule(resident)
-        return woken
+            self.schedule(resident)
 
 
-def _overdue(resident: Resident, now_us: int, engine: Engine) -> list[str]:
-    """Steps whose effect nobody works on: waiting steps that are in no queue, and timers that should have fired."""
-    state = resident.state
-    wake_us = state.wake_at_us()
-    if wake_us is not None and wake_us <= now_us:
-        engine.wake(resident.key)
-    found = []
-    for step in state.steps.values():
-        effect = effect_of(state, step)
-        key = StepKey(*resident.key, step.id)
-        if isinstance(effect, Queue) and not engine.dispatcher.is_waiting(key):
-            found.append(step.id)
-        elif effect is not None and not isinstance(effect, Queue) and engine.attempts.of_step(key) is None:
-            found.append(step.id)
-    return found
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _resolver(future: asyncio.Future[int]) -> Reply:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from service.domain.effects import Queue, Run, effects
 from service.engine.engine import Engine
-from service.engine.keys import WorkflowKey
+from service.engine.keys import StepKey, WorkflowKey
 from service.engine.resident import Mail, Resident
 from service.engine.timers import Clock
 from store.contract import Append, EventStore, OpenWorkflow, StoreError
@@ -66,13 +67,47 @@ def _forget_if_idle(engine: Engine, resident: Resident, wake_us: int | None) -> 
     return True
 
 
+def reconcile(engine: Engine, now_us: int) -> int:
+    """Look again at all work in memory, so that a missed wake-up costs seconds. Returns how many were woken."""
+    woken = 0
+    for resident in engine.residency.running():
+        if not resident.durable or resident.scheduled:
+            continue
+        wake_us = resident.state.wake_at_us()
+        if wake_us is not None and wake_us <= now_us:
+            engine.wake(resident.key)
+        for step_id in _unattended(engine, resident):
+            resident.state.changed[step_id] = None
+        if resident.state.changed or resident.mailbox or resident.unadmitted:
+            woken += 1
+            engine.schedule(resident)
+    return woken
+
+
+def _unattended(engine: Engine, resident: Resident) -> list[str]:
+    """Steps that ask for something on which nobody works."""
+    found = []
+    for step_id, effect in effects(resident.state).items():
+        key = StepKey(*resident.key, step_id)
+        if isinstance(effect, Queue):
+            attended = engine.dispatcher.is_waiting(key)
+        elif isinstance(effect, Run):
+            attended = engine.attempts.of_step(key) is not None
+        else:
+            # A step that backs off waits for its timer, which was looked at above.
+            attended = effect.not_before_us > 0
+        if not attended:
+            found.append(step_id)
+    return found
+
+
 async def make_rounds(engine: Engine, store: EventStore, clock: Clock, interval_s: float) -> None:
     """Reconcile and park, again and again, until cancelled."""
     while True:
         await asyncio.sleep(interval_s)
         started_us = clock.now_us()
         try:
-            woken, parked = engine.reconcile(), await park_idle(engine, store)
+            woken, parked = reconcile(engine, started_us), await park_idle(engine, store)
         except StoreError:
             logger.exception("a round could not be finished; the next one tries again")
             continue

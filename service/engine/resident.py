@@ -33,10 +33,14 @@ class Offer(NamedTuple):
     executor: Executor
 
 
-class Mail(NamedTuple):
-    """What is in a mailbox: a command, or something that makes one from the state at the time of the turn."""
+Content = Command | Callable[[Workflow], Command | None]
+"""A command, or something that makes one from the state at the time of the turn."""
 
-    content: Command | Offer | Callable[[Workflow], Command | None] | None
+
+class Mail(NamedTuple):
+    """What is in a mailbox."""
+
+    content: Content | Offer | None
     """None: only take a turn."""
     cause: Cause | None = None
     reply: Reply | None = None
@@ -138,7 +142,7 @@ class Resident:
         elif kind in _WORKFLOW_ENDINGS:
             self.ended_us = recorded_at_us
 
-    def _note_step(self, payload: Any, recorded_at_us: int, position: int) -> None:
+    def _note_step(self, payload: Any, recorded_at_us: int, position: int) -> None:  # noqa: ANN401 - any event of a step
         marks = self.marks.get(payload.step_id)
         if marks is None:
             marks = self.marks[payload.step_id] = StepMarks()

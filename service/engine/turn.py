@@ -75,7 +75,7 @@ class Turn:
 class TurnTaker:
     """Takes turns. Holds what the domain and admission need from outside."""
 
-    def __init__(  # noqa: PLR0913 - the composition root hands in every collaborator
+    def __init__(
         self,
         *,
         pipeline: Pipeline,
@@ -260,7 +260,7 @@ class TurnTaker:
         wait_ms = step.plan.definition.timeouts.schedule_to_start_ms or self._timing.schedule_to_start_ms
         return c.QueueStep(turn.now_us, step.id, reason, wait_ms)
 
-    def _start_or_queue(  # noqa: PLR0913 - what admission worked out, handed on once
+    def _start_or_queue(
         self,
         turn: Turn,
         step: Step,

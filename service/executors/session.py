@@ -16,8 +16,8 @@ from typing import Any
 
 import orjson
 
-from podium.v1 import value_pb2, workflow_service_pb2
 from podium.v1 import executor_service_pb2 as wire
+from podium.v1 import value_pb2, workflow_service_pb2
 from service.domain import commands as c
 from service.domain.errors import DomainError, Unavailable
 from service.engine.attempts import LiveAttempt
@@ -53,7 +53,7 @@ class SessionParts:
     chance: Callable[[], float]
     streams_output: Callable[[ToolVersion], bool]
     """Whether a version of a tool declares its chunks to be its output."""
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    spawn: Callable[[Coroutine[Any, Any, object]], None]
     limits: SessionLimits
 
 
@@ -208,9 +208,7 @@ class ExecutorSession:
 
     async def _make_durable(self, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
         rows = [
-            OutputChunk(
-                self.tenant, live.key.workflow_id, live.key.step_id, live.attempt, chunk.sequence, chunk.data
-            )
+            OutputChunk(self.tenant, live.key.workflow_id, live.key.step_id, live.attempt, chunk.sequence, chunk.data)
             for live, chunk in chunks
         ]
         try:

@@ -30,6 +30,7 @@ from sqlalchemy.dialects import sqlite
 
 from podium.v1 import events_pb2
 from service.projections.audit_lines import line_of
+from service.projections.database import ManyRows
 from store.contract import RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
 
@@ -90,9 +91,13 @@ _TOOL_OF_STEP = (
     )
     .scalar_subquery()
 )
-_ADD_LINES = insert(AUDIT).values(tool=func.coalesce(bindparam("own_tool"), _TOOL_OF_STEP))
+_OF_STEP = ("of_tenant", "of_stream", "of_step")
+_ADD_LINES = ManyRows(
+    insert(AUDIT).values(tool=func.coalesce(bindparam("own_tool"), _TOOL_OF_STEP)),
+    [*(column.name for column in AUDIT.columns if column is not AUDIT.c.tool), "own_tool", *_OF_STEP],
+)
 # A step is defined once. Should a log hold it twice, the first one counts, as it does in the workflow.
-_ADD_STEPS = sqlite.insert(STEPS).on_conflict_do_nothing()
+_ADD_STEPS = ManyRows(sqlite.insert(STEPS).on_conflict_do_nothing(), STEPS.columns.keys())
 _STEPS_ADDED = TYPE_NUMBERS["steps_added"]
 
 
@@ -113,10 +118,8 @@ class AuditTrail:
             if event.type == _STEPS_ADDED:
                 steps.extend(_step_rows(event))
         # The steps go first: a step's other events may be in the same batch, and none comes before it is added.
-        if steps:
-            connection.execute(_ADD_STEPS, steps)
-        if lines:
-            connection.execute(_ADD_LINES, lines)
+        _ADD_STEPS.execute(connection, steps)
+        _ADD_LINES.execute(connection, lines)
 
 
 def _step_rows(event: events_pb2.Event) -> list[dict[str, object]]:

@@ -11,25 +11,35 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, ClauseElement, Connection, Engine, create_engine, event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 READERS = 4
 BUSY_TIMEOUT_MS = 5000
 WRITER_CACHE_KIB = 16_384
+CHECKPOINT_PAGES = 4096
 
-# A reader neither writes nor checkpoints. A writer's cache holds the inner pages of the indexes while it rebuilds.
-_WRITER_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", f"cache_size=-{WRITER_CACHE_KIB}")
+# A reader neither writes nor checkpoints. The writer's cache holds the inner pages of the indexes, and it checkpoints
+# every 16 MiB, because a checkpoint syncs, and the log's own syncs wait for the same disk.
+_WRITER_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    f"cache_size=-{WRITER_CACHE_KIB}",
+    f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+)
 _READER_PRAGMAS = ("query_only=1", "wal_autocheckpoint=0")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -37,6 +47,27 @@ Result = TypeVar("Result")
 def beside(database: Path) -> Path:
     """The path of the projections that belong to a log's database."""
     return database.with_name(database.name + ".projections")
+
+
+class ManyRows:
+    """A statement for many rows, compiled once.
+
+    SQLAlchemy binds each row of an `execute` by name and type, which costs more than SQLite takes to write it, and
+    holds up the event loop meanwhile. The values are given to the driver as they are.
+    """
+
+    def __init__(self, statement: ClauseElement, columns: Iterable[str] | None = None) -> None:
+        keys = None if columns is None else list(columns)
+        compiled = statement.compile(dialect=sqlite.dialect(), column_keys=keys)
+        assert isinstance(compiled, SQLCompiler)
+        assert compiled.positiontup is not None
+        self._sql = str(compiled)
+        self._in_order = itemgetter(*compiled.positiontup)
+
+    def execute(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
+        """Execute the statement for each row, which holds a value for each of its parameters."""
+        if values := [self._in_order(row) for row in rows]:
+            connection.exec_driver_sql(self._sql, values)
 
 
 class ProjectionsDatabase:
@@ -74,7 +105,7 @@ class ProjectionsDatabase:
         except DatabaseError as error:
             if getattr(error.orig, "sqlite_errorcode", None) not in _DAMAGED:
                 raise
-            logger.warning("the projections in %s are damaged and will be rebuilt: %s", self._path, error.orig)
+            _logger.warning("the projections in %s are damaged and will be rebuilt: %s", self._path, error.orig)
             self._writer.dispose()
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)

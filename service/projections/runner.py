@@ -19,13 +19,13 @@ from sqlalchemy import Connection
 from service.projections import checkpoints
 from service.projections.checkpoints import ORIGIN, Tables
 from service.projections.database import ProjectionsDatabase
-from store.contract import CorruptLogError, EventReader, RecordedEvent, SubscriptionBatch
+from store.contract import CorruptLogError, EventReader, RecordedEvent, StoreClosedError, SubscriptionBatch
 from store.records import TYPE_NAMES, decode_record, known_payload
 
 GATHERING_S = 0.02
 """How long a projection that is up to date lets commits gather when no read waits for it."""
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Projection(Tables, Protocol):
@@ -120,18 +120,20 @@ class ProjectionRunner:
         else:
             misfit = await checkpoints.misfit(self._source, found)
         if misfit:
-            logger.info("projection %s is built from the beginning of the log: %s", self.name, misfit)
+            _logger.info("projection %s is built from the beginning of the log: %s", self.name, misfit)
             await self._database.write(lambda connection: checkpoints.reset(connection, self._projection))
         self._checkpoint = ORIGIN if found is None or misfit else found
 
     async def run(self) -> None:
-        """Follow the log until cancelled. An error ends it with a log entry and the state FAILED, and is not raised."""
+        """Follow the log until it closes. An error ends it with a log entry and the state FAILED, and is not raised."""
         try:
             await self._follow()
+        except StoreClosedError:
+            _logger.info("projection %s stops at position %d, because the log was closed", self.name, self.position)
         except Exception as error:
             self._stop(RunnerState.FAILED)
             why = f"{type(error).__name__}: {error}"
-            logger.exception("projection %s has stopped after position %d, %s", self.name, self.position, why)
+            _logger.exception("projection %s has stopped after position %d, %s", self.name, self.position, why)
         finally:
             if self._state is not RunnerState.FAILED:
                 self._stop(RunnerState.STOPPED)

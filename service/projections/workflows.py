@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from podium.v1 import events_pb2, value_pb2
+from service.projections.database import ManyRows
 from store.contract import RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
 
@@ -69,7 +70,8 @@ COUNTED = {
 """The columns that count the steps that ended, and the state that each counts."""
 
 _THIS = (WORKFLOWS.c.tenant == bindparam("of_tenant"), WORKFLOWS.c.workflow_id == bindparam("of_workflow"))
-_COUNT = (
+_ADD = ManyRows(insert(WORKFLOWS), WORKFLOWS.columns.keys())
+_COUNT = ManyRows(
     update(WORKFLOWS)
     .where(*_THIS)
     .values(
@@ -78,12 +80,12 @@ _COUNT = (
     )
 )
 # Apart from the counts, because it moves the row in the index by state.
-_TURN = (
+_TURN = ManyRows(
     update(WORKFLOWS)
     .where(*_THIS)
-    .values({name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure")} | {"open": False})
+    .values({name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")})
 )
-_CLOSE = update(WORKFLOWS).where(*_THIS).values(open=False)
+_CLOSE = ManyRows(update(WORKFLOWS).where(*_THIS).values(open=bindparam("now_open")))
 
 _TURNS = {
     TYPE_NUMBERS["workflow_cancel_requested"]: value_pb2.WORKFLOW_STATE_CANCELING,
@@ -120,21 +122,16 @@ class WorkflowList:
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Add what started, then change each workflow that the events are about."""
-        started = [_started_row(event) for event in events if event.type == _STARTED]
-        if started:
-            connection.execute(insert(WORKFLOWS), started)
+        _ADD.execute(connection, [_started_row(event) for event in events if event.type == _STARTED])
         changes: dict[tuple[str, str], _Change] = {}
         for event in events:
             change = changes.setdefault((event.tenant, event.stream_id), _Change())
             change.stream_version = event.stream_version
             _fold(change, event)
         # A stream that is no workflow (a tool's) has no row, and its change falls on none.
-        if counts := [_count_row(*key, change) for key, change in changes.items()]:
-            connection.execute(_COUNT, counts)
-        if closed := [_key(*key) for key, change in changes.items() if change.closed]:
-            connection.execute(_CLOSE, closed)
-        if turned := [_turn_row(*key, change) for key, change in changes.items() if change.state]:
-            connection.execute(_TURN, turned)
+        _COUNT.execute(connection, [_count_row(*key, change) for key, change in changes.items()])
+        _CLOSE.execute(connection, [_close_row(*key) for key, change in changes.items() if change.closed])
+        _TURN.execute(connection, [_turn_row(*key, change) for key, change in changes.items() if change.state])
 
 
 def _fold(change: _Change, event: RecordedEvent) -> None:
@@ -194,15 +191,15 @@ def _started_row(recorded: RecordedEvent) -> dict[str, object]:
     }
 
 
-def _key(tenant: str, workflow_id: str) -> dict[str, object]:
-    return {"of_tenant": tenant, "of_workflow": workflow_id}
-
-
 def _count_row(tenant: str, workflow_id: str, change: _Change) -> dict[str, object]:
     more = {f"more_{name}": change.more.get(name, 0) for name in ("steps", *COUNTED)}
-    return {**_key(tenant, workflow_id), **more, "now_version": change.stream_version}
+    return {"of_tenant": tenant, "of_workflow": workflow_id, "now_version": change.stream_version, **more}
+
+
+def _close_row(tenant: str, workflow_id: str) -> dict[str, object]:
+    return {"of_tenant": tenant, "of_workflow": workflow_id, "now_open": False}
 
 
 def _turn_row(tenant: str, workflow_id: str, change: _Change) -> dict[str, object]:
     turn = {"now_state": change.state, "now_ended_at_us": change.ended_at_us, "now_failure": change.failure}
-    return {**_key(tenant, workflow_id), **turn}
+    return {**_close_row(tenant, workflow_id), **turn}

@@ -156,7 +156,9 @@ class Attempt:
             in_thread = not self._tool.kind.on_loop and self._tool.isolation == "thread"
             self._interruptible = not in_thread
             try:
-                output = await invoke(self._tool, arguments, self._facts(), self, self._emit, self._surroundings.workers)
+                output = await invoke(
+                    self._tool, arguments, self._facts(), self, self._emit, self._surroundings.workers
+                )
             except SystemExit as error:
                 # A tool may leave; the executor stays.
                 raise plain(error) from error

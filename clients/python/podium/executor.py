@@ -95,7 +95,7 @@ class Executor:
         heartbeat: Duration | None = None,
         streams_output: bool = False,
         isolation: Isolation = "thread",
-    ) -> Any:  # noqa: ANN401 -- the overloads say it
+    ) -> Any:
         """Makes a function a tool. The function stays what it is and can be called as before.
 
         Args:

@@ -70,7 +70,8 @@ class JsonTypes:
             return JsonType({}, lambda value: value)
         if isinstance(hint, typing.NewType):
             return self.of(hint.__supertype__)
-        if hint in _SCALARS:
+        # Not every hint can be hashed: Annotated may hold a mapping.
+        if (hint is None or isinstance(hint, type)) and hint in _SCALARS:
             return _scalar(hint)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return _enum(hint)

@@ -167,6 +167,8 @@ class Serving:
                 attempt.attach(outbox, verdict.resume_after_chunk)
             else:
                 self._forget(attempt.key)
+        if self._over.is_set():
+            outbox.close()
         if not self._welcomed.done():
             self._welcomed.set_result(None)
         _logger.info("executor %s serves in session %s", self._identity.executor, welcome.session_id)

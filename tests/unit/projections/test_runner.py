@@ -14,7 +14,7 @@ from service.projections.runner import (
     ProjectionRunner,
     RunnerState,
 )
-from store.contract import SubscriptionBatch
+from store.contract import StoreClosedError, SubscriptionBatch
 from tests.unit.projections.memory_log import MemoryLog
 from tests.unit.projections.tally import Tally
 
@@ -185,6 +185,21 @@ async def test_a_stopped_runner_lets_go_of_those_who_wait(database):
         await runner.wait_for(1, WAIT_S)
         task.cancel()
     assert isinstance((await waiting)[0], ProjectionFailedError)
+
+
+async def test_a_log_that_closes_is_no_failure(database, caplog):
+    class Closing(MemoryLog):
+        async def subscribe(self, after_position=0, tenant=None):
+            yield SubscriptionBatch(self.events, self.head, caught_up=True)
+            raise StoreClosedError("the store was closed")
+
+    log = Closing()
+    log.record("acme", "workflow-1", events_pb2.WorkflowCanceled())
+    runner = ProjectionRunner(Tally(), database, log)
+    await runner.open()
+    await runner.run()
+    assert (runner.state, runner.position) == (RunnerState.STOPPED, 1)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_gap_in_what_is_delivered_is_refused(database):

@@ -1,5 +1,8 @@
 """The other side of ExecutorService, played by a test: a real server on 127.0.0.1 that does what the test says."""
 
+# The contract names the methods.
+# ruff: noqa: N802
+
 import asyncio
 import contextlib
 
@@ -24,6 +27,8 @@ class PeerSession:
         self._items = asyncio.Queue()
         self._ended = asyncio.Event()
         self.half_closed = asyncio.Event()
+        self._outcomes = []
+        self._lets_go = False
 
     async def play(self):
         """Reads what comes until the test or the executor ends the session."""
@@ -37,6 +42,10 @@ class PeerSession:
             self.frames.append(frame)
             for item in frame.items:
                 self._items.put_nowait(item)
+                if item.WhichOneof("item") in {"result", "failure"}:
+                    self._outcomes.append(item.result if item.HasField("result") else item.failure)
+            if self._lets_go:
+                await self._acknowledge_all()
         self.half_closed.set()
         self._ended.set()
 
@@ -55,10 +64,6 @@ class PeerSession:
         assert item.WhichOneof("item") == kind, item
         return getattr(item, kind)
 
-    async def silent(self):
-        """Whether everything sent so far has been read. Only after something that is answered."""
-        return self._items.empty()
-
     async def welcome(self, **fields):
         """Answers the hello, which it returns."""
         hello = await self.receive("hello")
@@ -71,6 +76,16 @@ class PeerSession:
             outcome_acknowledged=pb.OutcomeAcknowledged(attempt=outcome.attempt, accepted=accepted, reason="")
         )
 
+    async def let_go(self):
+        """Acknowledges every outcome from now on, so that the executor need not wait to leave."""
+        self._lets_go = True
+        if not self._ended.is_set():
+            await self._acknowledge_all()
+
+    async def _acknowledge_all(self):
+        while self._outcomes:
+            await self.acknowledge(self._outcomes.pop())
+
     def end(self):
         """Ends the stream, as a service that restarts does."""
         self._ended.set()
@@ -82,6 +97,7 @@ class Peer(executor_service_pb2_grpc.ExecutorServiceServicer):
     def __init__(self):
         self.address = ""
         self.uploads = []
+        self.newest = None
         self.arguments = {}
         self._sessions = asyncio.Queue()
         self._refusals = []
@@ -99,6 +115,7 @@ class Peer(executor_service_pb2_grpc.ExecutorServiceServicer):
             await context.abort(*self._refusals.pop(0))
         session = PeerSession(context)
         self._sessions.put_nowait(session)
+        self.newest = session
         await session.play()
         if not session.half_closed.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer ended the session")
@@ -141,15 +158,15 @@ async def connected(address, token="t"):
 @contextlib.asynccontextmanager
 async def serving(app, peer, **welcome):
     """The executor serves and was welcomed; gives the session. The peer lets go of it at the end."""
-    async with connected(peer.address) as connection:
-        async with asyncio.TaskGroup() as group:
-            run = group.create_task(_attached(app, connection))
-            session = await peer.session()
-            await session.welcome(**welcome)
-            try:
-                yield session
-            finally:
-                run.cancel()
+    async with connected(peer.address) as connection, asyncio.TaskGroup() as group:
+        run = group.create_task(_attached(app, connection))
+        session = await peer.session()
+        await session.welcome(**welcome)
+        try:
+            yield session
+        finally:
+            await peer.newest.let_go()
+            run.cancel()
 
 
 async def _attached(app, connection):

@@ -180,7 +180,7 @@ async def test_what_is_said_in_one_turn_of_the_loop_goes_out_in_one_frame(peer, 
         items = []
         while not items or not items[-1].HasField("result"):
             items.append(await session._items.get())  # noqa: SLF001 -- the peer's own queue
-    [hello, frame] = session.frames
+    [_hello, frame, *_] = session.frames
     kinds = [item.WhichOneof("item") for item in frame.items]
     assert kinds == ["progress", "accepted", "chunk", "chunk", "chunk", "chunk", "chunk", "result"]
     assert frame.items[0].progress.message == "4 of 5", "the newest progress stands for the earlier ones"
@@ -389,20 +389,20 @@ async def test_an_attempt_survives_an_outage_and_its_outcome_is_sent_until_it_is
         await session.receive("accepted")
         await soon(gate.entered)
         session.end()
-        session = await peer.session()
+        second = await peer.session()
         gate.open.set()
-        hello = await session.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP)])
+        hello = await second.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP)])
         assert [held.attempt for held in hello.holding] == [given.attempt]
-        assert (await session.receive("result")).output.json == '"done"'
+        assert (await second.receive("result")).output.json == '"done"'
         # The acknowledgement never came: again.
-        session.end()
-        session = await peer.session()
-        hello = await session.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP)])
+        second.end()
+        third = await peer.session()
+        hello = await third.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP)])
         assert len(hello.holding) == 1
-        await session.acknowledge(await session.receive("result"))
-        session.end()
-        session = await peer.session()
-        assert list((await session.welcome()).holding) == []
+        await third.acknowledge(await third.receive("result"))
+        third.end()
+        fourth = await peer.session()
+        assert list((await fourth.welcome()).holding) == []
 
 
 async def test_after_an_outage_chunks_are_resent_from_the_last_durable_one(peer, app):
@@ -425,16 +425,14 @@ async def test_after_an_outage_chunks_are_resent_from_the_last_durable_one(peer,
         for _ in range(3):
             await session.receive("chunk")
         session.end()
-        session = await peer.session()
-        hello = await session.welcome(
-            held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP, resume_after_chunk=2)]
-        )
+        second = await peer.session()
+        hello = await second.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP, resume_after_chunk=2)])
         assert hello.holding[0].acknowledged_chunk == 1
-        resent = [await session.receive("chunk") for _ in range(2)]
+        resent = [await second.receive("chunk") for _ in range(2)]
         assert [(chunk.sequence, chunk.data) for chunk in resent] == [(3, b"2"), (4, b"3")]
         gate.open.set()
-        assert (await session.receive("chunk")).sequence == 5
-        assert (await session.receive("result")).chunk_count == 5
+        assert (await second.receive("chunk")).sequence == 5
+        assert (await second.receive("result")).chunk_count == 5
 
 
 async def test_an_attempt_that_was_given_to_another_is_stopped_and_forgotten(peer, app):
@@ -454,11 +452,11 @@ async def test_an_attempt_that_was_given_to_another_is_stopped_and_forgotten(pee
         await session.receive("accepted")
         await soon(gate.entered)
         session.end()
-        session = await peer.session()
-        await session.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=ABORT)])
+        second = await peer.session()
+        await second.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=ABORT)])
         await soon(gate.cancelled)
-        await session.send(assign=assignment("echo", step="step_2"))
-        accepted = await session.receive("accepted")
+        await second.send(assign=assignment("echo", step="step_2"))
+        accepted = await second.receive("accepted")
         assert accepted.attempt.step_id == "step_2", "nothing is said about the forgotten attempt"
 
 
@@ -517,8 +515,8 @@ async def test_a_drain_lets_work_finish_and_then_connects_again(peer, app):
         assert not session.half_closed.is_set()
         await session.acknowledge(result)
         await soon(session.half_closed)
-        session = await peer.session()
-        assert list((await session.welcome()).holding) == []
+        second = await peer.session()
+        assert list((await second.welcome()).holding) == []
 
 
 async def test_stopping_says_goodbye_and_waits_for_what_runs(peer, app):

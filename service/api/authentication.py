@@ -1,0 +1,154 @@
+"""Lets no RPC through that does not say who calls and may not call the method.
+
+Servicers read the caller from `current_caller()`; nothing in a request is trusted to say who sent it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import ContextVar
+from ipaddress import IPv6Address, ip_address
+from types import TracebackType
+from typing import Protocol
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+
+from service.admission.tokens import Caller, Tokens
+from service.api.handlers import Context, Continuation, Handler, surround
+from service.api.methods import METHOD_PERMISSIONS, OPEN_SERVICES
+from service.domain.errors import Denied, Unauthenticated
+from service.domain.permissions import PermissionDecision, Policy, decide
+
+_SCHEME = "bearer "
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+
+class Clock(Protocol):
+    """The time tokens are checked by."""
+
+    def now_us(self) -> int:
+        """Microseconds since the Unix epoch."""
+
+
+def current_caller() -> Caller:
+    """Who called the RPC that the current task serves. Raises LookupError outside of one."""
+    return _caller.get()
+
+
+class _Known:
+    """A caller whose token was verified, and what was decided about it."""
+
+    __slots__ = ("caller", "decisions")
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.decisions: dict[tuple[str, str, int], PermissionDecision] = {}
+
+
+class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
+    """Verifies the token of every RPC but health and reflection, and the permission its method needs.
+
+    Verified tokens are remembered until they expire, the last `remembered` of them. `policy_of` gives a tenant's
+    current policy; a policy that changes must raise its revision.
+    """
+
+    def __init__(
+        self, tokens: Tokens, clock: Clock, policy_of: Callable[[str], Policy], *, remembered: int = 4096
+    ) -> None:
+        self._tokens = tokens
+        self._clock = clock
+        self._policy_of = policy_of
+        self._remembered = remembered
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """See grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        if handler is None or method.startswith(OPEN_SERVICES):
+            return handler
+        return surround(handler, lambda context: _Admitted(self, method, context))
+
+    def admit(self, method: str, authorization: list[str], peer: str) -> Caller:
+        """Who calls a method, from the values of its authorization metadata and gRPC's name for the peer.
+
+        Raises Unauthenticated and Denied.
+        """
+        known = self._verified(_token(authorization), address_of(peer))
+        permission = METHOD_PERMISSIONS.get(method)
+        if permission is None:
+            raise Denied("METHOD_CLOSED", "nobody may call this method")
+        policy = self._policy_of(known.caller.tenant)
+        key = (permission, policy.name, policy.revision)
+        decision = known.decisions.get(key)
+        if decision is None:
+            # The tool a request is about is not known yet, so that a grant for any tool will do here.
+            decision = known.decisions[key] = decide(policy, known.caller.authority, [permission], None)
+        if not decision.allowed:
+            subject = known.caller.authority.principal.subject
+            raise Denied("PERMISSION_DENIED", f"{subject} needs {permission} (rule {decision.rule})")
+        return known.caller
+
+    def _verified(self, token: str, address: str) -> _Known:
+        now_us = self._clock.now_us()
+        key = (token, address)
+        known = self._known.get(key)
+        if known is not None and now_us < known.caller.expires_at_us:
+            self._known.move_to_end(key)
+            return known
+        # An expired token is verified again, so that it is refused with the same words as ever.
+        self._known.pop(key, None)
+        known = self._known[key] = _Known(self._tokens.verify(token, now_us).at(address))
+        if len(self._known) > self._remembered:
+            self._known.popitem(last=False)
+        return known
+
+
+class _Admitted:
+    """Admits an RPC when it is entered, and leaves its caller in the context of its task."""
+
+    __slots__ = ("_context", "_interceptor", "_method")
+
+    def __init__(self, interceptor: AuthenticationInterceptor, method: str, context: Context) -> None:
+        self._interceptor = interceptor
+        self._method = method
+        self._context = context
+
+    async def __aenter__(self) -> None:
+        metadata = self._context.invocation_metadata() or ()
+        authorization = [str(value) for name, value in metadata if name == "authorization"]
+        _caller.set(self._interceptor.admit(self._method, authorization, self._context.peer()))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The variable is not reset: it ends with the task, and a generator may be closed by another one.
+        return None
+
+
+def _token(authorization: list[str]) -> str:
+    if not authorization:
+        return ""
+    value = authorization[0]
+    if len(authorization) > 1 or not value.lower().startswith(_SCHEME):
+        raise Unauthenticated("TOKEN_INVALID", "the token is not valid")
+    return value[len(_SCHEME) :].strip()
+
+
+def address_of(peer: str) -> str:
+    """The network address in gRPC's name for a peer, without its port; `unix` for a local socket."""
+    kind, _, rest = peer.partition(":")
+    if kind in ("unix", "unix-abstract"):
+        return "unix"
+    host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

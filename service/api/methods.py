@@ -1,0 +1,36 @@
+"""What each method of the contract needs. A method that is not here is refused to everyone."""
+
+from __future__ import annotations
+
+METHOD_PERMISSIONS: dict[str, str] = {
+    "/podium.v1.WorkflowService/StartWorkflow": "workflows.start",
+    "/podium.v1.WorkflowService/GetWorkflow": "workflows.read",
+    "/podium.v1.WorkflowService/ListWorkflows": "workflows.read",
+    "/podium.v1.WorkflowService/ListSteps": "workflows.read",
+    "/podium.v1.WorkflowService/WatchWorkflow": "workflows.read",
+    "/podium.v1.WorkflowService/AddSteps": "workflows.change",
+    "/podium.v1.WorkflowService/FinishWorkflow": "workflows.change",
+    "/podium.v1.WorkflowService/CancelWorkflow": "workflows.change",
+    "/podium.v1.ToolService/RegisterTool": "tools.register",
+    "/podium.v1.ToolService/GetTool": "tools.read",
+    "/podium.v1.ToolService/ListTools": "tools.read",
+    "/podium.v1.ToolService/CallTool": "tools.call",
+    "/podium.v1.ToolService/CallToolBatch": "tools.call",
+    "/podium.v1.ExecutorService/Session": "tools.serve",
+    "/podium.v1.ExecutorService/Upload": "tools.serve",
+    "/podium.v1.ExecutorService/GetArguments": "tools.serve",
+    "/podium.v1.EventService/ReadStream": "events.read",
+    "/podium.v1.EventService/ReadAll": "events.read",
+    "/podium.v1.EventService/Subscribe": "events.read",
+    "/podium.v1.ReplayService/Replay": "replay",
+    "/podium.v1.AuditService/QueryAudit": "audit.read",
+    "/podium.v1.AuditService/ExportAudit": "audit.read",
+}
+"""Full name to permission. Where a grant may name tools, the servicer asks again with the tool's name."""
+
+OPEN_SERVICES = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+)
+"""What answers without a token: it tells nothing of any tenant."""

@@ -1,0 +1,304 @@
+"""The parts of the service put together over an opened store: engine, admission, projections, servers."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from podium.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    event_service_pb2,
+    event_service_pb2_grpc,
+    executor_service_pb2,
+    executor_service_pb2_grpc,
+    replay_service_pb2,
+    replay_service_pb2_grpc,
+    tool_service_pb2,
+    tool_service_pb2_grpc,
+    workflow_service_pb2,
+    workflow_service_pb2_grpc,
+)
+from service.admission.permission import PermissionGuard
+from service.admission.pipeline import Pipeline
+from service.admission.schema import SchemaGuard, check_definition, check_template
+from service.admission.tokens import Tokens
+from service.api.audit_servicer import AuditServicer, WorkflowLister
+from service.api.authentication import AuthenticationInterceptor
+from service.api.errors import ErrorInterceptor
+from service.api.event_servicer import EventServicer
+from service.api.executor_servicer import ExecutorServicer
+from service.api.parts import ApiParts
+from service.api.replay_servicer import ReplayServicer
+from service.api.tool_servicer import ToolServicer
+from service.api.workflow_servicer import WorkflowServicer
+from service.clock import SystemClock, SystemRandomness
+from service.config import Listening, Settings
+from service.domain.decide import Rules
+from service.domain.definition import Limits, Validation
+from service.domain.permissions import DEFAULT_POLICY, Policy
+from service.engine.catalog import Catalog
+from service.engine.dispatch import Dispatcher, Executor
+from service.engine.engine import Collaborators, Engine
+from service.engine.expressions import CelExpressions
+from service.engine.keys import StepKey, ToolVersion
+from service.engine.payloads import PayloadCache
+from service.engine.recovery import make_rounds, recover
+from service.engine.turn import Timing, TurnTaker
+from service.engine.watchers import Watchers
+from service.executors.session import SessionLimits, SessionParts
+from service.projections.audit import AuditTrail
+from service.projections.audit_query import AuditQuery
+from service.projections.database import ProjectionsDatabase
+from service.projections.runner import ProjectionRunner
+from service.projections.workflow_query import WorkflowQuery
+from service.projections.workflows import WorkflowList
+from service.tasks import Tasks
+from store.contract import EventStore
+
+logger = logging.getLogger(__name__)
+
+US_PER_MS = 1000
+
+
+SERVICE_NAMES = tuple(
+    descriptor.full_name
+    for module in (
+        workflow_service_pb2,
+        tool_service_pb2,
+        executor_service_pb2,
+        event_service_pb2,
+        replay_service_pb2,
+        audit_service_pb2,
+    )
+    for descriptor in module.DESCRIPTOR.services_by_name.values()
+)
+
+
+class ListenError(Exception):
+    """The service cannot listen where it should."""
+
+
+class Service:
+    """One process's worth of Podium, put together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: SystemClock,
+        randomness: SystemRandomness,
+        tokens: Tokens,
+        stop: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._randomness = randomness
+        self._tokens = tokens
+        self._stop = stop
+        self._tasks = Tasks()
+        self.failure: Exception | None = None
+        self.address = ""
+
+    async def start(self, stack: AsyncExitStack, store: EventStore, database: ProjectionsDatabase) -> None:
+        """Open everything over an opened store, innermost first, and serve. The stack closes it in reverse."""
+        settings = self._settings
+        catalog = Catalog(store, check_definition)
+        await catalog.load()
+        runners = [ProjectionRunner(projection, database, store) for projection in (WorkflowList(), AuditTrail())]
+        for runner in runners:
+            await runner.open()
+        stack.push_async_callback(self._tasks.close)
+        for runner in runners:
+            self._tasks.spawn(runner.run())
+        payloads = PayloadCache(store)
+        engine = self._engine(store, catalog, payloads)
+        stack.callback(engine.close)
+        parts = self._api_parts(engine, store, catalog, payloads)
+        self._server = await self._listen(parts, database, runners)
+        self._tasks.spawn(self._recover(engine, store))
+        rounds = make_rounds(engine, store, self._clock, settings.timings.reconcile_interval_ms / 1000)
+        self._tasks.spawn(rounds)
+        # What lives as long as the process need not be looked at by every collection.
+        gc.freeze()
+
+    def _engine(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Engine:
+        settings = self._settings
+        expressions = CelExpressions(text_limit_bytes=settings.limits.condition_bytes)
+        engine: Engine
+
+        def offer(key: StepKey, executor: Executor) -> None:
+            engine.offer(key, executor)
+
+        dispatcher = Dispatcher(offer, catalog.compatible)
+        turns = TurnTaker(
+            pipeline=Pipeline([PermissionGuard(policy_of), SchemaGuard(depth_limit=settings.limits.json_depth)]),
+            expressions=expressions,
+            payloads=payloads,
+            tools=catalog,
+            dispatcher=dispatcher,
+            rules=Rules(retry=settings.retry, steps_limit=settings.limits.workflow_steps),
+            timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
+            inline_limit_bytes=settings.limits.inline_bytes,
+        )
+        self._expressions = expressions
+        engine = Engine(
+            Collaborators(
+                store=store,
+                clock=self._clock,
+                randomness=self._randomness,
+                turns=turns,
+                dispatcher=dispatcher,
+                payloads=payloads,
+                watchers=Watchers(),
+                spawn=self._tasks.spawn,
+                fatal=self._fail,
+            ),
+            reconnect_grace_us=settings.timings.reconnect_grace_ms * US_PER_MS,
+            park_after_us=settings.timings.park_after_ms * US_PER_MS,
+        )
+        return engine
+
+    def _fail(self, error: Exception) -> None:
+        """The log cannot be written: stop, so that a supervisor starts a process that opens it anew."""
+        if self.failure is None:
+            logger.critical("the log cannot be written any more, the service stops: %s", error)
+            self.failure = error
+            self._stop()
+
+    def _api_parts(self, engine: Engine, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> ApiParts:
+        settings = self._settings
+        limits = Limits(
+            steps=settings.limits.workflow_steps,
+            json_depth=settings.limits.json_depth,
+            condition_bytes=settings.limits.condition_bytes,
+            arguments_bytes=settings.limits.payload_bytes,
+        )
+
+        def validation_of(tenant: str) -> Validation:
+            return Validation(partial(catalog.newest, tenant), check_template, self._expressions, limits)
+
+        return ApiParts(
+            engine=engine,
+            store=store,
+            catalog=catalog,
+            payloads=payloads,
+            clock=self._clock,
+            tokens=self._randomness,
+            policy_of=policy_of,
+            validation_of=validation_of,
+            cancel_grace_ms=settings.timings.cancel_grace_ms,
+            inline_bytes=settings.limits.inline_bytes,
+            payload_bytes=settings.limits.payload_bytes,
+        )
+
+    async def _listen(
+        self, parts: ApiParts, database: ProjectionsDatabase, runners: list[ProjectionRunner]
+    ) -> grpc.aio.Server:
+        settings = self._settings
+        server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(), AuthenticationInterceptor(self._tokens, self._clock, policy_of)],
+            options=_server_options(settings),
+        )
+        workflows, audit = runners
+        self._executors = ExecutorServicer(
+            parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
+        )
+        lister = WorkflowLister(WorkflowQuery(database), workflows)
+        workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
+        tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
+        executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(self._executors, server)
+        event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(parts.store), server)
+        replay_service_pb2_grpc.add_ReplayServiceServicer_to_server(ReplayServicer(parts.engine, parts.store), server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(AuditQuery(database), audit), server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        self.address = _bind(server, settings.listening)
+        await server.start()
+        for name in ("", *SERVICE_NAMES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return server
+
+    def _session_parts(self, parts: ApiParts) -> SessionParts:
+        def streams_output(tool: ToolVersion) -> bool:
+            definition = parts.catalog.definition(*tool)
+            return definition is not None and definition.streams_output
+
+        settings = self._settings
+        return SessionParts(
+            engine=parts.engine,
+            store=parts.store,
+            payloads=parts.payloads,
+            clock=self._clock,
+            chance=self._randomness.chance,
+            streams_output=streams_output,
+            spawn=self._tasks.spawn,
+            limits=SessionLimits(
+                inline_bytes=settings.limits.inline_bytes,
+                payload_bytes=settings.limits.payload_bytes,
+                chunk_bytes=settings.limits.chunk_bytes,
+                output_depth=settings.limits.json_depth,
+            ),
+        )
+
+    async def _recover(self, engine: Engine, store: EventStore) -> None:
+        count = await recover(engine, store)
+        logger.info("recovered: %d open workflows", count)
+
+    async def drain(self) -> None:
+        """Stop taking work, let calls end for a bounded time, then let go."""
+        await self._health.enter_graceful_shutdown()
+        self._executors.drain()
+        await self._server.stop(self._settings.timings.drain_ms / 1000)
+
+
+def policy_of(tenant: str) -> Policy:
+    """The policy of a tenant. Until tenants have their own, the built-in one."""
+    del tenant
+    return DEFAULT_POLICY
+
+
+def _bind(server: grpc.aio.Server, listening: Listening) -> str:
+    """Bind the server and return its address. Raises ListenError."""
+    address = listening.listen_address
+    try:
+        credentials = _credentials(listening)
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    except (RuntimeError, OSError) as error:
+        raise ListenError(f"cannot listen on {address}: {error}") from None
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+def _credentials(listening: Listening) -> grpc.ServerCredentials | None:
+    if listening.tls_certificate_file is None or listening.tls_key_file is None:
+        return None
+    authority = listening.tls_client_ca_file
+    return grpc.ssl_server_credentials(
+        [(listening.tls_key_file.read_bytes(), listening.tls_certificate_file.read_bytes())],
+        root_certificates=authority.read_bytes() if authority else None,
+        require_client_auth=authority is not None,
+    )
+
+
+def _server_options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.limits.message_bytes),
+        ("grpc.max_send_message_length", settings.limits.message_bytes),
+        # A second server must fail to bind and not share the port in silence.
+        ("grpc.so_reuseport", 0),
+        # Clients with keepalive would otherwise be told to go away.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    ]

@@ -1,0 +1,125 @@
+"""The `podium` command: its groups, its exit codes, and how any failure is told.
+
+Invariant: what a command needs is imported when it runs, so that `podium --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, NoReturn
+
+import typer
+
+from service.cli import (
+    audit_commands,
+    call_command,
+    demo_command,
+    events_command,
+    executor_command,
+    replay_command,
+    run_command,
+    server_commands,
+    token_commands,
+    tools_commands,
+    workflows_commands,
+)
+from service.cli.failures import CommandFailed, ExitCode, failure_of
+
+EPILOG = """\
+Exit codes:
+
+\b
+  0  it succeeded
+  1  what was asked for failed: a workflow failed, a replay differs
+  2  bad input
+  3  denied, or not authenticated
+  4  not found
+  5  no service answers
+
+\b
+Example, in two terminals:
+  podium dev
+  podium run workflow.yaml
+"""
+
+app = typer.Typer(
+    name="podium",
+    help="Run the tool calls of AI agents durably, and prove afterwards what happened.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# In the order of the help.
+app.command("serve")(server_commands.serve)
+app.command("dev")(server_commands.dev)
+app.command("run")(run_command.run_file)
+app.command("call")(call_command.call)
+app.add_typer(workflows_commands.app, name="workflows")
+app.add_typer(tools_commands.app, name="tools")
+app.command("events")(events_command.events)
+app.command("replay")(replay_command.replay)
+app.add_typer(audit_commands.app, name="audit")
+app.add_typer(token_commands.app, name="token")
+app.command("executor")(executor_command.executor)
+app.add_typer(demo_command.app, name="demo")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"podium {version('podium-server')}")
+        except PackageNotFoundError:
+            typer.echo("podium, not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def podium(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error came from.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run the tool calls of AI agents durably, and prove afterwards what happened."""
+    context.obj = debug
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit with its code; without arguments, that of this process."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        app(words, prog_name="podium")
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Python would complain once more when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.OK)
+    except Exception as error:
+        if "--debug" in words:
+            raise
+        failure = _told(error)
+        sys.stderr.write((failure.json() if "--json" in words else f"error: {failure.text()}") + "\n")
+        sys.exit(failure.code)
+    sys.exit(ExitCode.OK)
+
+
+def _told(error: Exception) -> CommandFailed:
+    """Return how the command tells an error."""
+    if isinstance(error, CommandFailed):
+        return error
+    podium_errors = sys.modules.get("podium.errors")
+    if podium_errors is not None and isinstance(error, podium_errors.PodiumError):
+        return failure_of(error)
+    config = sys.modules.get("service.config")
+    if config is not None and isinstance(error, config.ConfigurationError):
+        return CommandFailed(str(error), ExitCode.BAD_INPUT, "INVALID_SETTINGS")
+    serving = sys.modules.get("service.main")
+    if serving is not None and isinstance(error, serving.ServeError):
+        return CommandFailed(str(error))
+    hint = "this is a fault of the program; `podium --debug ...` shows where it is"
+    return CommandFailed(f"{type(error).__name__}: {error}", reason="INTERNAL", hint=hint)

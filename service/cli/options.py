@@ -1,0 +1,37 @@
+"""The options that many commands share, so that they are spelt and explained alike everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        envvar="PODIUM_ADDRESS",
+        help="Where the service listens. Without it: the development server of this user on this machine.",
+    ),
+]
+Token: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="TOKEN", envvar="PODIUM_TOKEN", help="Who you are.", show_envvar=True)
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs, one value a line.")]
+OnBehalfOf: TypeAlias = Annotated[
+    str, typer.Option("--on-behalf-of", metavar="NAME", help="The person or system for whom you act.")
+]
+Tenant: TypeAlias = Annotated[str, typer.Option(metavar="NAME", help="Whose data.")]
+StateDirectory: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        envvar="PODIUM_STATE_DIRECTORY",
+        help="Where keys are kept. Without it: .podium",
+    ),
+]
+ParentProcess: TypeAlias = Annotated[
+    int | None, typer.Option("--parent", hidden=True, help="End when the process of this id ends.")
+]

@@ -1,0 +1,91 @@
+"""What a command prints: JSON for programs on standard output, tables and sentences for people.
+
+Invariant: with --json, standard output holds nothing but JSON, one value a line; whatever is said beside it goes to
+standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from service.cli.terminal_text import one_line, printable
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+    from rich.console import Console
+
+_CELL_CHARACTERS = 400
+
+
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def print_value(value: object) -> None:
+    """Print any JSON value for a person: text as it is, everything else as indented JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=_plain)
+    say(text)
+
+
+def say(text: str = "") -> None:
+    """Print lines on standard output."""
+    sys.stdout.write(printable(text, lines=True) + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Print lines on standard error: what is no result."""
+    sys.stderr.write(printable(text, lines=True) + "\n")
+    sys.stderr.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Print rows under their columns: drawn to the terminal's width, and otherwise one line a row, cut nowhere."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
+    console = terminal()
+    for column in columns:
+        drawn.add_column(column, overflow="fold", no_wrap=not console.is_terminal)
+    for row in rows:
+        drawn.add_row(*(Text(one_line(str(cell), _CELL_CHARACTERS)) for cell in row))
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(drawn).maximum)
+    console.print(drawn)
+
+
+def terminal() -> Console:
+    """Return the terminal, or whatever stands in its place, without any markup of its own."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def message_dict(message: Message) -> dict[str, Any]:
+    """Return a message in proto3's JSON mapping with the contract's own field names."""
+    from google.protobuf.json_format import MessageToDict
+
+    content: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return content
+
+
+def moment(microseconds: int) -> str:
+    """Return a time in UTC to the millisecond, as ISO 8601; empty for none."""
+    if not microseconds:
+        return ""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")

@@ -1,0 +1,223 @@
+"""A workflow in a file, YAML or JSON: from its text to the request that starts it.
+
+Strings in arguments may hold ${...}; the service parses them, so that a file means the same whoever sends it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from podium.v1 import definition_pb2, events_pb2, workflow_service_pb2
+from service.cli.failures import CommandFailed, ExitCode, Violation
+from service.cli.fields import Fields
+
+if TYPE_CHECKING:
+    import yaml
+
+_DIALECTS = {"": workflow_service_pb2.DIALECT_UNSPECIFIED, "shorthand": workflow_service_pb2.DIALECT_SHORTHAND}
+_JOINS = {"": definition_pb2.JOIN_UNSPECIFIED, "all": definition_pb2.JOIN_ALL, "done": definition_pb2.JOIN_DONE}
+_JOINS["any"] = definition_pb2.JOIN_ANY
+_ON_FAILURE = {
+    "": definition_pb2.ON_FAILURE_UNSPECIFIED,
+    "fail": definition_pb2.ON_FAILURE_FAIL,
+    "continue": definition_pb2.ON_FAILURE_CONTINUE,
+}
+
+# The contract's names for what the file calls otherwise.
+_FILE_NAMES = (
+    (re.compile(r"\barguments_json\b"), "arguments"),
+    (re.compile(r"\bitems_json\b"), "items"),
+    (re.compile(r"\binput_json\b"), "input"),
+    (re.compile(r"\bjoin_count\b"), "join"),
+    (re.compile(r"\b(\w+)_ms\b"), r"\1"),
+)
+
+
+def read_workflow(text: str, name: str) -> workflow_service_pb2.StartWorkflowRequest:
+    """Return the request that starts the workflow of a file.
+
+    Args:
+        text: The file's contents.
+        name: The file's name, for messages; one that ends with .json is read as JSON, any other as YAML.
+
+    Raises:
+        CommandFailed: The file is no workflow; every field that is wrong is named.
+    """
+    problems: list[Violation] = []
+    file = Fields(_parsed(text, name), "", problems)
+    file.known("name", "input", "dialect", "max_parallel", "timeout", "cancel_grace", "steps")
+    request = workflow_service_pb2.StartWorkflowRequest(
+        name=file.text("name"),
+        input_json=file.json_text("input"),
+        dialect=_DIALECTS[file.choice("dialect", ("shorthand",))],
+        max_parallel=file.count("max_parallel"),
+        timeout_ms=file.duration_ms("timeout"),
+        cancel_grace_ms=file.duration_ms("cancel_grace"),
+        steps=[_step(step) for step in file.objects("steps")],
+        kind=events_pb2.WORKFLOW_KIND_WORKFLOW,
+    )
+    if not request.steps and not problems:
+        file.wrong("steps", "is empty: a workflow has at least one step")
+    if problems:
+        raise invalid(name, problems)
+    return request
+
+
+def in_words_of_the_file(failure: CommandFailed, name: str, step_ids: Mapping[int, str]) -> CommandFailed:
+    """Return what the service refused, told with the names that the file uses, and with the ids of its steps."""
+
+    def told(text: str) -> str:
+        for contract, file in _FILE_NAMES:
+            text = contract.sub(file, text)
+        return text
+
+    def place(path: str) -> str:
+        found = re.match(r"steps\[(\d+)\]", path)
+        step_id = step_ids.get(int(found[1])) if found else None
+        return told(path) + (f" (step {step_id})" if step_id else "")
+
+    failure.violations = [(place(path), told(problem)) for path, problem in failure.violations]
+    failure.message = told(failure.message)
+    if failure.violations:
+        path, problem = failure.violations[0]
+        failure.message, failure.violations = f"{path} {problem}", failure.violations[1:]
+    failure.context = name
+    return failure
+
+
+def invalid(name: str, problems: list[Violation]) -> CommandFailed:
+    """Return the failure that tells everything that is wrong with a file, the first on its first line."""
+    path, problem = problems[0]
+    return CommandFailed(f"{path} {problem}", ExitCode.BAD_INPUT, "INVALID_FILE", problems[1:], context=name)
+
+
+def _step(step: Fields) -> definition_pb2.StepDefinition:
+    step.known(
+        "id",
+        "tool",
+        "arguments",
+        "depends_on",
+        "condition",
+        "for_each",
+        "join",
+        "retry",
+        "timeouts",
+        "on_failure",
+    )
+    definition = definition_pb2.StepDefinition(
+        id=step.text("id"),
+        tool=step.text("tool", required=True),
+        arguments_json=step.json_text("arguments") if step.has("arguments") else "",
+        depends_on=step.texts("depends_on"),
+        condition=step.text("condition"),
+        on_failure=_ON_FAILURE[step.choice("on_failure", ("fail", "continue"))],
+    )
+    if step.has("arguments") and not isinstance(step.value("arguments"), Mapping):
+        step.wrong("arguments", "must be an object with the tool's arguments by name")
+    _join(step, definition)
+    if step.has("for_each"):
+        _for_each(step, definition.for_each)
+    if step.has("retry"):
+        definition.retry.CopyFrom(_retry(step.object("retry")))
+    if step.has("timeouts"):
+        definition.timeouts.CopyFrom(_timeouts(step.object("timeouts")))
+    return definition
+
+
+def _join(step: Fields, definition: definition_pb2.StepDefinition) -> None:
+    value = step.value("join")
+    if isinstance(value, int) and not isinstance(value, bool):
+        definition.join, definition.join_count = definition_pb2.JOIN_N_OF, step.count("join")
+    elif value is None or value in ("all", "done", "any"):
+        definition.join = _JOINS[value or ""]
+    else:
+        step.wrong("join", f"must be all, done, any or how many must succeed, not {value!r}")
+
+
+def _for_each(step: Fields, for_each: definition_pb2.ForEach) -> None:
+    """A list, or the reference to one, can stand for the object that holds nothing else."""
+    if isinstance(step.value("for_each"), Mapping):
+        fields = step.object("for_each")
+        fields.known("items", "max_parallel")
+        for_each.items_json = fields.json_text("items")
+        for_each.max_parallel = fields.count("max_parallel")
+        if not for_each.items_json:
+            fields.wrong("items", "is missing: a list, or a reference to one")
+    else:
+        for_each.items_json = step.json_text("for_each")
+
+
+def _retry(retry: Fields) -> definition_pb2.RetryPolicy:
+    retry.known(
+        "max_attempts",
+        "initial_backoff",
+        "max_backoff",
+        "multiplier",
+        "jitter",
+        "budget",
+        "retry_on",
+        "never_retry_on",
+    )
+    return definition_pb2.RetryPolicy(
+        max_attempts=retry.count("max_attempts"),
+        initial_backoff_ms=retry.duration_ms("initial_backoff"),
+        max_backoff_ms=retry.duration_ms("max_backoff"),
+        multiplier=retry.number("multiplier") or 0.0,
+        jitter=retry.number("jitter"),
+        budget_ms=retry.duration_ms("budget"),
+        retry_on=retry.texts("retry_on"),
+        never_retry_on=retry.texts("never_retry_on"),
+    )
+
+
+def _timeouts(timeouts: Fields) -> definition_pb2.Timeouts:
+    timeouts.known("schedule_to_start", "start_to_close", "heartbeat")
+    return definition_pb2.Timeouts(
+        schedule_to_start_ms=timeouts.duration_ms("schedule_to_start"),
+        start_to_close_ms=timeouts.duration_ms("start_to_close"),
+        heartbeat_ms=timeouts.duration_ms("heartbeat"),
+    )
+
+
+def _parsed(text: str, name: str) -> object:
+    if Path(name).suffix.lower() == ".json":
+        try:
+            return json.loads(text, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            raise CommandFailed(f"is not valid JSON: {error}", ExitCode.BAD_INPUT, "INVALID_FILE", context=name) from None
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_loader())  # noqa: S506 -- a safe loader, which refuses duplicate names too
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise CommandFailed(f"is not valid YAML: {problem}", ExitCode.BAD_INPUT, "INVALID_FILE", context=name) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} is there twice")
+    return content
+
+
+def _loader() -> type[yaml.SafeLoader]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML's safe values; of two members with one name, neither is passed over in silence."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for (key, _), name in zip(node.value, names, strict=True):
+                if names.count(name) > 1:
+                    raise yaml.constructor.ConstructorError(None, None, f"the name {name!r} is there twice", key.start_mark)
+            return super().construct_mapping(node, deep=deep)
+
+    return Loader

@@ -1,0 +1,273 @@
+"""The service's settings: frozen, checked, and read from the environment here and nowhere else.
+
+A setting's name is PODIUM_ and the field's in capitals; those of limits and retry begin with PODIUM_LIMIT_ and
+PODIUM_RETRY_. Settings that would be unsafe or contradict each other are refused before anything starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from service.domain.retry import RetryDefaults
+
+_PREFIX = "PODIUM_"
+_CLIENT_NAMES = frozenset({"PODIUM_ADDRESS", "PODIUM_TOKEN", "PODIUM_DEV_FILE"})
+_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_PORT_MAX = 65_535
+_KIB = 1024
+
+
+class ConfigurationError(ValueError):
+    """Settings that the service does not start with. `problems` has one line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the service listens, and how callers are protected from those between."""
+
+    listen_address: str = "127.0.0.1:7233"
+    """host:port, [host]:port for IPv6, or unix:path. Port 0: any that is free."""
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """Callers must show a certificate signed by one of these."""
+    allow_insecure_listen: bool = False
+    """Listen beyond this machine without TLS, where something else protects the network."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.listen_address.startswith("unix:"):
+            return True
+        host = self.listen_address.rpartition(":")[0].strip("[]")
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where the service keeps what it must not lose."""
+
+    database_url: str = field(default="sqlite:///podium.db", repr=False)
+    """sqlite:///path or postgresql://user:password@host/database."""
+    state_directory: Path = Path(".podium")
+    """Keys and lock files."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeyFile:
+    """A public key in PEM with which others sign tokens."""
+
+    id: str
+    algorithm: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """How callers prove who they are."""
+
+    token_key_file: Path | None = None
+    """The service's own key, made when it is missing; unset: token.key in the state directory."""
+    token_public_keys: tuple[PublicKeyFile, ...] = ()
+    """ID=ALGORITHM:PATH, several joined by commas. With any, the service's own key is not used."""
+    token_audience: str = "podium"  # noqa: S105 - no secret
+    token_leeway_s: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what callers may ask for. Over a limit is a clear error, never a retry."""
+
+    inline_bytes: int = 64 * _KIB
+    payload_bytes: int = 8 * _KIB * _KIB
+    chunk_bytes: int = 64 * _KIB
+    workflow_steps: int = 100_000
+    json_depth: int = 64
+    condition_bytes: int = 4 * _KIB
+    mailbox_commands: int = 1_000
+    """Commands that wait for one workflow."""
+    waiting_appends: int = 10_000
+    """Appends that wait for the writer of the log."""
+    watcher_items: int = 1_000
+    """Items that wait for one reader of a stream before it is told that it fell behind."""
+    session_items: int = 1_000
+    """Items that wait for one executor's session."""
+
+    @property
+    def message_bytes(self) -> int:
+        """The largest gRPC message: a payload with what surrounds it."""
+        return self.payload_bytes + 256 * _KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long things take or wait, in milliseconds."""
+
+    reconnect_grace_ms: int = 5_000
+    """How long an executor's attempts are kept for it after its connection broke."""
+    heartbeat_interval_ms: int = 2_000
+    """How often an executor shows that it is alive."""
+    park_after_ms: int = 60_000
+    """How long a workflow without work stays in memory."""
+    reconcile_interval_ms: int = 15_000
+    """How often open work is looked at again, in case a wake-up was missed."""
+    start_to_close_ms: int = 300_000
+    """How long an attempt may take when neither the step nor the tool says."""
+    schedule_to_start_ms: int = 600_000
+    """How long a step may wait for an executor when it does not say."""
+    cancel_grace_ms: int = 10_000
+    """How long attempts may take to end after a cancel."""
+    drain_ms: int = 10_000
+    """How long the service waits for calls to end when it stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set."""
+
+    listening: Listening = field(default_factory=Listening)
+    storage: Storage = field(default_factory=Storage)
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    limits: Limits = field(default_factory=Limits)
+    timings: Timings = field(default_factory=Timings)
+    retry: RetryDefaults = field(default_factory=RetryDefaults)
+
+    @property
+    def key_file(self) -> Path:
+        """The file of the service's own token key."""
+        return self.tokens.token_key_file or self.storage.state_directory / "token.key"
+
+    def checked(self) -> Settings:
+        """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
+        problems = [*_listening(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
+        if problems:
+            raise ConfigurationError(problems)
+        return self
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment; a name that is unset or empty keeps its default.
+
+    Raises ConfigurationError with everything that is wrong.
+    """
+    if environment is None:
+        environment = os.environ  # noqa: TID251 - this module is the owner of the service's environment
+    problems: list[str] = []
+    sections = {}
+    known: set[str] = set()
+    for section, kind in get_type_hints(Settings).items():
+        prefix = {"limits": "LIMIT_", "retry": "RETRY_"}.get(section, "")
+        hints = get_type_hints(kind)
+        values: dict[str, Any] = {}
+        for setting in fields(kind):
+            name = f"{_PREFIX}{prefix}{setting.name.upper()}"
+            known.add(name)
+            if text := environment.get(name, ""):
+                try:
+                    values[setting.name] = _parse(text, hints[setting.name])
+                except ValueError as error:
+                    problems.append(f"{name} {error}")
+        sections[section] = kind(**values)
+    problems += _misspelt(environment, known)
+    if problems:
+        raise ConfigurationError(problems)
+    return Settings(**sections).checked()
+
+
+def _misspelt(environment: Mapping[str, str], known: set[str]) -> Iterator[str]:
+    for name in sorted(environment):
+        if name.startswith(_PREFIX) and name not in known | _CLIENT_NAMES:
+            close = get_close_matches(name, known, n=1, cutoff=0.9)
+            if close:
+                yield f"{name} is no setting: {close[0]} is"
+
+
+def _parse(text: str, kind: object) -> object:
+    """A setting's value from text. Raises ValueError."""
+    if kind in (int, float):
+        try:
+            return int(text.replace("_", "")) if kind is int else float(text)
+        except ValueError:
+            raise ValueError(f"is {text!r}, not a number") from None
+    if kind is bool:
+        if text.lower() not in _TRUTH:
+            raise ValueError(f"is {text!r}, neither true nor false")
+        return _TRUTH[text.lower()]
+    if kind in (Path, Path | None):
+        return Path(text)
+    if kind == tuple[PublicKeyFile, ...]:
+        return tuple(_public_key(part.strip()) for part in text.split(","))
+    return text
+
+
+def _public_key(text: str) -> PublicKeyFile:
+    key_id, _, rest = text.partition("=")
+    algorithm, _, path = rest.partition(":")
+    if not key_id or not path or algorithm not in _ALGORITHMS:
+        raise ValueError(f"has {text!r}, which is not ID=ALGORITHM:PATH with one of {', '.join(sorted(_ALGORITHMS))}")
+    return PublicKeyFile(key_id, algorithm, Path(path))
+
+
+def _listening(listening: Listening) -> Iterator[str]:
+    address = listening.listen_address
+    host, _, port = address.rpartition(":")
+    if not address.startswith("unix:") and (not host or not port.isdecimal() or int(port) > _PORT_MAX):
+        yield f"PODIUM_LISTEN_ADDRESS is {address!r}, which is neither host:port nor unix:path"
+        return
+    if (listening.tls_certificate_file is None) != (listening.tls_key_file is None):
+        yield "PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE need each other"
+    if listening.tls_client_ca_file is not None and listening.tls_certificate_file is None:
+        yield "PODIUM_TLS_CLIENT_CA_FILE needs PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE"
+    if not listening.is_local and listening.tls_certificate_file is None and not listening.allow_insecure_listen:
+        yield (
+            f"PODIUM_LISTEN_ADDRESS is {address}, which others can reach, and there is no TLS to protect tokens: set "
+            "PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE, listen on 127.0.0.1, or set "
+            "PODIUM_ALLOW_INSECURE_LISTEN=true where something else protects the network"
+        )
+
+
+def _storage(storage: Storage) -> Iterator[str]:
+    scheme = storage.database_url.partition(":")[0].partition("+")[0]
+    if scheme not in ("sqlite", "postgresql"):
+        # The address is not repeated: it may hold a password.
+        yield "PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:"
+
+
+def _numbers(settings: Settings) -> Iterator[str]:
+    for prefix, section in (("LIMIT_", settings.limits), ("", settings.timings)):
+        for setting in fields(section):
+            if getattr(section, setting.name) < 1:
+                yield f"{_PREFIX}{prefix}{setting.name.upper()} must be at least 1"
+    if settings.tokens.token_leeway_s < 0:
+        yield "PODIUM_TOKEN_LEEWAY_S must not be negative"
+    if settings.limits.inline_bytes > settings.limits.payload_bytes:
+        yield "PODIUM_LIMIT_INLINE_BYTES must not be more than PODIUM_LIMIT_PAYLOAD_BYTES"
+    if settings.limits.json_depth > 200:  # noqa: PLR2004 - explained
+        yield "PODIUM_LIMIT_JSON_DEPTH must be at most 200: parsers recurse"
+    if settings.timings.heartbeat_interval_ms >= settings.timings.reconnect_grace_ms:
+        yield "PODIUM_HEARTBEAT_INTERVAL_MS must be less than PODIUM_RECONNECT_GRACE_MS"
+
+
+def _retry(retry: RetryDefaults) -> Iterator[str]:
+    if retry.max_attempts < 1:
+        yield "PODIUM_RETRY_MAX_ATTEMPTS must be at least 1"
+    if not 0 < retry.initial_backoff_ms <= retry.max_backoff_ms:
+        yield "PODIUM_RETRY_INITIAL_BACKOFF_MS must be more than 0 and at most PODIUM_RETRY_MAX_BACKOFF_MS"
+    if not retry.multiplier >= 1:
+        yield "PODIUM_RETRY_MULTIPLIER must be at least 1"
+    if not 0 <= retry.jitter <= 1:
+        yield "PODIUM_RETRY_JITTER must be from 0 to 1"

@@ -1,0 +1,75 @@
+"""Effects in the world: assignments leave, queues fill, executors are told to stop. Only after the commit."""
+
+from __future__ import annotations
+
+from podium.v1 import executor_service_pb2 as wire
+from service.domain.effects import Run
+from service.engine.attempts import Attempts, LiveAttempt
+from service.engine.dispatch import Dispatcher
+from service.engine.keys import StepKey, ToolVersion
+from service.engine.resident import Resident
+from service.engine.timers import Clock, Timers
+from service.engine.turn import Assigned, Turn, TurnTaker
+
+
+class Effects:
+    """Releases what turns found."""
+
+    def __init__(self, clock: Clock, turns: TurnTaker, dispatcher: Dispatcher, attempts: Attempts) -> None:
+        self._turns = turns
+        self._dispatcher = dispatcher
+        self._attempts = attempts
+        self._delayed: Timers[tuple[StepKey, ToolVersion]] = Timers(clock, lambda step: dispatcher.enqueue(*step))
+
+    def close(self) -> None:
+        """Release nothing more by itself."""
+        self._delayed.close()
+
+    def release(self, turn: Turn) -> None:
+        """Do in the world what a turn found. Called only when its events are durable."""
+        for assigned in turn.assigned:
+            self._assign(turn, assigned)
+        for run in turn.running:
+            self._follow_run(turn.resident, run)
+        for key, tool in turn.queued:
+            if key not in turn.delayed:
+                self._dispatcher.enqueue(key, tool)
+        for key, (tool, until_us) in turn.delayed.items():
+            self._delayed.set((key, tool), until_us)
+        for key in turn.settled:
+            self._dispatcher.forget(key)
+            live = self._attempts.drop(key)
+            if live is not None:
+                self._tell_to_stop(live, "the step has ended")
+
+    def _assign(self, turn: Turn, assigned: Assigned) -> None:
+        reference = assigned.item.attempt
+        key = StepKey(*turn.resident.key, reference.step_id)
+        live = self._track(turn.resident, reference.step_id, reference.attempt, reference.fence)
+        executor = assigned.executor
+        executor.holding.add((key.workflow_id, key.step_id, reference.attempt))
+        if executor.leaving:
+            self._attempts.lose(live)
+            return
+        self._attempts.hold(live, executor)
+        executor.session.send(wire.ServiceItem(assign=assigned.item))
+
+    def _track(self, resident: Resident, step_id: str, attempt: int, fence: int) -> LiveAttempt:
+        tool, heartbeat_ms = self._turns.tool_of(resident, resident.state.steps[step_id])
+        return self._attempts.track(StepKey(*resident.key, step_id), tool, attempt, fence, heartbeat_ms)
+
+    def _follow_run(self, resident: Resident, run: Run) -> None:
+        live = self._track(resident, run.step_id, run.attempt, run.fence)
+        if live.executor is None:
+            # After a restart nobody holds it yet; an executor that does says so when it reconnects.
+            if not live.lost_us:
+                self._attempts.lose(live)
+        elif run.canceled:
+            self._tell_to_stop(live, "the workflow was canceled")
+
+    def _tell_to_stop(self, live: LiveAttempt, reason: str) -> None:
+        executor = live.executor
+        held = (live.key.workflow_id, live.key.step_id, live.attempt)
+        if executor is not None and held in executor.holding:
+            cancel = wire.CancelAttempt(attempt=live.reference, reason=reason)
+            executor.session.send(wire.ServiceItem(cancel=cancel))

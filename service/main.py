@@ -1,0 +1,181 @@
+"""The composition root: builds the service, serves, drains. The only module that picks a backend."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from sqlalchemy import make_url
+
+from service.admission.token_keys import KeyRefused, load_or_make_key, load_public_key
+from service.admission.tokens import Tokens
+from service.assembly import ListenError, Service
+from service.clock import SystemClock, SystemRandomness
+from service.config import Settings
+from service.domain.canonical import state_digest
+from service.domain.rebuild import RebuildError, rebuild
+from service.projections.database import ProjectionsDatabase, beside
+from store.contract import StoreError, StoreLimits
+from store.event_log import EventLog
+from store.migrate import migrate
+from store.sqlite import sqlite_log
+from store.sqlite_reader import SqliteReader
+
+logger = logging.getLogger(__name__)
+
+
+class ServeError(Exception):
+    """The service cannot be started, or had to stop. The message is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that serves."""
+
+    address: str
+    database: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineReplay:
+    """A workflow folded from a file, without a service."""
+
+    stream_version: int
+    state_digest: bytes
+    record_digests: list[bytes]
+    failed_version: int | None = None
+    problem: str = ""
+
+
+OpenLog = Callable[[Settings, SystemClock], EventLog]
+"""Makes the event store of the settings, not opened yet."""
+
+
+def open_sqlite(settings: Settings, clock: SystemClock) -> EventLog:
+    """Migrate the database file when that is needed, and make the store on it."""
+    path = database_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    migrate(f"sqlite:///{path}")
+    return sqlite_log(path, clock=clock, limits=StoreLimits(queue_length=settings.limits.waiting_appends))
+
+
+def database_path(settings: Settings) -> Path:
+    """The database file of the settings. Raises ServeError for a database of another kind."""
+    url = make_url(settings.storage.database_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise ServeError("the database must be a SQLite file for now: sqlite:///PATH")
+    return Path(url.database)
+
+
+def serve(
+    settings: Settings,
+    *,
+    on_ready: Callable[[Running], None] | None = None,
+    open_log: OpenLog = open_sqlite,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ServeError."""
+    try:
+        uvloop.run(_serve(settings, on_ready, open_log))
+    except (StoreError, ListenError) as error:
+        raise ServeError(str(error)) from None
+
+
+async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, open_log: OpenLog) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    clock = SystemClock()
+    service = Service(settings, clock=clock, randomness=SystemRandomness(), tokens=open_tokens(settings), stop=stop.set)
+    async with AsyncExitStack() as stack:
+        store = open_log(settings, clock)
+        await store.open()
+        stack.push_async_callback(store.close)
+        database = ProjectionsDatabase(beside(database_path(settings)))
+        await database.open()
+        stack.push_async_callback(database.close)
+        await service.start(stack, store, database)
+        if on_ready is not None:
+            on_ready(Running(service.address, str(database_path(settings)), os.getpid()))
+        await stop.wait()
+        await service.drain()
+    if service.failure is not None:
+        raise ServeError(f"the log cannot be written any more: {service.failure}")
+
+
+def replay_offline(database: Path, workflow_id: str, tenant: str = "default") -> OfflineReplay:
+    """Fold a workflow from a file, opened read-only. Raises ServeError when there is no such log."""
+
+    async def read() -> list[bytes]:
+        async with SqliteReader(database) as log:
+            return [event.record for event in await log.stream_as_stored(tenant, workflow_id)]
+
+    try:
+        records = asyncio.run(read())
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+    digests = [hashlib.sha256(record).digest() for record in records]
+    try:
+        return OfflineReplay(len(records), state_digest(rebuild(records)), digests)
+    except RebuildError as error:
+        return OfflineReplay(len(records), b"", digests, error.version, str(error))
+
+
+def list_offline(database: Path) -> list[tuple[str, str]]:
+    """(tenant, workflow id) of every workflow in a file, opened read-only. Raises ServeError."""
+
+    async def read() -> list[tuple[str, str]]:
+        async with SqliteReader(database) as log:
+            found = [await log.list_streams(prefix) for prefix in ("wf_", "call_", "batch_")]
+        return [stream for streams in found for stream in streams]
+
+    try:
+        return asyncio.run(read())
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+
+
+def open_tokens(settings: Settings) -> Tokens:
+    """The keys of the settings; on first start a key is made. Raises ServeError for keys that are not safe to use."""
+    try:
+        keys = [load_public_key(key.id, key.algorithm, key.path) for key in settings.tokens.token_public_keys]
+        if not keys:
+            settings.key_file.parent.mkdir(parents=True, exist_ok=True)
+            keys = [load_or_make_key(settings.key_file, SystemRandomness().bytes)]
+    except (KeyRefused, OSError) as error:
+        raise ServeError(str(error)) from None
+    return Tokens(keys, audience=settings.tokens.token_audience, leeway_s=settings.tokens.token_leeway_s)
+
+
+def mint_token(
+    settings: Settings,
+    *,
+    subject: str,
+    tenant: str = "default",
+    roles: tuple[str, ...] = (),
+    scopes: tuple[str, ...] | None = None,
+    ttl_s: int = 86_400,
+    agent: str = "",
+    on_behalf_of: str = "",
+) -> str:
+    """Make a token with the settings' key. Raises ValueError for claims that no token may have."""
+    return open_tokens(settings).mint(
+        now_us=SystemClock().now_us(),
+        lifetime_s=ttl_s,
+        subject=subject,
+        token_id=SystemRandomness().token(),
+        tenant=tenant,
+        roles=roles,
+        scopes=scopes,
+        agent=agent,
+        on_behalf_of=on_behalf_of,
+    )
