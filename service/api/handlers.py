@@ -33,7 +33,7 @@ def surround(handler: Handler, around: Around) -> Handler:
     surrounded = (
         _generating(behaviour, around) if inspect.isasyncgenfunction(behaviour) else _calling(behaviour, around)
     )
-    return construct(surrounded, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
+    return construct(surrounded, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
 
 
 def _behaviour(handler: Handler) -> object:

@@ -33,18 +33,18 @@ def json_option(text: str, option: str) -> Any:  # noqa: ANN401 -- any JSON valu
 def arguments_option(text: str | None, pairs: Sequence[str]) -> dict[str, Any]:
     """Return a tool's arguments from --arguments and from NAME=VALUE. Raises CommandFailed.
 
-    A value that is JSON is meant as JSON (`cents=100`, `urgent=true`), anything else as text; `name:=` takes text as it
-    is, so that `zip:=01234` and `word:=true` are texts.
+    A value that is JSON is meant as JSON (`cents=100`, `urgent=true`), anything else as text. In quotes of JSON's own
+    (`word='"true"'`) anything is text.
     """
     arguments = {} if text is None else json_option(text, "--arguments")
     if not isinstance(arguments, dict):
         raise CommandFailed("--arguments must be a JSON object", ExitCode.BAD_INPUT, "INVALID_JSON")
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals or not name.removesuffix(":"):
+        if not equals or not name:
             message = f"{pair!r} is not NAME=VALUE"
             raise CommandFailed(message, ExitCode.BAD_INPUT, "INVALID_ARGUMENT")
-        arguments[name.removesuffix(":")] = value if name.endswith(":") else _guessed(value)
+        arguments[name] = _guessed(value)
     return arguments
 
 

@@ -211,7 +211,13 @@ def _loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML's safe values; of two members with one name, neither is passed over in silence."""
+        """YAML's safe values that JSON has too; of two members with one name, neither is passed over in silence."""
+
+        # A date has no JSON form; written without quotes, it is the text that it looks like.
+        yaml_implicit_resolvers = {  # noqa: RUF012 -- as PyYAML declares it
+            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             names = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -290,7 +290,7 @@ def _workflow_timed_out(state: Workflow) -> list[Message]:
 
 def _grace_ended(state: Workflow) -> list[Message]:
     abandoned = _abandoned(state)
-    return [*abandoned, *(events_pb2.StepCanceled(step_id=event.step_id) for event in abandoned)]  # type: ignore[attr-defined]
+    return [*abandoned, *(events_pb2.StepCanceled(step_id=event.step_id) for event in abandoned)]  # type: ignore[attr-defined]  # all are AttemptAbandoned
 
 
 _DECISIONS: dict[type, Callable[[Workflow, Any, Ports, Rules], list[Message]]] = {

@@ -38,7 +38,7 @@ def checkout(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     packages = ["admission", "api", "cli", "domain", "engine", "executors", "projections"]
     modules = [f"service/{package}/{name}.py" for package in packages for name in ("__init__", "module")]
-    modules += ["service/__init__.py", "service/main.py", "store/__init__.py", "store/contract.py", "store/sqlite.py"]
+    modules += ["service/__init__.py", "service/assembly.py", "service/main.py", "store/__init__.py", "store/contract.py", "store/sqlite.py"]
     modules += [f"clients/python/podium/{name}.py" for name in ("__init__", "client", "v1/__init__", "v1/events_pb2")]
     for name in modules:
         write(tmp_path, name, "")
@@ -86,7 +86,7 @@ FORBIDDEN = {
         "service.admission.module -> service.executors.module",
         "service.engine.module -> service.api.module",
         "service.engine.module -> service.projections.module",
-        "service.executors.module -> service.engine.module",
+        "service.engine.module -> service.executors.module",
         "service.api.module -> service.cli.module",
         "service.api.module -> service.main",
         "service.main -> service.cli.module",

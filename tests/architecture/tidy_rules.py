@@ -67,8 +67,15 @@ def busy_package(path: PurePosixPath, text: str) -> Iterator[str]:
     for node in tree.body[1:]:
         if path not in REEXPORTING:
             yield f"line {node.lineno}: more than a docstring"
-        elif not isinstance(node, ast.ImportFrom | ast.Assign | ast.AnnAssign):
+        elif not isinstance(node, ast.ImportFrom | ast.Assign | ast.AnnAssign) and not _loads_on_use(node):
             yield f"line {node.lineno}: more than re-exports"
+
+
+def _loads_on_use(node: ast.stmt) -> bool:
+    """Whether it belongs to a re-export that is loaded when it is first used."""
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef) and node.name in ("__getattr__", "__dir__")
 
 
 def leftover(_path: PurePosixPath, text: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from store.contract import (
     ChunkGapError,
     Committed,
     CursorAheadError,
+    DatabaseInUseError,
     InvalidAppendError,
     OpenWorkflow,
     PayloadMissingError,
@@ -39,6 +40,7 @@ class ModelDatabase:
         self.attempts = defaultdict(list)
         self.payloads = {}
         self.stamp_us = 0
+        self.is_owned = False
 
 
 class ModelStore:
@@ -56,12 +58,14 @@ class ModelStore:
         return len(self._db.events)
 
     async def open(self):
-        self._is_open = True
+        if self._db.is_owned:
+            raise DatabaseInUseError("the model is open already")
+        self._db.is_owned = self._is_open = True
 
     async def close(self):
-        self._is_open = False
-        self._commit()
-        self._wake()
+        if self._is_open:
+            self._is_open = self._db.is_owned = False
+            self._commit()
 
     def submit(self, append, done):
         self._enqueue(partial(self._append, append), done)
@@ -110,7 +114,9 @@ class ModelStore:
         db = self._db
         first = self.head + 1
         recorded = []
-        versions = {(part.tenant, part.stream_id): self._version(part.tenant, part.stream_id) for part in append.streams}
+        versions = {
+            (part.tenant, part.stream_id): self._version(part.tenant, part.stream_id) for part in append.streams
+        }
         sequences = dict(db.sequences)
         for part in append.streams:
             name = (part.tenant, part.stream_id)
@@ -212,7 +218,9 @@ class ModelStore:
         return [OpenWorkflow(*name, wake_at_us) for name, (_, wake_at_us) in entries]
 
     async def list_streams(self, prefix):
-        return sorted(name for name, events in self._readable().streams.items() if events and name[1].startswith(prefix))
+        return sorted(
+            name for name, events in self._readable().streams.items() if events and name[1].startswith(prefix)
+        )
 
     # Subscriptions.
 

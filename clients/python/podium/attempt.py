@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from podium.connection import Connection
 from podium.context import AttemptFacts, Principal
-from podium.errors import Canceled
+from podium.errors import Canceled, PodiumError
 from podium.failures import failure_of, plain
 from podium.invocation import invoke
 from podium.outbox import Outbox
@@ -64,6 +64,7 @@ class Attempt:
         self._stop = threading.Event()
         self._stopped_by: value_pb2.Failure | None = None
         self._interruptible = True
+        self._called = False
         self._task: asyncio.Task[pb.ExecutorItem] | None = None
 
     def start(self, outbox: Outbox) -> None:
@@ -98,6 +99,8 @@ class Attempt:
                 )
             )
         self._transcript.acknowledge(resume_after_chunk)
+        if self._called:
+            self._send_accepted()
         for chunk in self._transcript.after(resume_after_chunk):
             self._send_chunk(chunk)
         if self.outcome is not None:
@@ -151,7 +154,8 @@ class Attempt:
             arguments = self._assignment.arguments_json or await fetch_arguments(
                 self._surroundings.connection, self.reference
             )
-            self._send(pb.ExecutorItem(accepted=pb.AttemptAccepted(attempt=self.reference)))
+            self._called = True
+            self._send_accepted()
             # The task that waits for a thread is not cancelled: the thread would go on, and nobody hear its result.
             in_thread = not self._tool.kind.on_loop and self._tool.isolation == "thread"
             self._interruptible = not in_thread
@@ -184,20 +188,20 @@ class Attempt:
             self._send_chunk(chunk)
 
     def _ended(self, task: asyncio.Task[pb.ExecutorItem]) -> None:
-        if task.cancelled():
-            if self._stopped_by is None:
-                return  # The loop itself is stopping.
-            self.outcome = self._failed(self._stopped_by)
-        elif (error := task.exception()) is not None:
-            if self._stopped_by is None:
-                _logger.warning("tool %s failed", self._tool.name, exc_info=error)
-            self.outcome = self._failed(self._stopped_by or failure_of(error))
-        else:
+        if task.cancelled() and task.cancelling() and self._stopped_by is None:
+            return  # The loop itself is stopping.
+        # A tool may also be cancelled by nobody but itself.
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
             self.outcome = task.result()
+        else:
+            if self._stopped_by is None:
+                foreseen = isinstance(error, PodiumError)
+                _logger.info("tool %s failed: %s", self._tool.name, error, exc_info=None if foreseen else error)
+            self.outcome = pb.ExecutorItem(
+                failure=pb.AttemptFailure(attempt=self.reference, failure=self._stopped_by or failure_of(error))
+            )
         self._send(self.outcome)
-
-    def _failed(self, failure: value_pb2.Failure) -> pb.ExecutorItem:
-        return pb.ExecutorItem(failure=pb.AttemptFailure(attempt=self.reference, failure=failure))
 
     def _facts(self) -> AttemptFacts:
         given = self._assignment
@@ -216,6 +220,9 @@ class Attempt:
     def _send(self, item: pb.ExecutorItem) -> None:
         if self._outbox is not None:
             self._outbox.put(item)
+
+    def _send_accepted(self) -> None:
+        self._send(pb.ExecutorItem(accepted=pb.AttemptAccepted(attempt=self.reference)))
 
     def _send_chunk(self, chunk: Chunk) -> None:
         if self._outbox is not None:

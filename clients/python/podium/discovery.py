@@ -41,6 +41,8 @@ def find_server(address: str | None, token: str | None) -> Target:
     held = token or environment.get("PODIUM_TOKEN", "")
     if named:
         return Target(named, held)
+    if not hasattr(os, "getuid"):
+        raise Unavailable("no server is named: set PODIUM_ADDRESS and PODIUM_TOKEN", reason="NO_SERVER")
     found = _read_file(Path(environment.get("PODIUM_DEV_FILE") or default_file()))
     return Target(found.address, held or found.token, discovered=True)
 

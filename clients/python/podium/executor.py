@@ -190,16 +190,15 @@ class Executor:
             stops.append(spawn(self.stop(), name=f"executor {self.name} stops"))
 
         handled = (signal.SIGTERM, signal.SIGINT)
-        for number in handled:
-            loop.add_signal_handler(number, stop)
+        # Where a loop has no signals, Ctrl-C ends the program as it always does.
+        with contextlib.suppress(NotImplementedError):
+            for number in handled:
+                loop.add_signal_handler(number, stop)
         try:
             await serving
         except asyncio.CancelledError:
             if not stops:
                 raise
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
 
     @contextlib.contextmanager
     def _present(self, connection: Connection) -> Generator[Serving, None, None]:

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from podium.json_text import to_json
 
@@ -70,6 +70,8 @@ class JsonTypes:
             return JsonType({}, lambda value: value)
         if isinstance(hint, typing.NewType):
             return self.of(hint.__supertype__)
+        if type(hint).__name__ == "TypeAliasType":  # `type X = ...`, which Python 3.11 does not have
+            return self.of(cast("Any", hint).__value__)
         # Not every hint can be hashed: Annotated may hold a mapping.
         if (hint is None or isinstance(hint, type)) and hint in _SCALARS:
             return _scalar(hint)

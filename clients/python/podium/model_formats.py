@@ -157,7 +157,10 @@ def _call(call_id: object, name: object, arguments: object) -> ModelCall:
 
 
 def _schema(tool: definition_pb2.ToolDefinition) -> Any:  # noqa: ANN401 -- any JSON Schema
-    return from_json(tool.input_schema_json) or {"type": "object"}
+    """The dialect is of no use to a model."""
+    schema = from_json(tool.input_schema_json) or {"type": "object"}
+    schema.pop("$schema", None)
+    return schema
 
 
 def _readable(output_json: str) -> str:

@@ -84,6 +84,8 @@ class Serving:
                     self._refused(error_of(rpc_error))
                 except PodiumError as error:
                     self._refused(error)
+                except Exception:
+                    _logger.exception("executor %s: the session broke", self._identity.executor)
                 # A service that welcomes and drops its executors at once is not called more often for it.
                 if loop.time() - began_at > STABLE_S:
                     backoff.reset()

@@ -64,6 +64,7 @@ async def watch(
         request = workflow_service_pb2.WatchWorkflowRequest(
             workflow_id=workflow_id, cursor=cursor, without_chunks=not chunks
         )
+        began_at = loop.time()
         stream = stub.WatchWorkflow(request, metadata=connection.metadata())
         try:
             async for response in stream:
@@ -73,7 +74,8 @@ async def watch(
                 yield response
         except grpc.aio.AioRpcError as rpc_error:
             error = error_of(rpc_error)
-            give_up_at = give_up_at or loop.time() + OUTAGE_MAX_S
+            if give_up_at is None or loop.time() - began_at > OUTAGE_MAX_S:
+                give_up_at = loop.time() + OUTAGE_MAX_S
             delay = backoff.next_delay()
             if not _can_resume(error) or loop.time() + delay > give_up_at:
                 raise error from rpc_error

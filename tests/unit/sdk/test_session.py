@@ -114,6 +114,7 @@ async def test_a_function_that_is_not_async_runs_in_a_thread(peer, app):
         ("broke", "INSUFFICIENT_FUNDS", "no money", False),
         ("raises", "TOOL_ERROR", "ZeroDivisionError: division by zero", True),
         ("leaves", "TOOL_ERROR", "SystemExit: 3", True),
+        ("cancels_itself", "TOOL_ERROR", "CancelledError", True),
         ("returns_no_json", "INVALID_OUTPUT", "the output is not JSON: a value of type object has no JSON form", False),
         ("takes_a_number", "INVALID_ARGUMENT", "invalid arguments: number must be integer", False),
         ("missing", "TOOL_NOT_SERVED", "executor billing has no tool missing", True),
@@ -131,6 +132,12 @@ async def test_a_failure_says_why_and_whether_to_try_again(peer, app, tool, reas
     @app.tool
     def leaves():
         raise SystemExit(3)
+
+    @app.tool
+    async def cancels_itself():
+        nobody = asyncio.get_running_loop().create_future()
+        nobody.cancel()
+        await nobody
 
     @app.tool
     async def returns_no_json():
@@ -393,12 +400,14 @@ async def test_an_attempt_survives_an_outage_and_its_outcome_is_sent_until_it_is
         gate.open.set()
         hello = await second.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP)])
         assert [held.attempt for held in hello.holding] == [given.attempt]
+        await second.receive("accepted")
         assert (await second.receive("result")).output.json == '"done"'
         # The acknowledgement never came: again.
         second.end()
         third = await peer.session()
         hello = await third.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP)])
         assert len(hello.holding) == 1
+        await third.receive("accepted")
         await third.acknowledge(await third.receive("result"))
         third.end()
         fourth = await peer.session()
@@ -428,6 +437,7 @@ async def test_after_an_outage_chunks_are_resent_from_the_last_durable_one(peer,
         second = await peer.session()
         hello = await second.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=KEEP, resume_after_chunk=2)])
         assert hello.holding[0].acknowledged_chunk == 1
+        await second.receive("accepted")
         resent = [await second.receive("chunk") for _ in range(2)]
         assert [(chunk.sequence, chunk.data) for chunk in resent] == [(3, b"2"), (4, b"3")]
         gate.open.set()

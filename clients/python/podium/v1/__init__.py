@@ -1,1 +1,1 @@
-"""Generated from protos/podium/v1; do not edit."""
+"""The contract's messages and stubs, generated from protos/podium/v1 by `make proto`."""

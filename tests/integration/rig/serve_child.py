@@ -1,0 +1,57 @@
+"""The service as a process of a test: `python serve_child.py`, with its settings in the environment.
+
+Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever started it is gone: then its standard
+input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from service.config import load_settings
+from service.main import database_path, open_sqlite, serve
+from store.contract import StoreLimits
+from store.migrate import migrate
+from store.sqlite import sqlite_log
+
+
+def end_with_whoever_started_this():
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def announce(running):
+    sys.stdout.write(json.dumps({"address": running.address, "pid": running.pid}) + "\n")
+    sys.stdout.flush()
+
+
+def telling_points(path):
+    """Opens the log as the service does, and tells the points of its commits."""
+    points = path.open("a", buffering=1)
+
+    def open_log(settings, clock):
+        migrate(f"sqlite:///{database_path(settings)}")
+        limits = StoreLimits(queue_length=settings.limits.waiting_appends)
+
+        def on_point(point):
+            points.write(f"{point}\n")
+
+        return sqlite_log(database_path(settings), clock=clock, limits=limits, on_point=on_point)
+
+    return open_log
+
+
+def main():
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    threading.Thread(target=end_with_whoever_started_this, daemon=True).start()
+    points = os.environ.get("TEST_POINTS_FILE")
+    open_log = telling_points(Path(points)) if points else open_sqlite
+    serve(load_settings(), on_ready=announce, open_log=open_log)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""A real service in a process of its own, on a database file of its own, that a test can stop, kill and start again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from service.config import Settings, Storage
+from service.main import mint_token
+
+ROOT = Path(__file__).parents[3]
+CHILD = Path(__file__).with_name("serve_child.py")
+ENDS_WITHIN_S = 30.0
+
+
+def environment(**more):
+    """What a process of this test needs to find the project, without anything that is set for the tests' own use."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")]), **more}
+
+
+class ServiceProcess:
+    """The service. Its files stay in `directory` over restarts; settings are those of service.config, by field."""
+
+    def __init__(self, directory, **settings):
+        self.directory = directory
+        self.database = directory / "podium.db"
+        self.log = directory / "service.log"
+        self.points = directory / "points"
+        self._settings = settings
+        self._process = None
+        self._port = 0
+
+    def start(self, *, points=False):
+        """Starts it and waits until it serves; after the first start on the same port."""
+        named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}
+        named |= {"TEST_POINTS_FILE": str(self.points)} if points else {}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(CHILD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=self.directory,
+                env=environment(
+                    PODIUM_LISTEN_ADDRESS=f"127.0.0.1:{self._port}",
+                    PODIUM_DATABASE_URL=f"sqlite:///{self.database}",
+                    PODIUM_STATE_DIRECTORY=str(self.directory / "state"),
+                    **named,
+                ),
+            )
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the service did not start:\n{self.log.read_text()}")
+        self._port = int(json.loads(line)["address"].rpartition(":")[2])
+        return self
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def port(self):
+        return self._port
+
+    def signal(self, number):
+        self._process.send_signal(number)
+
+    def ended(self):
+        """Waits until it has ended, and returns its exit code."""
+        return self._process.wait(ENDS_WITHIN_S)
+
+    def kill(self):
+        """Ends it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+        self._let_go()
+
+    def stop(self):
+        """Asks it to end, and waits until it has."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self.ended()
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._let_go()
+
+    def _let_go(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process = None
+
+    def token(self, subject="ana", *, roles=("admin",), **claims):
+        """A token signed with the service's own key."""
+        settings = Settings(storage=Storage(state_directory=self.directory / "state"))
+        return mint_token(settings, subject=subject, roles=tuple(roles), **claims)
+
+    def complaints(self):
+        """The lines of its log that speak of an error."""
+        return [line for line in self.log.read_text().splitlines() if line.startswith(("ERROR", "CRITICAL"))]
