@@ -219,7 +219,9 @@ class Service:
         executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(self._executors, server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(parts.store), server)
         replay_service_pb2_grpc.add_ReplayServiceServicer_to_server(ReplayServicer(parts.engine, parts.store), server)
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(AuditQuery(database), audit), server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+            AuditServicer(AuditQuery(database), audit, parts.store), server
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -196,11 +196,11 @@ def _is_certain(error: jsonschema_rs.ValidationError, holes: Mapping[Path, bool]
         return True
     path = tuple(error.instance_path)
     kind: Any = error.kind
-    if any(path[:length] in holes for length in range(len(path) + 1)):
-        return kind.name == "type" and holes.get(path, False)
     if "then" in error.schema_path or "else" in error.schema_path:
         # Which branch applies may depend on a hole anywhere below the place of the `if`, which the error does not tell.
         return False
+    if any(path[:length] in holes for length in range(len(path) + 1)):
+        return kind.name == "type" and holes.get(path, False)
     if not any(hole[: len(path)] == path for hole in holes):
         return True
     if kind.name in ("anyOf", "oneOf"):

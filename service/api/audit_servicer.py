@@ -15,6 +15,7 @@ from service.projections.audit_query import AuditFilterError, AuditQuery
 from service.projections.paging import PageSizeError, PageTokenError
 from service.projections.runner import ProjectionError, ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
+from store.contract import EventStore
 
 WAIT_S = 5.0
 """How long a read waits for its projection to come as far as its consistency token."""
@@ -57,9 +58,10 @@ class WorkflowLister:
 class AuditServicer(grpc_stubs.AuditServiceServicer):
     """Serves AuditService. Method names are those of the contract."""
 
-    def __init__(self, query: AuditQuery, runner: ProjectionRunner) -> None:
+    def __init__(self, query: AuditQuery, runner: ProjectionRunner, store: EventStore) -> None:
         self._query = query
         self._runner = runner
+        self._store = store
 
     async def QueryAudit(self, request: pb.QueryAuditRequest, context: Context) -> pb.QueryAuditResponse:
         """Read a page of the trail, in the order of the log."""
@@ -76,7 +78,8 @@ class AuditServicer(grpc_stubs.AuditServiceServicer):
         self, request: pb.ExportAuditRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditResponse]:
         """Stream the trail as JSON Lines."""
-        await wait_for(self._runner, request.consistency_token)
+        # What is exported is complete up to this moment, whoever asks.
+        await wait_for(self._runner, request.consistency_token or p.consistency_token(self._store.head))
         try:
             async for data in self._query.export(current_caller().tenant, request.filter):
                 yield pb.ExportAuditResponse(data=data)

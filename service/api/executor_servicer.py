@@ -77,6 +77,10 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         session = ExecutorSession(
             self._parts.tokens.token(), hello, p.cause_of_request(), current_caller().tenant, self._session_parts
         )
+        for earlier in [s for s in self._sessions if s.is_of(session)]:
+            # The same process is back before its old connection was seen to be dead.
+            earlier.disconnect()
+            earlier.end()
         session.connect(serves, hello.max_attempts)
         welcome = pb.Welcome(
             session_id=session.session_id,

@@ -32,7 +32,7 @@ class Session(Protocol):
 class Executor:
     """A connected session with its places and the tool versions it serves."""
 
-    __slots__ = ("holding", "leaving", "max_attempts", "serves", "session", "taken", "tenant")
+    __slots__ = ("gone", "holding", "leaving", "max_attempts", "serves", "session", "taken", "tenant")
 
     def __init__(self, session: Session, tenant: str, serves: dict[str, int], max_attempts: int) -> None:
         self.session = session
@@ -41,6 +41,9 @@ class Executor:
         self.max_attempts = max_attempts
         self.taken = 0
         self.leaving = False
+        """It takes no more work."""
+        self.gone = False
+        """Its connection has ended."""
         self.holding: set[tuple[str, str, int]] = set()
         """(workflow, step, attempt) of what was assigned and has not come back."""
 

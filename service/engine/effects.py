@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from podium.v1 import executor_service_pb2 as wire
 from service.domain.effects import Run
+from service.domain.state import RUNNING
 from service.engine.attempts import Attempts, LiveAttempt
 from service.engine.dispatch import Dispatcher
 from service.engine.keys import StepKey, ToolVersion
@@ -27,6 +28,12 @@ class Effects:
 
     def release(self, turn: Turn) -> None:
         """Do in the world what a turn found. Called only when its events are durable."""
+        # What ended goes first: a step may have been started again in the same turn.
+        for key in turn.settled:
+            self._dispatcher.forget(key)
+            live = self._attempts.drop(key)
+            if live is not None:
+                self._tell_to_stop(live, "the attempt has ended")
         for assigned in turn.assigned:
             self._assign(turn, assigned)
         for run in turn.running:
@@ -36,19 +43,19 @@ class Effects:
                 self._dispatcher.enqueue(key, tool)
         for key, (tool, until_us) in turn.delayed.items():
             self._delayed.set((key, tool), until_us)
-        for key in turn.settled:
-            self._dispatcher.forget(key)
-            live = self._attempts.drop(key)
-            if live is not None:
-                self._tell_to_stop(live, "the step has ended")
 
     def _assign(self, turn: Turn, assigned: Assigned) -> None:
         reference = assigned.item.attempt
+        executor = assigned.executor
+        step = turn.resident.state.steps[reference.step_id]
+        if step.state != RUNNING or step.fence != reference.fence:
+            # Something later in the same turn ended it: nobody has seen it, so nothing needs to be stopped.
+            self._dispatcher.give_back(executor)
+            return
         key = StepKey(*turn.resident.key, reference.step_id)
         live = self._track(turn.resident, reference.step_id, reference.attempt, reference.fence)
-        executor = assigned.executor
         executor.holding.add((key.workflow_id, key.step_id, reference.attempt))
-        if executor.leaving:
+        if executor.gone:
             self._attempts.lose(live)
             return
         self._attempts.hold(live, executor)

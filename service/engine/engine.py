@@ -264,6 +264,8 @@ class Engine:
         mailbox, readers, waiters = resident.mailbox, resident.readers, resident.waiters
         resident.mailbox, resident.readers, resident.waiters = type(mailbox)(), [], []
         for mail in mailbox:
+            if error is not None and isinstance(mail.content, Offer):
+                self.dispatcher.give_back(mail.content.executor)
             if error is None:
                 self.post(resident.key, mail)
             elif mail.reply is not None:

@@ -126,6 +126,10 @@ class TurnTaker:
         except PayloadNotLoadedError as error:
             # What was decided stays decided; the rest waits for the value, in its order.
             turn.missing = error.reference
+        except Exception:
+            for assigned in turn.assigned:
+                self._dispatcher.give_back(assigned.executor)
+            raise
         return turn
 
     def _read(self, turn: Turn, mail: Mail) -> None:
@@ -180,6 +184,9 @@ class TurnTaker:
         before = len(turn.events)
         for step_id, effect in changed_effects(resident.state).items():
             if isinstance(effect, Admit):
+                if resident.state.steps[step_id].attempts:
+                    # The attempt before this one does not run any more.
+                    turn.settled.append(StepKey(*resident.key, step_id))
                 if effect.not_before_us <= turn.now_us:
                     resident.unadmitted[step_id] = None
             elif isinstance(effect, Queue):

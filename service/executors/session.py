@@ -96,6 +96,12 @@ class ExecutorSession:
 
     # The connection's life
 
+    def is_of(self, other: ExecutorSession) -> bool:
+        """Whether both are connections of one process."""
+        mine = (self.tenant, self.executor, self.instance_id, self._cause.principal.subject)
+        theirs = (other.tenant, other.executor, other.instance_id, other._cause.principal.subject)
+        return bool(self.instance_id) and mine == theirs
+
     def connect(self, serves: dict[str, int], max_attempts: int) -> None:
         """Take work from now on."""
         self.place = Executor(self, self.tenant, serves, max_attempts)
@@ -107,7 +113,8 @@ class ExecutorSession:
 
     def disconnect(self) -> None:
         """The connection is gone: what it holds is lost unless the executor comes back within the grace."""
-        if self.place is not None:
+        if self.place is not None and not self.place.gone:
+            self.place.gone = True
             self._parts.engine.dispatcher.disconnect(self.place)
             self._parts.engine.attempts.lose_all(self.place)
 
@@ -116,7 +123,7 @@ class ExecutorSession:
         assert self.place is not None, "connect comes first"
         reference = held.attempt
         live = await self._find_running(reference)
-        if live is None or (live.executor is not None and not live.executor.leaving):
+        if live is None or (live.executor is not None and not live.executor.gone):
             return wire.HeldVerdict(attempt=reference, action=wire.HeldVerdict.ACTION_ABORT)
         chunks = await self._parts.store.read_attempt_chunks(
             self.tenant, reference.workflow_id, reference.step_id, reference.attempt

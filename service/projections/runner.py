@@ -22,7 +22,7 @@ from service.projections.database import ProjectionsDatabase
 from store.contract import CorruptLogError, EventReader, RecordedEvent, StoreClosedError, SubscriptionBatch
 from store.records import TYPE_NAMES, decode_record, known_payload
 
-GATHERING_S = 0.25
+GATHERING_S = 0.1
 """How long a projection that is up to date lets commits gather when no read waits for it."""
 
 _logger = logging.getLogger(__name__)

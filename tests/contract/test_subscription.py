@@ -69,9 +69,10 @@ async def test_followers_of_every_pace_see_every_event_once(store):
         async for batch in store.subscribe(start):
             positions.extend(event.position for event in batch.events)
             if batch.position == 310:
-                return positions
+                break
             for _ in range(pause):
                 await asyncio.sleep(0)
+        return positions
 
     async def write(name):
         for version in range(0, 100, 2):

@@ -186,6 +186,7 @@ class Attempt:
             if self.outcome is not None:
                 raise Canceled("the attempt is not wanted any more")
             self._send_chunk(chunk)
+        self.heartbeat()
 
     def _ended(self, task: asyncio.Task[pb.ExecutorItem]) -> None:
         if task.cancelled() and task.cancelling() and self._stopped_by is None:

@@ -183,7 +183,7 @@ class Client:
         )
         await self._connection.call(self._workflows.CancelWorkflow, request)
 
-    async def call(self, tool: str, arguments: Mapping[str, object] | None = None, /, **keywords: object) -> Any:  # noqa: ANN401
+    async def call(self, tool: str, arguments: Mapping[str, object] | None = None, /, **keywords: object) -> Any:  # noqa: ANN401 -- any JSON value
         """Calls a tool with arguments as a mapping, as keywords, or both; returns its output.
 
         Raises:

@@ -15,7 +15,7 @@ def to_json(value: object) -> str:
     NaN and infinities, bytes, cycles, text that is no Unicode, anything that is no data.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        text = _encoder.encode(value)
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("text with a lone surrogate is no Unicode and has no JSON form") from None
@@ -39,3 +39,6 @@ def _plain(value: object) -> object:
     if isinstance(value, set | frozenset):
         return list(value)
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)

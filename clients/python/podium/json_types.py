@@ -125,7 +125,7 @@ class JsonTypes:
 
         return JsonType({"anyOf": [member.schema for member in members]}, read)
 
-    def _array(self, element: JsonType, build: Callable[[list[Any]], object], unique: bool) -> JsonType:  # noqa: FBT001
+    def _array(self, element: JsonType, build: Callable[[list[Any]], object], *, unique: bool) -> JsonType:
         schema: Schema = {"type": "array", "items": element.schema}
         if unique:
             schema["uniqueItems"] = True

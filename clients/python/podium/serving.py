@@ -17,7 +17,15 @@ import grpc.aio
 from podium.attempt import Attempt, Key, Surroundings, key_of
 from podium.backoff import Backoff
 from podium.connection import Connection
-from podium.errors import PodiumError, RateLimited, TimedOut, Unavailable
+from podium.errors import (
+    Conflict,
+    IllegalState,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PodiumError,
+    Unauthenticated,
+)
 from podium.failures import EXECUTOR_LOST
 from podium.outbox import Outbox
 from podium.rpc_errors import error_of
@@ -31,6 +39,7 @@ _logger = logging.getLogger(__name__)
 
 LAST_WORDS_S = 2.0
 STABLE_S = 10.0
+_REFUSALS = (Unauthenticated, PermissionDenied, InvalidInput, IllegalState, Conflict, NotFound)
 _KEEP = pb.HeldVerdict.ACTION_KEEP
 
 
@@ -124,7 +133,7 @@ class Serving:
         return True
 
     def _refused(self, error: PodiumError) -> None:
-        if self._welcomed.done() or isinstance(error, Unavailable | TimedOut | RateLimited):
+        if self._welcomed.done() or not (isinstance(error, _REFUSALS) or error.reason == "UNIMPLEMENTED"):
             _logger.warning("executor %s has no session: %s", self._identity.executor, error)
             return
         self._welcomed.set_exception(error)

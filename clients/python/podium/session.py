@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import grpc.aio
+
 from podium.connection import Connection
 from podium.errors import Unavailable
 from podium.outbox import Outbox
@@ -56,7 +58,8 @@ class Session:
         stub = executor_service_pb2_grpc.ExecutorServiceStub(self._connection.channel)
         call = stub.Session(metadata=self._connection.metadata())
         try:
-            await call.write(pb.SessionRequest(items=[pb.ExecutorItem(hello=hello)]))
+            with _status_is_read():
+                await call.write(pb.SessionRequest(items=[pb.ExecutorItem(hello=hello)]))
             first = await self._first_frame(call)
             welcome = first.items[0].welcome
             welcomed(welcome)
@@ -88,8 +91,7 @@ class Session:
         return frame
 
     async def _send(self, call: Stream, heartbeat_s: float) -> None:
-        # A stream that is over says so to the receiver, with its status.
-        with contextlib.suppress(asyncio.InvalidStateError):
+        with _status_is_read():
             while (frame := await self._outbox.next_frame(heartbeat_s)) is not None:
                 await call.write(frame)
             await call.done_writing()
@@ -105,3 +107,8 @@ class Session:
             for item in frame.items:
                 received(item)
         raise _SessionEnded
+
+
+def _status_is_read() -> contextlib.AbstractContextManager[None]:
+    """Around a write: when the stream is over, it is the read that tells how, where a write only says that it is."""
+    return contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError)

@@ -70,6 +70,13 @@ def test_what_may_be_the_holes_doing_is_not_reported(keyword):
     assert check({"v": {"a": HOLE}}, {"type": "object", "properties": {"v": keyword}}) == []
 
 
+def test_a_branch_that_a_hole_may_choose_is_not_reported():
+    chosen = {"if": {"minLength": 2}, "else": {"type": "integer"}}
+    schema = {"type": "object", "properties": {"v": chosen}}
+    assert check({"v": f"x{HOLE}"}, schema) == []
+    assert check({"v": "x"}, schema) == [("arguments.v", "must be of type integer")]
+
+
 def test_a_choice_is_wrong_when_every_form_is_wrong_beside_the_hole():
     forms = {"anyOf": [{"type": "string"}, {"type": "object", "required": ["a", "b"]}]}
     schema = {"type": "object", "properties": {"v": forms}}

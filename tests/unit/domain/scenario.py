@@ -1,6 +1,5 @@
 """`given(moves and events).when(move).then(events)`: how the tests of the decider are written."""
 
-import pytest
 from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, value_pb2
@@ -185,11 +184,3 @@ def workflow_failed(step_id, reason, **fields):
 WORKFLOW_SUCCEEDED = events_pb2.WorkflowSucceeded()
 WORKFLOW_CANCELED = events_pb2.WorkflowCanceled()
 
-
-def started(event_count=1):
-    """How many events of a history only say that a workflow began; for slices."""
-    return 1 + event_count
-
-
-def raises_stale():
-    return pytest.raises(StaleFenceError)

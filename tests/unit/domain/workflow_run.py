@@ -97,13 +97,18 @@ def step(step_id, *depends_on, arguments=None, each=None, at_once=0, **fields):
     return definition
 
 
+def value_of(content):
+    """A Value: what is one already, or inline JSON."""
+    return content if isinstance(content, value_pb2.Value) else value_pb2.Value(json=json.dumps(content))
+
+
 def starts(*steps, value=None, shorthand=False, **fields) -> Move:
     """Somebody submits the steps, with `value` as the workflow's input."""
 
     def move(run):
         normal = normalise(steps, VALIDATION, shorthand=shorthand)
-        text = None if value is None else value_pb2.Value(json=json.dumps(value))
-        yield c.StartWorkflow(run.now_us, "", text, normal, AUTHORITY, **{"cancel_grace_ms": GRACE_MS, **fields})
+        given = None if value is None else value_of(value)
+        yield c.StartWorkflow(run.now_us, "", given, normal, AUTHORITY, **{"cancel_grace_ms": GRACE_MS, **fields})
 
     return move
 
@@ -153,7 +158,7 @@ def completes(step_id, output=None, **numbers) -> Move:
 
     def move(run):
         held = {"attempt": run.step(step_id).attempts, "fence": run.step(step_id).fence, **numbers}
-        yield c.CompleteAttempt(run.now_us, step_id, output=value_pb2.Value(json=json.dumps(output)), **held)
+        yield c.CompleteAttempt(run.now_us, step_id, output=value_of(output), **held)
 
     return move
 
@@ -167,6 +172,11 @@ def fails(step_id, reason="TOOL_ERROR", *, retryable=False, after_ms=0, chance=0
         yield c.FailAttempt(run.now_us, step_id, failure=failure, chance=chance, **held)
 
     return move
+
+
+def looks_again() -> Move:
+    """Nobody does anything: the engine's turn after a stored value was loaded."""
+    return lambda run: iter([c.Advance(run.now_us)])
 
 
 def both(*moves) -> Move:
@@ -209,7 +219,7 @@ def answers(step_id, output=None) -> Move:
     """Admission knows the output, for example from a cache."""
 
     def move(run):
-        yield c.AnswerStep(run.now_us, step_id, allowed(run, step_id), value_pb2.Value(json=json.dumps(output)))
+        yield c.AnswerStep(run.now_us, step_id, allowed(run, step_id), value_of(output))
 
     return move
 

@@ -1,5 +1,6 @@
 """Tools with isolation="process": the same as in a thread, and they can be killed."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -72,3 +73,37 @@ def test_a_program_that_runs_itself_on_import_is_told_why_that_cannot_be(tmp_pat
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False, env=path)
     assert "put the last lines under if __name__" in done.stderr
     assert "parent: EXECUTOR_LOST" in done.stdout
+
+
+async def test_a_program_of_its_own_leaves_on_sigterm(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import podium\n"
+        "app = podium.Executor('alone')\n"
+        "@app.tool\n"
+        "async def greet() -> str:\n"
+        "    return 'hello'\n"
+        "if __name__ == '__main__':\n"
+        "    app.run()\n"
+        "    print('left')\n"
+    )
+    async with running_peer() as peer:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PODIUM_ADDRESS": peer.address,
+            "PODIUM_TOKEN": "t",
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, program, env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        session = await peer.session()
+        await session.welcome()
+        await session.send(assign=assignment("greet"))
+        await session.receive("accepted")
+        result = await session.receive("result")
+        process.terminate()
+        await session.receive("leaving")
+        await session.acknowledge(result)
+        printed, _ = await process.communicate()
+    assert (process.returncode, printed) == (0, b"left\n")

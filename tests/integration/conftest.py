@@ -1,0 +1,82 @@
+"""One real service for all tests of a process; each test is a tenant of its own, and so sees nothing of the others."""
+
+import contextlib
+import itertools
+
+import pytest
+
+import podium
+from tests.integration.rig.caller import Caller
+from tests.integration.rig.service_process import ServiceProcess
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared_service(tmp_path_factory):
+    process = ServiceProcess(tmp_path_factory.mktemp("service"), heartbeat_interval_ms=1000, reconnect_grace_ms=3000)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def service(shared_service):
+    """The service, of which nothing but an answer to the caller is heard: no error in its log."""
+    before = len(shared_service.complaints())
+    yield shared_service
+    assert shared_service.complaints()[before:] == []
+
+
+@pytest.fixture
+def own_service(tmp_path):
+    """Makes services for this test alone, to stop or to kill: `own_service(setting=value)`."""
+    processes = []
+
+    def make(**settings):
+        directory = tmp_path / f"service-{len(processes)}"
+        directory.mkdir()
+        processes.append(ServiceProcess(directory, **settings))
+        return processes[-1]
+
+    yield make
+    for process in processes:
+        process.stop()
+
+
+@pytest.fixture
+def tenant():
+    return f"tenant-{next(_numbers)}"
+
+
+@pytest.fixture
+async def admit(service, tenant):
+    """Makes callers: `admit("bob", roles=["viewer"])`. With `to`, at another service than the shared one."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(subject="ana", *, to=None, **claims):
+            at = to or service
+            caller = Caller(at.address, at.token(subject, **{"tenant": tenant, **claims}))
+            stack.push_async_callback(caller.close)
+            return caller
+
+        yield make
+
+
+@pytest.fixture
+def caller(admit):
+    """Ana, who may do everything in the test's tenant."""
+    return admit()
+
+
+@pytest.fixture
+async def connect(service, tenant):
+    """Connects the SDK: `client = await connect(app)` serves the executor's tools until the test ends."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(app=None, *, to=None, address=None, **claims):
+            at = to or service
+            token = at.token(**{"tenant": tenant, **claims})
+            return await stack.enter_async_context(podium.connect(address or at.address, token, serve=app))
+
+        yield make
