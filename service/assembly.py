@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -47,8 +46,9 @@ from service.domain.decide import Rules
 from service.domain.definition import Limits, Validation
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.engine.catalog import Catalog
+from service.engine.collaborators import Bounds, Collaborators
 from service.engine.dispatch import Dispatcher, Executor
-from service.engine.engine import Collaborators, Engine
+from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
@@ -159,12 +159,13 @@ class Service:
                 turns=turns,
                 dispatcher=dispatcher,
                 payloads=payloads,
-                watchers=Watchers(),
+                watchers=Watchers(settings.limits.watcher_items),
                 spawn=self._tasks.spawn,
                 fatal=self._fail,
             ),
             reconnect_grace_us=settings.timings.reconnect_grace_ms * US_PER_MS,
             park_after_us=settings.timings.park_after_ms * US_PER_MS,
+            bounds=Bounds(mailbox=settings.limits.mailbox_commands, appends=settings.limits.waiting_appends // 2),
         )
         return engine
 

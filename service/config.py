@@ -103,9 +103,7 @@ class Limits:
     waiting_appends: int = 10_000
     """Appends that wait for the writer of the log."""
     watcher_items: int = 1_000
-    """Items that wait for one reader of a stream before it is told that it fell behind."""
-    session_items: int = 1_000
-    """Items that wait for one executor's session."""
+    """Items that wait for one reader of a stream before it reads from the log again."""
 
     @property
     def message_bytes(self) -> int:

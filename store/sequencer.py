@@ -143,7 +143,7 @@ class Sequencer:
             self._head = first - 1
             return refusal
         for stream, version, tenant, _, part in extended:
-            if version == 0 and stream.version > 0:
+            if version == 0 and part.events:
                 self._store_tenant(batch, part.tenant, tenant)
                 batch.streams.append((self._shard, stream.key, tenant.key, part.stream_id))
             batch.sequences[tenant.key] = tenant.sequence

@@ -90,13 +90,15 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise KeyRefused(f"the key file {path} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_mode & _OTHERS:
             raise KeyRefused(f"others than its owner may use the key file {path}: chmod 600 it, or replace the key")
         if status.st_uid != os.geteuid():
             raise KeyRefused(f"the key file {path} belongs to another user")
-        text = file.read(4 * KEY_BYTES).strip()
+        text = os.read(descriptor, 4 * KEY_BYTES).strip()
+    finally:
+        os.close(descriptor)
     try:
         key = bytes.fromhex(text.decode("ascii"))
     except ValueError:

@@ -10,7 +10,7 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.domain.errors import InvalidInput
-from store.contract import EventStore, RecordedEvent
+from store.contract import CursorAheadError, EventStore, RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
 
 EVENTS_PER_FRAME = 500
@@ -25,7 +25,7 @@ class EventServicer(grpc_stubs.EventServiceServicer):
     async def ReadStream(self, request: pb.ReadStreamRequest, context: Context) -> AsyncIterator[pb.ReadStreamResponse]:
         """Read one stream in order and end."""
         tenant = current_caller().tenant
-        version, left = request.after_version, request.limit or 2**63
+        version, left = min(request.after_version, p.NUMBER_MAX), request.limit or p.NUMBER_MAX
         while left:
             size = min(left, EVENTS_PER_FRAME)
             events = await self._store.read_stream(tenant, request.stream_id, after_version=version, limit=size)
@@ -39,7 +39,7 @@ class EventServicer(grpc_stubs.EventServiceServicer):
     async def ReadAll(self, request: pb.ReadAllRequest, context: Context) -> AsyncIterator[pb.ReadAllResponse]:
         """Read all events in order and end."""
         tenant = current_caller().tenant
-        position, left = _position(request.cursor), request.limit or 2**63
+        position, left = _position(request.cursor), request.limit or p.NUMBER_MAX
         while left:
             size = min(left, EVENTS_PER_FRAME)
             events = await self._store.read_all(position, limit=size, tenant=tenant)
@@ -60,14 +60,18 @@ class EventServicer(grpc_stubs.EventServiceServicer):
         types = frozenset(TYPE_NUMBERS[name] for name in request.types)
         tenant = current_caller().tenant
         caught_up = False
-        async for batch in self._store.subscribe(_position(request.cursor), tenant=tenant):
-            caught_up = caught_up or batch.caught_up
-            events = _matching(batch.events, request.stream_prefix, types)
-            yield pb.SubscribeResponse(
-                events=[decode_record(event.record) for event in events],
-                cursor=p.consistency_token(batch.position),
-                caught_up=caught_up,
-            )
+        try:
+            async for batch in self._store.subscribe(_position(request.cursor), tenant=tenant):
+                caught_up = caught_up or batch.caught_up
+                events = _matching(batch.events, request.stream_prefix, types)
+                yield pb.SubscribeResponse(
+                    events=[decode_record(event.record) for event in events],
+                    cursor=p.consistency_token(batch.position),
+                    caught_up=caught_up,
+                )
+        except CursorAheadError:
+            problem = "is beyond the log: it is from another log, or this one was restored from an older copy"
+            raise InvalidInput("CURSOR_AHEAD", f"cursor {problem}", violations=[("cursor", problem)]) from None
 
 
 def _matching(events: Sequence[RecordedEvent], prefix: str, types: frozenset[int]) -> list[RecordedEvent]:

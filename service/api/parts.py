@@ -25,6 +25,12 @@ from service.engine.timers import Clock
 from store.contract import SHARD, EventStore
 
 REQUEST_ID_LENGTH = 256
+PAGE_SIZE_DEFAULT = 100
+PAGE_SIZE_MAX = 1000
+NUMBER_MAX = 2**63 - 1
+"""The largest number that a database can hold."""
+NUMBER_LENGTH = 19
+"""How many digits it has."""
 
 
 class Tokens(Protocol):
@@ -96,14 +102,31 @@ def stream_id_for(prefix: str, method: str, request_id: str, tokens: Tokens) -> 
     """The id of a new stream: derived from the request when it can be repeated, random otherwise."""
     if not request_id:
         return f"{prefix}_{tokens.token()}"
-    if len(request_id) > REQUEST_ID_LENGTH:
-        raise InvalidInput(
-            "INVALID_REQUEST_ID", "is too long", violations=[("request_id", f"at most {REQUEST_ID_LENGTH} characters")]
-        )
+    check_request_id(request_id)
     caller = current_caller()
     scope = f"{caller.tenant}\0{caller.authority.principal.subject}\0{method}\0{request_id}"
     digest = hashlib.sha256(scope.encode()).digest()
     return f"{prefix}_{base64.b32encode(digest).decode().lower()[:26]}"
+
+
+def check_request_id(request_id: str) -> None:
+    """Raise InvalidInput for an id that is too long to be recorded."""
+    if len(request_id) > REQUEST_ID_LENGTH:
+        problem = f"is longer than {REQUEST_ID_LENGTH} characters"
+        raise InvalidInput("INVALID_REQUEST_ID", f"request_id {problem}", violations=[("request_id", problem)])
+
+
+def page_size(asked: int) -> int:
+    """The size of a page. Raises InvalidInput."""
+    if asked > PAGE_SIZE_MAX:
+        problem = f"is {asked}; it is 1 to {PAGE_SIZE_MAX}, or 0 for {PAGE_SIZE_DEFAULT}"
+        raise InvalidInput("INVALID_PAGE_SIZE", f"page_size {problem}", violations=[("page_size", problem)])
+    return asked or PAGE_SIZE_DEFAULT
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a number, in plain digits, that a database can hold."""
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_LENGTH and int(text) <= NUMBER_MAX
 
 
 def body_digest(request: Message) -> bytes:
@@ -137,6 +160,6 @@ def consistency_token(position: int) -> str:
 def position_of(token: str, field: str) -> int:
     """The position a token or cursor names. Raises InvalidInput."""
     shard, _, position = token.partition(":")
-    if shard == str(SHARD) and position.isascii() and position.isdigit():
+    if shard == str(SHARD) and is_number(position):
         return int(position)
     raise InvalidInput("INVALID_TOKEN", f"{field} is not from this service", violations=[(field, "is not readable")])

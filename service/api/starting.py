@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from service.domain import commands as c
 from service.domain.definition import normalise
 from service.domain.errors import InvalidInput
 from service.domain.state import Workflow
+from service.domain.templates import TemplateError, check_literal
 from service.engine.keys import WorkflowKey
 from store.contract import StreamConflictError
 
@@ -108,9 +108,9 @@ async def _input(parts: p.ApiParts, tenant: str, text: str) -> value_pb2.Value |
         problem = f"is larger than {parts.payload_bytes} bytes"
         raise InvalidInput("INPUT_TOO_LARGE", f"input_json {problem}", violations=[("input_json", problem)])
     try:
-        json.loads(text)
-    except (ValueError, RecursionError) as error:
-        problem = f"is not valid JSON: {error}"
+        check_literal(text, depth_limit=parts.validation_of(tenant).limits.json_depth)
+    except TemplateError as error:
+        problem = str(error)
         raise InvalidInput("INVALID_INPUT", f"input_json {problem}", violations=[("input_json", problem)]) from None
     if len(data) <= parts.inline_bytes:
         return value_pb2.Value(json=text)

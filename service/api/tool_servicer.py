@@ -45,7 +45,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
             p.require(self._parts, "tools.administer", "ListTools")
         authority = p.authority_for(caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions))
         after = _after(request.page_token)
-        size = min(request.page_size or 100, 1000)
+        size = p.page_size(request.page_size)
         tools = [
             tool
             for tool in self._parts.catalog.of_tenant(caller.tenant)

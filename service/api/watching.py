@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from podium.v1 import events_pb2, workflow_service_pb2
-from service.api.parts import ApiParts
+from service.api.parts import ApiParts, is_number
 from service.domain.errors import InvalidInput, NotFound
 from service.engine.keys import WorkflowKey
 from service.engine.watchers import WatchedItem, Watcher
@@ -31,13 +31,17 @@ class Cursor:
         if not text:
             return cls()
         version, _, ordinal = text.partition(".")
-        if version.isascii() and version.isdigit() and ordinal.isascii() and ordinal.isdigit():
+        if is_number(version) and is_number(ordinal):
             return cls(int(version), int(ordinal))
-        problem = "is not from a stream of this workflow"
-        raise InvalidInput("INVALID_CURSOR", f"cursor {problem}", violations=[("cursor", problem)])
+        raise _foreign_cursor()
 
     def __str__(self) -> str:
         return f"{self.version}.{self.ordinal}"
+
+
+def _foreign_cursor() -> InvalidInput:
+    problem = "is not from a stream of this workflow"
+    return InvalidInput("INVALID_CURSOR", f"cursor {problem}", violations=[("cursor", problem)])
 
 
 async def watch(
@@ -73,11 +77,8 @@ async def _catch_up(
         if with_chunks:
             chunks = await parts.store.read_chunks(*key, after_ordinal=cursor.ordinal, limit=CHUNKS_PER_READ)
         if not events and not chunks:
-            if cursor.version == 0:
-                raise NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {key.workflow_id}")
             # A cursor at the end of an ended workflow: nothing will come any more.
-            last = await parts.store.read_stream(*key, after_version=cursor.version - 1, limit=1)
-            if last and last[0].type in _ENDINGS:
+            if await _last_type(parts, key, cursor) in _ENDINGS:
                 yield workflow_service_pb2.WatchWorkflowResponse(cursor=str(cursor)), True
             return
         # A full page may hide what belongs before the last of the other page.
@@ -89,6 +90,17 @@ async def _catch_up(
         yield response, ended
         if ended:
             return
+
+
+async def _last_type(parts: ApiParts, key: WorkflowKey, cursor: Cursor) -> int:
+    """The type of the event a cursor names. Raises NotFound, and InvalidInput for a cursor beyond the workflow."""
+    if cursor.version:
+        last = await parts.store.read_stream(*key, after_version=cursor.version - 1, limit=1)
+        if last:
+            return last[0].type
+        if await parts.store.read_stream(*key, limit=1):
+            raise _foreign_cursor()
+    raise NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {key.workflow_id}")
 
 
 def _order(item: WatchedItem) -> tuple[int, int, int]:

@@ -72,7 +72,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         """Read a page of steps in their order, with outputs."""
         first = _first_of_page(request)
-        size = min(request.page_size or 100, 1000)
+        size = p.page_size(request.page_size)
         wanted = frozenset(request.step_ids)
         tenant = current_caller().tenant
 
@@ -148,6 +148,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         return pb.CancelWorkflowResponse(consistency_token=p.consistency_token(position))
 
     async def _ask(self, workflow_id: str, content: Content, request_id: str) -> int:
+        p.check_request_id(request_id)
         return await self._parts.engine.ask(_key(workflow_id), content, p.cause_of_request(request_id))
 
 
@@ -178,7 +179,7 @@ def _first_of_page(request: pb.ListStepsRequest) -> int:
         return 0
     try:
         kind, _, order = base64.urlsafe_b64decode(request.page_token).decode().partition(":")
-        if kind == "steps":
+        if kind == "steps" and p.is_number(order):
             return int(order)
     except ValueError:
         pass

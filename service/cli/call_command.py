@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.examples import example
 from service.cli.options import Address, Json, OnBehalfOf, Token
 
 if TYPE_CHECKING:
     from podium import Outcome
     from service.cli.connecting import Service
+
+
+EXAMPLE = example(
+    'podium call search query="retry with backoff" limit=3',
+    'podium call search --arguments \'{"query": "retry", "limit": 3}\' --json',
+)
 
 
 def call(
@@ -19,6 +26,7 @@ def call(
         list[str] | None,
         typer.Argument(metavar="[NAME=VALUE]...", help="Arguments; a value that is JSON is meant as JSON."),
     ] = None,
+    *,
     arguments: Annotated[
         str | None, typer.Option("--arguments", metavar="JSON", help="All arguments as an object; @FILE, or - .")
     ] = None,
@@ -29,13 +37,7 @@ def call(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Call TOOL and print its output.
-
-    \b
-    Example:
-      podium call search query="retry with backoff" limit=3
-      podium call search --arguments '{"query": "retry", "limit": 3}' --json
-    """
+    """Call TOOL and print its output."""
     from service.cli.connecting import with_service
     from service.cli.failures import failure_of
     from service.cli.json_options import arguments_option

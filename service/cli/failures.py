@@ -80,23 +80,12 @@ class CommandFailed(Exception):
 
 def failure_of(error: podium.PodiumError) -> CommandFailed:
     """Return how a command tells what the service, or the way to it, refused."""
-    violations = _violations(error)
+    violations = error.violations
     if error.field and not violations and error.field not in error.message:
-        violations = [(error.field, "is at fault")]
+        violations = ((error.field, "is at fault"),)
     return CommandFailed(
         error.message, exit_code_of(error), error.reason, violations, error.event, error.retry_after, hint_for(error)
     )
-
-
-def _violations(error: podium.PodiumError) -> list[Violation]:
-    """Every field that a refusal names; the error itself names only the first."""
-    from podium.status_details import METADATA_KEY, read_details
-
-    metadata = getattr(error.__cause__, "trailing_metadata", tuple)() or ()
-    for key, value in metadata:
-        if key == METADATA_KEY and isinstance(value, bytes):
-            return [(each.field, each.description) for each in read_details(value).violations]
-    return []
 
 
 def exit_code_of(error: podium.PodiumError) -> ExitCode:

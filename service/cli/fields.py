@@ -101,13 +101,13 @@ class Fields:
         value = self._content.get(name)
         if value is None:
             return 0
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            self._wrong(name, f"must be a duration, not {_kind(value)}")
+            return 0
         try:
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise ValueError(f"must be a duration, not {_kind(value)}")
             return milliseconds(value)
         except ValueError as error:
-            text = str(error)
-            self._wrong(name, text if text.startswith("must") else f"must be a duration: {text}")
+            self._wrong(name, f"must be a duration: {error}")
             return 0
 
     def choice(self, name: str, choices: Sequence[str]) -> str:

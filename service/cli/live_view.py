@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from service.cli.output import say, terminal
 from service.cli.terminal_text import duration, one_line
 from service.cli.workflow_picture import Change, StepPicture, WorkflowPicture
 
 if TYPE_CHECKING:
-    from podium import Update
     from rich.live import Live
 
+    from podium import Update
+
 FRAMES_PER_SECOND = 8
-PLAIN_LINE_CHARACTERS = 120
+PLAIN_TEXT_CHARACTERS = 100
 PLAIN_CHUNK_BYTES = 8192
 """Without a terminal, streamed output is shown as a sample: one line for so many bytes."""
 _PLAIN_PROGRESS = 0.25
@@ -26,7 +27,7 @@ _PLAIN_ID_CHARACTERS = 16
 class View(Protocol):
     """Shows a picture as it changes."""
 
-    def __enter__(self) -> View: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *failure: object) -> None: ...
 
@@ -76,7 +77,7 @@ class LineView:
         self._shown_bytes: dict[str, int] = {}
         self._shown_progress: dict[str, tuple[float, str]] = {}
 
-    def __enter__(self) -> LineView:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -118,8 +119,8 @@ class LineView:
 
     def _line(self, step: StepPicture | None, text: str) -> None:
         since = (self._picture.last_us - self._picture.started_us) / 1e6
-        name = step.id if step is not None else self._picture.name or "workflow"
-        self._write(one_line(f"{since:8.2f}s  {name:<{_PLAIN_ID_CHARACTERS}} {text}", PLAIN_LINE_CHARACTERS))
+        name = step.id if step is not None else one_line(self._picture.name, _PLAIN_ID_CHARACTERS) or "workflow"
+        self._write(f"{since:8.2f}s  {name:<{_PLAIN_ID_CHARACTERS}} {one_line(text, PLAIN_TEXT_CHARACTERS)}")
 
 
 class TreeView:
@@ -132,7 +133,7 @@ class TreeView:
         self._live: Live | None = None
         self._frame = 0
 
-    def __enter__(self) -> TreeView:
+    def __enter__(self) -> Self:
         from rich.live import Live
 
         # Not by a thread of its own, which could look at a picture that is half changed.

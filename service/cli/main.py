@@ -26,24 +26,23 @@ from service.cli import (
     tools_commands,
     workflows_commands,
 )
+from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
 
-EPILOG = """\
-Exit codes:
-
-\b
-  0  it succeeded
-  1  what was asked for failed: a workflow failed, a replay differs
-  2  bad input
-  3  denied, or not authenticated
-  4  not found
-  5  no service answers
-
-\b
-Example, in two terminals:
-  podium dev
-  podium run workflow.yaml
-"""
+EPILOG = "\n".join(
+    (
+        "\b",
+        "Exit codes:",
+        "  0  it succeeded",
+        "  1  what was asked for failed: a workflow failed, a replay differs",
+        "  2  bad input",
+        "  3  denied, or not authenticated",
+        "  4  not found",
+        "  5  no service answers",
+        "",
+        example("podium dev", "podium tools list"),
+    )
+)
 
 app = typer.Typer(
     name="podium",
@@ -55,17 +54,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order of the help.
-app.command("serve")(server_commands.serve)
-app.command("dev")(server_commands.dev)
-app.command("run")(run_command.run_file)
-app.command("call")(call_command.call)
+app.command("serve", epilog=server_commands.SERVE_EXAMPLE)(server_commands.serve)
+app.command("dev", epilog=server_commands.DEV_EXAMPLE)(server_commands.dev)
+app.command("run", epilog=run_command.EXAMPLE)(run_command.run_file)
+app.command("call", epilog=call_command.EXAMPLE)(call_command.call)
 app.add_typer(workflows_commands.app, name="workflows")
 app.add_typer(tools_commands.app, name="tools")
-app.command("events")(events_command.events)
-app.command("replay")(replay_command.replay)
+app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
+app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(token_commands.app, name="token")
-app.command("executor")(executor_command.executor)
+app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(demo_command.app, name="demo")
 
 

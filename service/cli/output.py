@@ -45,19 +45,23 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """Print rows under their columns: drawn to the terminal's width, and otherwise one line a row, cut nowhere."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under their columns: fitted to a terminal; anywhere else one line a row, cut nowhere."""
+    cells = [[one_line(str(cell), _CELL_CHARACTERS) for cell in row] for row in rows]
+    console = terminal()
+    if not console.is_terminal:
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        for row in ([*columns], *cells):
+            say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
-    console = terminal()
+    drawn = Table(header_style="dim", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        drawn.add_column(column, overflow="fold", no_wrap=not console.is_terminal)
-    for row in rows:
-        drawn.add_row(*(Text(one_line(str(cell), _CELL_CHARACTERS)) for cell in row))
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(drawn).maximum)
+        drawn.add_column(column, overflow="fold")
+    for row in cells:
+        drawn.add_row(*map(Text, row))
     console.print(drawn)
 
 
@@ -65,7 +69,7 @@ def terminal() -> Console:
     """Return the terminal, or whatever stands in its place, without any markup of its own."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def message_dict(message: Message) -> dict[str, Any]:

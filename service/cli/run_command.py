@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.examples import example
 from service.cli.failures import ExitCode
 from service.cli.options import Address, Json, OnBehalfOf, Token
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from podium import StepStatus, WorkflowStatus
     from podium.v1.workflow_service_pb2 import StartWorkflowRequest
     from service.cli.connecting import Service
+
+
+EXAMPLE = example(
+    'podium run research.yaml --input \'{"query": "retry with backoff"}\'',
+    "podium run research.yaml --json | jq .steps.summarize.output",
+)
 
 
 def run_file(
@@ -39,11 +46,6 @@ def run_file(
     on_failure. Strings in arguments may hold ${steps.ID.output.PATH} and ${input.PATH}.
 
     With --json, one object with all steps and their outputs is printed at the end.
-
-    \b
-    Example:
-      podium run research.yaml --input '{"query": "retry with backoff"}'
-      podium run research.yaml --json | jq .steps.summarize.output
     """
     from service.cli.connecting import with_service
     from service.cli.watching import tell_that_it_goes_on

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.examples import example
 from service.cli.options import Address, Json, Token
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at the registered tools.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command("list")
+@app.command(
+    "list",
+    epilog=example(
+        "podium tools list",
+        "podium tools list --all --json | jq -r .name",
+    ),
+)
 def list_tools(
     everything: Annotated[
         bool, typer.Option("--all", help="Also the tools that you may not use; needs tools.administer.")
@@ -24,13 +31,7 @@ def list_tools(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the tools that you may use.
-
-    \b
-    Example:
-      podium tools list
-      podium tools list --all --json | jq -r .name
-    """
+    """List the tools that you may use."""
     from podium.listing import list_tools as pages
     from podium.v1 import tool_service_pb2
     from service.cli.connecting import with_service
@@ -51,20 +52,20 @@ def list_tools(
         table(("tool", "version", "sessions", "permissions", "kind", "description"), [_row(tool) for tool in tools])
 
 
-@app.command("show")
+@app.command(
+    "show",
+    epilog=example(
+        "podium tools show search",
+        "podium tools show search --json | jq .input_schema",
+    ),
+)
 def show_tool(
     name: Annotated[str, typer.Argument(metavar="TOOL", help="The tool's name.")],
     address: Address = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Show a tool with the schemas of its arguments and of its output.
-
-    \b
-    Example:
-      podium tools show search
-      podium tools show search --json | jq .input_schema
-    """
+    """Show a tool with the schemas of its arguments and of its output."""
     from podium.v1 import tool_service_pb2, tool_service_pb2_grpc
     from service.cli.connecting import with_service
     from service.cli.output import print_json, print_value, say

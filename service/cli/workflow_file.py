@@ -188,7 +188,9 @@ def _parsed(text: str, name: str) -> object:
         try:
             return json.loads(text, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
-            raise CommandFailed(f"is not valid JSON: {error}", ExitCode.BAD_INPUT, "INVALID_FILE", context=name) from None
+            raise CommandFailed(
+                f"is not valid JSON: {error}", ExitCode.BAD_INPUT, "INVALID_FILE", context=name
+            ) from None
     import yaml
 
     try:
@@ -223,7 +225,9 @@ def _loader() -> type[yaml.SafeLoader]:
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
             for (key, _), name in zip(node.value, names, strict=True):
                 if names.count(name) > 1:
-                    raise yaml.constructor.ConstructorError(None, None, f"the name {name!r} is there twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the name {name!r} is there twice", key.start_mark
+                    )
             return super().construct_mapping(node, deep=deep)
 
     return Loader

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, value_pb2
 from service.cli.terminal_text import counted, last_line, one_line
@@ -101,7 +103,7 @@ class WorkflowPicture:
     def apply(self, update: Update) -> Change | None:
         """Take in what happened. Returns what there is to tell; None for nothing."""
         if update.chunk is not None:
-            step = self._step(update.chunk.step_id)
+            step = self.step(update.chunk.step_id)
             step.stream(update.chunk.data)
             return Change(step, "chunk", step.tail)
         if update.progress is not None:
@@ -113,11 +115,12 @@ class WorkflowPicture:
         handle = _HANDLERS.get(update.kind)
         return handle(self, update.event, getattr(update.event, update.kind)) if handle is not None else None
 
-    def _step(self, step_id: str) -> StepPicture:
+    def step(self, step_id: str) -> StepPicture:
+        """Return a step, also one that nothing has announced."""
         return self.steps.setdefault(step_id, StepPicture(step_id, ""))
 
     def _progress(self, step_id: str, fraction: float, message: str) -> Change | None:
-        step = self._step(step_id)
+        step = self.step(step_id)
         if step.ended:
             return None
         step.fraction = fraction if fraction >= 0 else None
@@ -126,30 +129,42 @@ class WorkflowPicture:
         return Change(step, "progress", f"{percent}{step.doing}".strip())
 
 
+Handler: TypeAlias = Callable[[WorkflowPicture, events_pb2.Event, Any], Change | None]
+StepEnding: TypeAlias = (
+    events_pb2.StepSucceeded
+    | events_pb2.StepFailed
+    | events_pb2.StepDenied
+    | events_pb2.StepSkipped
+    | events_pb2.StepCanceled
+)
+
+
 def _because(failure: value_pb2.Failure) -> str:
     return one_line(f"{failure.reason}: {failure.message}" if failure.message else failure.reason, _NOTE_CHARACTERS)
 
 
-def _workflow_started(picture: WorkflowPicture, event: events_pb2.Event, started: Any) -> Change:
+def _workflow_started(picture: WorkflowPicture, event: events_pb2.Event, started: events_pb2.WorkflowStarted) -> Change:
     picture.name, picture.started_us = started.name, event.recorded_at_us
     return Change(None, "workflow_started", "started")
 
 
-def _steps_added(picture: WorkflowPicture, _event: events_pb2.Event, added: Any) -> Change:
+def _steps_added(picture: WorkflowPicture, _event: events_pb2.Event, added: events_pb2.StepsAdded) -> Change:
     for definition in added.steps:
         picture.steps[definition.id] = StepPicture(definition.id, definition.tool)
     return Change(None, "steps_added", counted(len(added.steps), "step"))
 
 
-def _cancel_requested(picture: WorkflowPicture, _event: events_pb2.Event, requested: Any) -> Change:
+def _cancel_requested(
+    picture: WorkflowPicture, _event: events_pb2.Event, requested: events_pb2.WorkflowCancelRequested
+) -> Change:
     picture.state, picture.note = "canceling", one_line(requested.reason, _NOTE_CHARACTERS)
     return Change(None, "workflow_cancel_requested", f"canceling {picture.note}".strip())
 
 
-def _workflow_ended(state: str) -> Callable[[WorkflowPicture, events_pb2.Event, Any], Change]:
-    def handle(picture: WorkflowPicture, event: events_pb2.Event, ended: Any) -> Change:
+def _workflow_ended(state: str) -> Handler:
+    def handle(picture: WorkflowPicture, event: events_pb2.Event, ended: Message) -> Change:
         picture.state, picture.ended_us = state, event.recorded_at_us
-        if state == "failed":
+        if isinstance(ended, events_pb2.WorkflowFailed):
             picture.note = _because(ended.failure)
         return Change(None, f"workflow_{state}", f"{state} {picture.note}".strip())
 
@@ -157,7 +172,7 @@ def _workflow_ended(state: str) -> Callable[[WorkflowPicture, events_pb2.Event, 
 
 
 def _expanded(picture: WorkflowPicture, event: events_pb2.Event, expanded: events_pb2.ForEachExpanded) -> Change:
-    parent = picture._step(expanded.step_id)
+    parent = picture.step(expanded.step_id)
     parent.state, parent.started_us = "expanded", event.recorded_at_us
     for number in range(expanded.count):
         item = StepPicture(f"{parent.id}[{number}]", parent.tool, parent=parent)
@@ -166,23 +181,25 @@ def _expanded(picture: WorkflowPicture, event: events_pb2.Event, expanded: event
     return Change(parent, "for_each_expanded", f"runs for {counted(expanded.count, 'item')}")
 
 
-def _queued(picture: WorkflowPicture, _event: events_pb2.Event, queued: Any) -> Change:
-    step = picture._step(queued.step_id)
+def _queued(picture: WorkflowPicture, _event: events_pb2.Event, queued: events_pb2.StepQueued) -> Change:
+    step = picture.step(queued.step_id)
     step.state, step.note = "queued", f"waits for {one_line(queued.waits_for, _NOTE_CHARACTERS) or 'an executor'}"
     return Change(step, "step_queued", step.note)
 
 
-def _checked(picture: WorkflowPicture, _event: events_pb2.Event, checked: Any) -> Change | None:
+def _checked(
+    picture: WorkflowPicture, _event: events_pb2.Event, checked: events_pb2.PermissionChecked
+) -> Change | None:
     if checked.decision != events_pb2.DECISION_DENY:
         return None
-    step = picture._step(checked.step_id)
+    step = picture.step(checked.step_id)
     missing = ", ".join(checked.missing)
     step.note = f"{checked.tool} needs {missing} (rule {checked.rule})" if missing else f"rule {checked.rule}"
     return None
 
 
-def _attempt_started(picture: WorkflowPicture, event: events_pb2.Event, started: Any) -> Change:
-    step = picture._step(started.step_id)
+def _attempt_started(picture: WorkflowPicture, event: events_pb2.Event, started: events_pb2.AttemptStarted) -> Change:
+    step = picture.step(started.step_id)
     step.state, step.attempts, step.executor, step.note = "running", started.attempt, started.executor, ""
     step.fraction, step.doing = None, ""
     step.started_us = step.started_us or event.recorded_at_us
@@ -190,8 +207,8 @@ def _attempt_started(picture: WorkflowPicture, event: events_pb2.Event, started:
     return Change(step, "attempt_started", f"runs on {one_line(started.executor, 64)}{again}")
 
 
-def _attempt_failed(picture: WorkflowPicture, event: events_pb2.Event, failed: Any) -> Change:
-    step = picture._step(failed.step_id)
+def _attempt_failed(picture: WorkflowPicture, event: events_pb2.Event, failed: events_pb2.AttemptFailed) -> Change:
+    step = picture.step(failed.step_id)
     step.note = _because(failed.failure)
     again = ""
     if failed.retry_at_us:
@@ -201,22 +218,24 @@ def _attempt_failed(picture: WorkflowPicture, event: events_pb2.Event, failed: A
     return Change(step, "attempt_failed", f"attempt {failed.attempt} failed: {step.note}")
 
 
-def _attempt_abandoned(picture: WorkflowPicture, _event: events_pb2.Event, abandoned: Any) -> Change:
-    step = picture._step(abandoned.step_id)
+def _attempt_abandoned(
+    picture: WorkflowPicture, _event: events_pb2.Event, abandoned: events_pb2.AttemptAbandoned
+) -> Change:
+    step = picture.step(abandoned.step_id)
     step.note = f"attempt {abandoned.attempt} was given up and may still be running"
     return Change(step, "attempt_abandoned", step.note)
 
 
-def _step_ended(state: str) -> Callable[[WorkflowPicture, events_pb2.Event, Any], Change]:
-    def handle(picture: WorkflowPicture, event: events_pb2.Event, ended: Any) -> Change:
-        step = picture._step(ended.step_id)
+def _step_ended(state: str) -> Handler:
+    def handle(picture: WorkflowPicture, event: events_pb2.Event, ended: StepEnding) -> Change:
+        step = picture.step(ended.step_id)
         step.state, step.ended_us = state, event.recorded_at_us
         step.fraction, step.doing = None, ""
-        if state == "failed":
+        if isinstance(ended, events_pb2.StepFailed):
             step.note = _because(ended.failure)
-        elif state == "denied":
+        elif isinstance(ended, events_pb2.StepDenied):
             step.note = step.note or _because(ended.failure)
-        elif state == "skipped":
+        elif isinstance(ended, events_pb2.StepSkipped):
             step.note = _SKIPPED.get(ended.reason, "")
         else:
             step.note = ""
@@ -229,7 +248,7 @@ _SKIPPED = {
     events_pb2.SKIP_REASON_CONDITION: "its condition was false",
     events_pb2.SKIP_REASON_JOIN: "its join could not be met",
 }
-_HANDLERS: dict[str, Callable[[WorkflowPicture, events_pb2.Event, Any], Change | None]] = {
+_HANDLERS: dict[str, Handler] = {
     "workflow_started": _workflow_started,
     "steps_added": _steps_added,
     "workflow_cancel_requested": _cancel_requested,

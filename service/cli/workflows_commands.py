@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.examples import example
 from service.cli.failures import ExitCode
 from service.cli.options import Address, Json, Token
 
@@ -18,7 +19,13 @@ app = typer.Typer(help="Look at workflows, follow them, cancel them.", no_args_i
 WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
 
 
-@app.command("list")
+@app.command(
+    "list",
+    epilog=example(
+        "podium workflows list --state running",
+        "podium workflows list --json | jq -r .workflow_id",
+    ),
+)
 def list_workflows(
     states: Annotated[
         list[str] | None, typer.Option("--state", metavar="STATE", help="Only in this state; may be repeated.")
@@ -29,13 +36,7 @@ def list_workflows(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List workflows, the newest first.
-
-    \b
-    Example:
-      podium workflows list --state running
-      podium workflows list --json | jq -r .workflow_id
-    """
+    """List workflows, the newest first."""
     from service.cli.connecting import with_service
     from service.cli.output import note, print_json, table
     from service.cli.status_json import workflow_dict
@@ -62,7 +63,13 @@ def list_workflows(
     )
 
 
-@app.command("show")
+@app.command(
+    "show",
+    epilog=example(
+        "podium workflows show WORKFLOW --outputs",
+        "podium workflows show WORKFLOW --json | jq .steps.summarize.output",
+    ),
+)
 def show_workflow(
     workflow_id: WorkflowId,
     outputs: Annotated[bool, typer.Option("--outputs", help="Print the outputs of the steps as well.")] = False,
@@ -70,13 +77,7 @@ def show_workflow(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Show a workflow and its steps as they are now.
-
-    \b
-    Example:
-      podium workflows show WORKFLOW --outputs
-      podium workflows show WORKFLOW --json | jq .steps.summarize.output
-    """
+    """Show a workflow and its steps as they are now."""
     from service.cli.connecting import with_service
     from service.cli.output import print_json, print_value, say, table
     from service.cli.status_json import run_dict
@@ -107,7 +108,13 @@ def show_workflow(
             print_value(step.output)
 
 
-@app.command("watch")
+@app.command(
+    "watch",
+    epilog=example(
+        "podium workflows watch WORKFLOW",
+        "podium workflows watch WORKFLOW --json --no-output | jq -r .kind",
+    ),
+)
 def watch_workflow(
     workflow_id: WorkflowId,
     cursor: Annotated[
@@ -121,11 +128,6 @@ def watch_workflow(
     """Follow a workflow until it has ended; exit with 1 when it did not succeed.
 
     With --json, each event, piece of output and progress is a line.
-
-    \b
-    Example:
-      podium workflows watch WORKFLOW
-      podium workflows watch WORKFLOW --json --no-output | jq -r .kind
     """
     from service.cli.connecting import with_service
     from service.cli.output import say
@@ -149,7 +151,12 @@ def watch_workflow(
     raise typer.Exit(ExitCode.OK if state == "succeeded" else ExitCode.FAILED)
 
 
-@app.command("cancel")
+@app.command(
+    "cancel",
+    epilog=example(
+        'podium workflows cancel WORKFLOW --reason "the question was wrong"',
+    ),
+)
 def cancel_workflow(
     workflow_id: WorkflowId,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
@@ -157,12 +164,7 @@ def cancel_workflow(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Ask for a workflow to end. What runs gets its grace to end first.
-
-    \b
-    Example:
-      podium workflows cancel WORKFLOW --reason "the question was wrong"
-    """
+    """Ask for a workflow to end. What runs gets its grace to end first."""
     from service.cli.connecting import with_service
     from service.cli.output import print_json, say
     from service.cli.status_json import workflow_dict

@@ -172,9 +172,13 @@ class _Normaliser:
         self._need(referenced_steps(step.arguments), "arguments")
 
     def _check_template(self, template: pb.Template, field: str) -> None:
+        limits = self._validation.limits
+        if sum(len(literal.encode()) for literal in literals(template)) > limits.arguments_bytes:
+            self._wrong(field, f"is larger than {limits.arguments_bytes} bytes")
+            return
         for literal in literals(template):
             try:
-                check_literal(literal, depth_limit=self._validation.limits.json_depth)
+                check_literal(literal, depth_limit=limits.json_depth)
             except TemplateError as error:
                 self._wrong(field, str(error))
         in_item = self._step.HasField("for_each") and field == "arguments"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from google.protobuf.message import DecodeError
+
 from podium.v1 import events_pb2
 from service.domain.evolve import evolve
 from service.domain.state import Workflow
@@ -24,7 +26,7 @@ def rebuild(records: Iterable[bytes]) -> Workflow:
     for version, record in enumerate(records, 1):
         try:
             event = events_pb2.Event.FromString(record)
-        except ValueError:
+        except DecodeError:
             raise RebuildError(version, "the record is no event") from None
         if event.stream_version != version:
             raise RebuildError(version, f"the record says that it is version {event.stream_version}")

@@ -9,28 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from podium.v1 import value_pb2
 from service.domain import commands as c
-from service.domain.errors import DomainError, NotFound, Unavailable
+from service.domain.errors import DomainError, LimitExceeded, NotFound, Unavailable
 from service.engine.attempts import Attempts, LiveAttempt
-from service.engine.dispatch import Dispatcher, Executor
+from service.engine.collaborators import Bounds, Collaborators
+from service.engine.dispatch import Executor
 from service.engine.effects import Effects
 from service.engine.keys import StepKey, WorkflowKey
-from service.engine.payloads import PayloadCache
 from service.engine.residency import Residency
 from service.engine.resident import Cause, Content, Mail, Offer, Reply, Resident
-from service.engine.timers import Clock, Timers
-from service.engine.turn import Turn, TurnTaker
-from service.engine.watchers import Watchers
+from service.engine.timers import Timers
+from service.engine.turn import Turn
 from store.contract import (
     Append,
     Committed,
-    EventStore,
     OpenWorkflow,
     StoreError,
     StreamAppend,
@@ -42,33 +40,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Randomness(Protocol):
-    """The engine's chance."""
-
-    def chance(self) -> float:
-        """A random number in [0, 1)."""
-
-
-@dataclass(slots=True)
-class Collaborators:
-    """What the engine works with; built by the composition root."""
-
-    store: EventStore
-    clock: Clock
-    randomness: Randomness
-    turns: TurnTaker
-    dispatcher: Dispatcher
-    payloads: PayloadCache
-    watchers: Watchers
-    spawn: Callable[[Coroutine[Any, Any, object]], None]
-    fatal: Callable[[Exception], None]
-    """The log cannot be written any more: the process must stop."""
-
-
 class Engine:
     """Runs the workflows of one shard."""
 
-    def __init__(self, parts: Collaborators, *, reconnect_grace_us: int, park_after_us: int) -> None:
+    def __init__(
+        self, parts: Collaborators, *, reconnect_grace_us: int, park_after_us: int, bounds: Bounds | None = None
+    ) -> None:
         self._store = parts.store
         self._clock = parts.clock
         self._randomness = parts.randomness
@@ -82,7 +59,10 @@ class Engine:
         self.residency = Residency(parts.store, parts.clock, park_after_us)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
         self._effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
-        self._ready: list[Resident] = []
+        self._bounds = bounds or Bounds()
+        self._ready: deque[Resident] = deque()
+        self._run_scheduled = False
+        self._appends_in_flight = 0
         self._stopped = False
         # Turns serve many callers at once: what one of them left in its context must not reach the others.
         self._context = contextvars.Context()
@@ -125,9 +105,19 @@ class Engine:
         create: bool = False,
     ) -> int:
         """Post a command and wait until its outcome is durable. Returns the log's position; raises what refused it."""
+        self._refuse_overload(key)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.post(key, Mail(content, cause, _resolver(future)), create=create)
         return await future
+
+    def _refuse_overload(self, key: WorkflowKey) -> None:
+        resident = self.residency.get(key)
+        if resident is not None and len(resident.mailbox) >= self._bounds.mailbox:
+            raise LimitExceeded(
+                "MAILBOX_FULL", f"{len(resident.mailbox)} commands wait for {key.workflow_id}", retry_after_ms=100
+            )
+        if len(self._ready) >= self._bounds.workflows:
+            raise LimitExceeded("OVERLOADED", f"{len(self._ready)} workflows wait for their turn", retry_after_ms=500)
 
     async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
         """Read a workflow's state as the log has it now. Raises NotFound."""
@@ -197,14 +187,22 @@ class Engine:
         if resident.scheduled or resident.in_flight or not resident.loaded:
             return
         resident.scheduled = True
-        if not self._ready:
-            asyncio.get_running_loop().call_soon(self._run, context=self._context)
         self._ready.append(resident)
+        self._schedule_run()
+
+    def _schedule_run(self) -> None:
+        if self._ready and not self._run_scheduled:
+            self._run_scheduled = True
+            asyncio.get_running_loop().call_soon(self._run, context=self._context)
 
     def _run(self) -> None:
-        ready, self._ready = self._ready, []
+        self._run_scheduled = False
         now = self._clock.now_us()
-        for resident in ready:
+        # Those that become ready meanwhile have their turn in the next round of the loop.
+        for _ in range(len(self._ready)):
+            if self._appends_in_flight >= self._bounds.appends:
+                return
+            resident = self._ready.popleft()
             resident.scheduled = False
             if resident.dropped or self._stopped:
                 continue
@@ -233,9 +231,12 @@ class Engine:
         resident.version += len(turn.events)
         resident.opened = running
         resident.in_flight = True
+        self._appends_in_flight += 1
 
         def done(outcome: Committed | StoreError) -> None:
             resident.in_flight = False
+            self._appends_in_flight -= 1
+            self._schedule_run()
             if isinstance(outcome, StoreError):
                 self._append_failed(turn, outcome)
             else:

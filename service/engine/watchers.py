@@ -12,26 +12,23 @@ from podium.v1 import workflow_service_pb2
 from service.engine.keys import WorkflowKey
 from store.contract import RecordedChunk, RecordedEvent
 
-QUEUE_LIMIT = 1024
-"""Items a watcher may be behind before it reads from the log again."""
-
-
 WatchedItem = RecordedEvent | RecordedChunk | workflow_service_pb2.AttemptProgress
 
 
 class Watcher:
     """One watcher's queue."""
 
-    __slots__ = ("_wake", "items", "overflowed")
+    __slots__ = ("_limit", "_wake", "items", "overflowed")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self.items: deque[WatchedItem] = deque()
         self.overflowed = False
         self._wake = asyncio.Event()
 
     def push(self, item: WatchedItem) -> None:
         """Add an item, or note that there is no room for it."""
-        if len(self.items) >= QUEUE_LIMIT:
+        if len(self.items) >= self._limit:
             self.items.clear()
             self.overflowed = True
         elif not self.overflowed:
@@ -54,12 +51,14 @@ class Watcher:
 class Watchers:
     """Who watches what."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 1000) -> None:
+        self._limit = limit
+        """Items a watcher may be behind before it reads from the log again."""
         self._watchers: dict[WorkflowKey, set[Watcher]] = {}
 
     def add(self, key: WorkflowKey) -> Watcher:
         """Begin to watch."""
-        watcher = Watcher()
+        watcher = Watcher(self._limit)
         self._watchers.setdefault(key, set()).add(watcher)
         return watcher
 

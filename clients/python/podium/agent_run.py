@@ -154,5 +154,6 @@ class AgentRun:
 
 
 def _invalid(error: PodiumError) -> str:
-    field = error.field.removeprefix("steps[0].")
-    return f"invalid: {error.message} ({f'field {field}' if field else f'reason {error.reason}'})"
+    """A model is told all that is wrong at once, in its own terms: it knows nothing of the request around its call."""
+    problems = [f"{field.removeprefix('steps[0].')} {problem}" for field, problem in error.violations]
+    return f"invalid: {'; '.join(problems) or error.message} (reason {error.reason})"

@@ -44,7 +44,7 @@ _OPTIONS = [
     # gRPC's own waits grow to two minutes, long after a restarted server is back.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.use_local_subchannel_pool", 1),
 ]
 _FIRST_CONTACT_S = 5.0

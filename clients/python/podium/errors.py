@@ -5,6 +5,8 @@ An error is raised for a request that Podium refused, and for the outcome of a t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from podium.durations import Duration, seconds
 
 
@@ -17,7 +19,8 @@ class PodiumError(Exception):
         retryable: Whether the same might succeed later.
         retry_after: The shortest wait before another try, in seconds; None when nothing is known.
         event: The event that recorded it, shard:position; empty when nothing was recorded.
-        field: The field of the request that is at fault; empty when none is.
+        field: The field of the request that is at fault, the first where there are several; empty when none is.
+        violations: Every field at fault and what is wrong with it.
     """
 
     default_reason = "INTERNAL"
@@ -32,6 +35,7 @@ class PodiumError(Exception):
         retry_after: Duration | None = None,
         event: str = "",
         field: str = "",
+        violations: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -40,6 +44,7 @@ class PodiumError(Exception):
         self.retry_after = None if retry_after is None else seconds(retry_after)
         self.event = event
         self.field = field
+        self.violations = tuple(violations)
 
     def __str__(self) -> str:
         details = [self.reason]

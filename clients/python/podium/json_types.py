@@ -93,7 +93,9 @@ class JsonTypes:
         if origin is tuple:
             return self._tuple(arguments)
         if origin in _ARRAYS:
-            return self._array(self.of(arguments[0] if arguments else Any), _ARRAYS[origin], origin in {set, frozenset})
+            return self._array(
+                self.of(arguments[0] if arguments else Any), _ARRAYS[origin], unique=origin in {set, frozenset}
+            )
         if origin in _OBJECTS:
             return self._mapping(arguments)
         raise UnsupportedHint(

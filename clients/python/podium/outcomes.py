@@ -50,7 +50,7 @@ def failure_error(state: str, failure: value_pb2.Failure, event: str = "") -> Po
         kind = _DENIALS.get(failure.reason, PermissionDenied)
     elif state == "canceled":
         kind = Canceled
-    elif failure.reason == "TIMEOUT":
+    elif failure.reason.endswith("TIMEOUT"):
         kind = TimedOut
     else:
         kind = ToolFailed

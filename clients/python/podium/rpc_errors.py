@@ -49,14 +49,13 @@ def error_of(rpc_error: grpc.aio.AioRpcError) -> PodiumError:
     code = rpc_error.code()
     details = _details_of(rpc_error)
     kind = _BY_REASON.get(details.reason) or _BY_CODE.get(code, PodiumError)
-    first = details.violations[0] if details.violations else None
-    message = rpc_error.details() or (first.description if first else "") or code.name
     return kind(
-        message,
+        rpc_error.details() or code.name,
         reason=details.reason or (code.name if kind is PodiumError else None),
         retry_after=details.retry_after_s,
         event=details.metadata.get("event", ""),
-        field=details.metadata.get("field", "") or (first.field if first else ""),
+        field=details.violations[0][0] if details.violations else "",
+        violations=details.violations,
     )
 
 

@@ -83,7 +83,8 @@ class Serving:
                 refusals are tried again, because attempts may be running.
         """
         loop = asyncio.get_running_loop()
-        backoff = Backoff(initial=0.2, longest=15.0)
+        # The service keeps the attempts of an executor that is gone for a few seconds only.
+        backoff = Backoff(initial=0.1, longest=2.0)
         try:
             while not self._over.is_set():
                 began_at = loop.time()

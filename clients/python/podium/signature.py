@@ -60,7 +60,7 @@ class Signature:
             keywords = self._read(json.loads(arguments_json))
         except (Mismatch, ValueError) as error:
             message = str(error).removeprefix(".")
-            raise ToolFailed(f"invalid arguments: {message}", reason="INVALID_ARGUMENT", retryable=False) from None
+            raise ToolFailed(f"invalid arguments: {message}", reason="INVALID_ARGUMENTS", retryable=False) from None
         return {**keywords, self._context_name: context} if self._context_name else keywords
 
 

@@ -59,20 +59,13 @@ _classes = _message_classes()
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
-    """One field of a request that is not what it must be."""
-
-    field: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
 class StatusDetails:
     """What a refusal says beside its code and message; empty where it says nothing."""
 
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    violations: tuple[Violation, ...] = ()
+    violations: tuple[tuple[str, str], ...] = ()
+    """The fields of the request that are at fault, each with what is wrong with it."""
     retry_after_s: float | None = None
 
 
@@ -80,7 +73,7 @@ def read_details(status: bytes) -> StatusDetails:
     """Reads a serialised google.rpc.Status. Bytes that are none say nothing."""
     reason = ""
     metadata: dict[str, str] = {}
-    violations: tuple[Violation, ...] = ()
+    violations: tuple[tuple[str, str], ...] = ()
     retry_after_s: float | None = None
     try:
         details = _classes["Status"].FromString(status).details
@@ -93,7 +86,7 @@ def read_details(status: bytes) -> StatusDetails:
                     metadata = {entry.key: entry.value for entry in info.metadata}
             elif kind == "google.rpc.BadRequest":
                 request = _classes["BadRequest"].FromString(packed.value)
-                violations = tuple(Violation(each.field, each.description) for each in request.field_violations)
+                violations = tuple((each.field, each.description) for each in request.field_violations)
             elif kind == "google.rpc.RetryInfo":
                 delay = _classes["RetryInfo"].FromString(packed.value).retry_delay
                 retry_after_s = delay.seconds + delay.nanos / 1e9

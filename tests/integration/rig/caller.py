@@ -79,6 +79,11 @@ class Caller:
         request = workflow_service_pb2.StartWorkflowRequest(steps=steps, **fields)
         return (await self.workflows.StartWorkflow(request)).workflow_id
 
+    async def token_of_start(self, *steps, **fields):
+        """Starts a workflow and returns the consistency token for reads that shall see it."""
+        request = workflow_service_pb2.StartWorkflowRequest(steps=steps, **fields)
+        return (await self.workflows.StartWorkflow(request)).consistency_token
+
     async def add(self, workflow_id, *steps, **fields):
         """Adds steps and returns their ids."""
         request = workflow_service_pb2.AddStepsRequest(workflow_id=workflow_id, steps=steps, **fields)

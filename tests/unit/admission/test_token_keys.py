@@ -18,7 +18,7 @@ def test_the_first_start_makes_a_key_that_only_its_owner_may_read(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert len(key.material) == 32
-    assert os.listdir(path.parent) == ["token.key"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_next_start_reads_the_same_key(tmp_path):

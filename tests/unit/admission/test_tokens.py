@@ -38,7 +38,7 @@ def forged(key=SECRET, algorithm="HS256", headers=None, without=(), **claims):
 def reason(tokens, token, now_us=NOW_US):
     with pytest.raises(Unauthenticated) as refused:
         tokens.verify(token, now_us)
-    assert refused.value.__suppress_context__
+    assert refused.value.__context__ is None or refused.value.__suppress_context__
     return refused.value.reason
 
 
@@ -206,7 +206,7 @@ def test_tokens_are_not_made_with_public_keys_nor_with_claims_that_would_be_refu
     with pytest.raises(ValueError, match="public keys"):
         mint(Tokens([load_public_key("idp", "EdDSA", pairs["EdDSA"][1])]))
     for claims in ({"tenant": "a/b"}, {"subject": ""}, {"scopes": ["a b"]}):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"sub, tenant or scope|a word without spaces"):
             mint(tokens, **claims)
 
 

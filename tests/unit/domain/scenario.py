@@ -183,4 +183,3 @@ def workflow_failed(step_id, reason, **fields):
 
 WORKFLOW_SUCCEEDED = events_pb2.WorkflowSucceeded()
 WORKFLOW_CANCELED = events_pb2.WorkflowCanceled()
-

@@ -85,9 +85,7 @@ def test_a_condition_is_evaluated_once():
 
 
 def test_a_condition_under_any_sees_the_others_as_they_are():
-    plan = starts(
-        step("a"), step("b"), step("c", "a", "b", join=pb.JOIN_ANY, condition='steps.b.state == "running"')
-    )
+    plan = starts(step("a"), step("b"), step("c", "a", "b", join=pb.JOIN_ANY, condition='steps.b.state == "running"'))
     given(plan, begins("a", "b")).when(completes("a")).then(succeeded("a"), met("c"))
 
 

@@ -73,7 +73,9 @@ def test_items_may_be_found_by_an_earlier_step():
 
 
 def test_items_may_be_put_together_from_several_steps():
-    plan = starts(step("x"), step("y"), step("z", each=["${steps.x.output}", "${steps.y.output}", 3], arguments={"i": "${item}"}))
+    plan = starts(
+        step("x"), step("y"), step("z", each=["${steps.x.output}", "${steps.y.output}", 3], arguments={"i": "${item}"})
+    )
     given(plan, runs("x", [1])).when(runs("y", "two")).with_arguments("z[0]", {"i": [1]})
 
 

@@ -47,7 +47,8 @@ def test_the_output_of_a_skipped_step_is_null_and_so_are_all_paths_into_it():
     plan = starts(
         step("a", condition="false"),
         step(
-            "b", arguments={"x": "${steps.a.output}", "y": "${steps.a.output.list[3]}", "is": "${steps.a.state}"},
+            "b",
+            arguments={"x": "${steps.a.output}", "y": "${steps.a.output.list[3]}", "is": "${steps.a.state}"},
             join=pb.JOIN_DONE,
         ),
     )
@@ -63,7 +64,9 @@ def test_a_reference_that_leads_nowhere_fails_the_step_when_it_comes_up():
 
 def test_text_from_a_tool_is_only_text():
     poison = "${steps.secret.output} and $${input}"
-    plan = starts(step("secret"), step("a"), step("b", arguments={"x": "${steps.a.output}", "y": "<${steps.a.output}>"}))
+    plan = starts(
+        step("secret"), step("a"), step("b", arguments={"x": "${steps.a.output}", "y": "<${steps.a.output}>"})
+    )
     outcome = given(plan).when(runs("a", poison))
     outcome.with_arguments("b", {"x": poison, "y": f"<{poison}>"})
 

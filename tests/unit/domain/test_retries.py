@@ -78,9 +78,7 @@ def test_a_step_may_be_queued_for_its_next_attempt():
     )
 
 
-@pytest.mark.parametrize(
-    ("attempts", "expected"), [(1, 100), (2, 300), (3, 900), (4, 1000), (5, 1000), (900, 1000)]
-)
+@pytest.mark.parametrize(("attempts", "expected"), [(1, 100), (2, 300), (3, 900), (4, 1000), (5, 1000), (900, 1000)])
 def test_waits_grow_by_the_multiplier_up_to_the_longest(attempts, expected):
     policy = {"initial_backoff_ms": 100, "multiplier": 3, "max_backoff_ms": 1000, "jitter": 0, "max_attempts": 1000}
     assert next_ms(attempts, **policy) == expected
@@ -124,9 +122,7 @@ def test_the_budget_counts_from_the_first_attempt():
     policy = {"budget_ms": 1000, "max_attempts": 100, "initial_backoff_ms": 400, "multiplier": 1, "jitter": 0}
     history = given(plan(**policy), waits(5000))
     history.when(begins("a")).then(checked("a"), attempt_started("a", deadline_ms=65_000, budget_ms=6000))
-    history.when(fails("a", retryable=True)).then(
-        attempt_failed("a", "TOOL_ERROR", retryable=True, retry_ms=5400)
-    )
+    history.when(fails("a", retryable=True)).then(attempt_failed("a", "TOOL_ERROR", retryable=True, retry_ms=5400))
     history.run.perform(waits(400))
     history.when(begins("a")).then(
         checked("a", attempt=2), attempt_started("a", attempt=2, fence=2, deadline_ms=65_400)

@@ -69,7 +69,9 @@ def test_inside_a_text_strings_stand_as_they_are_and_the_rest_as_json(value, tex
 
 
 def test_several_references_make_one_text():
-    assert filled("${input.a}${input.b}, ${steps.s.state}", input={"a": 1, "b": "2"}, steps__s__state="done") == "12, done"
+    assert (
+        filled("${input.a}${input.b}, ${steps.s.state}", input={"a": 1, "b": "2"}, steps__s__state="done") == "12, done"
+    )
 
 
 def test_an_escape_is_the_text_of_a_hole():
@@ -224,7 +226,9 @@ def test_the_steps_a_template_names_are_found():
 
 
 def test_shorthand_makes_a_reference_of_a_text_that_is_exactly_a_default_id():
-    assert filled({"a": "step_1", "b": ["step_12"]}, shorthand=True, steps__step_1__output=[1], steps__step_12__output=2) == {
+    assert filled(
+        {"a": "step_1", "b": ["step_12"]}, shorthand=True, steps__step_1__output=[1], steps__step_12__output=2
+    ) == {
         "a": [1],
         "b": [2],
     }

@@ -86,12 +86,15 @@ class Run:
 Move = Callable[[Run], Iterator[c.Command]]
 
 
-def step(step_id, *depends_on, arguments=None, each=None, at_once=0, **fields):
+NOTHING = object()
+
+
+def step(step_id, *depends_on, arguments=NOTHING, each=NOTHING, at_once=0, **fields):
     """A step as it is submitted. `each` is the list to run over, `at_once` how many items may run together."""
     definition = definition_pb2.StepDefinition(id=step_id, depends_on=depends_on, **{"tool": "work", **fields})
-    if arguments is not None:
+    if arguments is not NOTHING:
         definition.arguments_json = json.dumps(arguments)
-    if each is not None:
+    if each is not NOTHING:
         definition.for_each.items_json = json.dumps(each)
         definition.for_each.max_parallel = at_once
     return definition

@@ -85,7 +85,7 @@ async def test_calls_run_as_steps_of_an_open_workflow_and_the_results_come_in_or
         ("delete", "denied: delete is forbidden (rule never-delete, event 0:2)"),
         ("busy", "denied: 10 calls a minute (reason RATE_LIMITED, event 0:2)"),
         ("broken", "failed: ValueError: no such invoice (reason TOOL_ERROR, event 0:2)"),
-        ("no_such_tool", 'invalid: unknown tool "no_such_tool" (field tool)'),
+        ("no_such_tool", "invalid: tool is unknown (reason UNKNOWN_TOOL)"),
     ],
 )
 async def test_what_went_wrong_is_a_result_the_model_can_act_on(client, tool, text):

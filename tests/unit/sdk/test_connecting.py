@@ -224,5 +224,6 @@ async def test_a_refusal_is_an_error_with_everything_its_status_says(code, reaso
     found = raised.value
     assert type(found) is error
     assert (found.message, found.reason, found.field) == ("no", reason, "steps[0].tool")
+    assert found.violations == (("steps[0].tool", "unknown"),)
     assert (found.event, found.retry_after) == ("0:9", 1.5)
     assert str(found) == f"no ({reason}, field steps[0].tool, event 0:9)"

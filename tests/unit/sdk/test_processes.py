@@ -50,7 +50,7 @@ async def test_a_process_answers_is_used_again_and_can_be_killed():
         assert (failure.reason, failure.message) == ("EXECUTOR_LOST", "the tool's process ended with exit code -9")
         await session.send(assign=assignment("add", '{"a": 1, "b": "x"}', step="step_6"))
         await session.receive("accepted")
-        assert (await session.receive("failure")).failure.reason == "INVALID_ARGUMENT"
+        assert (await session.receive("failure")).failure.reason == "INVALID_ARGUMENTS"
 
 
 def test_a_program_that_runs_itself_on_import_is_told_why_that_cannot_be(tmp_path):

@@ -194,7 +194,7 @@ def test_a_value_of_another_type_is_refused_with_its_place(hint, given, message)
     with pytest.raises(podium.ToolFailed) as raised:
         reads(hint, given)
     assert raised.value.message == f"invalid arguments: {message}"
-    assert (raised.value.reason, raised.value.retryable) == ("INVALID_ARGUMENT", False)
+    assert (raised.value.reason, raised.value.retryable) == ("INVALID_ARGUMENTS", False)
 
 
 @pytest.mark.parametrize("hint", [bytes, object(), dict[int, str], list[complex], type, lambda: 0])

@@ -116,7 +116,7 @@ async def test_a_function_that_is_not_async_runs_in_a_thread(peer, app):
         ("leaves", "TOOL_ERROR", "SystemExit: 3", True),
         ("cancels_itself", "TOOL_ERROR", "CancelledError", True),
         ("returns_no_json", "INVALID_OUTPUT", "the output is not JSON: a value of type object has no JSON form", False),
-        ("takes_a_number", "INVALID_ARGUMENT", "invalid arguments: number must be integer", False),
+        ("takes_a_number", "INVALID_ARGUMENTS", "invalid arguments: number must be integer", False),
         ("missing", "TOOL_NOT_SERVED", "executor billing has no tool missing", True),
     ],
 )

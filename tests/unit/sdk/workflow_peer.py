@@ -129,7 +129,7 @@ class WorkflowPeer(workflow_service_pb2_grpc.WorkflowServiceServicer, tool_servi
         await self._called(request, context)
         [step] = request.steps
         if step.tool not in self.tools:
-            violation = error_details_pb2.BadRequest.FieldViolation(field="steps[0].tool", description="unknown tool")
+            violation = error_details_pb2.BadRequest.FieldViolation(field="steps[0].tool", description="is unknown")
             await refuse(
                 context,
                 grpc.StatusCode.INVALID_ARGUMENT,

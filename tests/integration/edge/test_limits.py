@@ -1,0 +1,154 @@
+"""What is over a limit is refused with a clear error before anything is recorded; what is just within it works."""
+
+import json
+
+import grpc
+import pytest
+
+from podium.v1 import executor_service_pb2, tool_service_pb2
+from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.refusal import invalid, refusal_of
+
+PAYLOAD_BYTES = 8 * 1024 * 1024
+DEPTH = 64
+
+
+def nested(depth):
+    """A number inside of so many objects."""
+    return '{"a":' * depth + "1" + "}" * depth
+
+
+def text_of(size):
+    """JSON of exactly so many bytes: an object with one member."""
+    return json.dumps({"a": "x" * (size - len('{"a": ""}'))})
+
+
+@pytest.fixture
+async def ana(caller):
+    await caller.register("note")
+    return caller
+
+
+@pytest.mark.parametrize("depth", [DEPTH + 1, 5000])
+async def test_json_that_is_nested_too_deeply_is_refused_wherever_it_comes_from(ana, depth):
+    deep = nested(depth)
+    call = tool_service_pb2.ToolCall(tool="note", arguments_json=deep)
+    submitted = step("note")
+    submitted.arguments_json = deep
+    literal = step("note")
+    literal.arguments_json = ""
+    literal.arguments.literal_json = deep
+    async with ana.recording_nothing():
+        refusals = [
+            await invalid(ana.start(step("note"), input_json=deep)),
+            await invalid(ana.start(submitted)),
+            await invalid(ana.start(literal)),
+            await invalid(ana.tools.CallTool(tool_service_pb2.CallToolRequest(call=call))),
+            await invalid(ana.tools.CallToolBatch(tool_service_pb2.CallToolBatchRequest(calls=[call]))),
+        ]
+    assert [sorted(each.fields) for each in refusals] == [
+        ["input_json"],
+        ["steps[0].arguments_json"],
+        ["steps[0].arguments"],
+        ["call.arguments"],
+        ["calls[0].arguments"],
+    ]
+
+
+async def test_json_of_just_the_depth_that_is_allowed_is_accepted(ana):
+    deep = nested(DEPTH)
+    submitted = step("note")
+    submitted.arguments_json = deep
+    assert await ana.start(submitted, input_json=deep)
+
+
+async def test_a_value_over_8_mib_is_refused_wherever_it_comes_from(ana):
+    large = text_of(PAYLOAD_BYTES + 1)
+    submitted = step("note")
+    submitted.arguments_json = large
+    call = tool_service_pb2.ToolCall(tool="note", arguments_json=large)
+
+    async def pieces():
+        for start in range(0, len(large), 1 << 20):
+            yield executor_service_pb2.UploadRequest(data=large[start : start + (1 << 20)].encode())
+
+    async with ana.recording_nothing():
+        refusals = [
+            await invalid(ana.start(step("note"), input_json=large)),
+            await invalid(ana.start(submitted)),
+            await invalid(ana.tools.CallTool(tool_service_pb2.CallToolRequest(call=call))),
+            await invalid(ana.executors.Upload(pieces())),
+        ]
+    assert [sorted(each.fields) for each in refusals] == [
+        ["input_json"],
+        ["steps[0].arguments_json"],
+        ["call.arguments"],
+        ["data"],
+    ]
+    assert all(str(PAYLOAD_BYTES) in each.message for each in refusals)
+
+
+async def test_a_value_of_exactly_8_mib_is_accepted(ana):
+    assert await ana.start(step("note", {"in": "${input}"}), input_json=text_of(PAYLOAD_BYTES))
+
+
+async def test_a_message_that_no_payload_can_need_is_refused_by_the_transport(ana):
+    async with ana.recording_nothing():
+        refusal = await refusal_of(ana.start(step("note"), input_json=text_of(PAYLOAD_BYTES + (1 << 20))))
+    assert refusal.code == grpc.StatusCode.RESOURCE_EXHAUSTED.name
+
+
+async def test_an_upload_that_is_no_json_is_refused(ana):
+    async def pieces():
+        yield executor_service_pb2.UploadRequest(data=b'{"a": ')
+        yield executor_service_pb2.UploadRequest(data=b"1")
+
+    assert (await invalid(ana.executors.Upload(pieces()))).fields == {"data"}
+
+
+async def test_a_condition_over_4_kib_is_refused(ana):
+    padding = " " * (4096 - len("1 == 1"))
+    assert await ana.start(step("note", condition="1 == 1" + padding))
+    async with ana.recording_nothing():
+        refusal = await invalid(ana.start(step("note", condition="1 == 1" + padding + " ")))
+    assert refusal.violations["steps[0].condition"] == "is larger than 4096 bytes"
+
+
+async def test_more_steps_than_a_workflow_may_have_are_refused(own_service):
+    small = own_service(limit_workflow_steps=5).start()
+    ana = Caller(small.address, small.token())
+    await ana.register("note")
+    workflow_id = await ana.start(*[step("note") for _ in range(5)], open=True)
+    async with ana.recording_nothing():
+        many = await invalid(ana.start(*[step("note") for _ in range(6)]))
+        more = await invalid(ana.add(workflow_id, step("note")))
+        batch = await invalid(
+            ana.tools.CallToolBatch(
+                tool_service_pb2.CallToolBatchRequest(calls=[tool_service_pb2.ToolCall(tool="note")] * 6)
+            )
+        )
+    assert {many.reason, more.reason, batch.reason} == {"TOO_MANY_STEPS"}
+    await ana.close()
+
+
+async def test_a_request_id_over_256_characters_is_refused(ana):
+    call = tool_service_pb2.ToolCall(tool="note")
+    workflow_id = await ana.start(step("note"), request_id="r" * 256, open=True)
+    too_long = {"request_id": "r" * 257}
+    async with ana.recording_nothing():
+        refusals = [
+            await invalid(ana.start(step("note"), **too_long)),
+            await invalid(ana.tools.CallTool(tool_service_pb2.CallToolRequest(call=call, **too_long))),
+            await invalid(ana.tools.CallToolBatch(tool_service_pb2.CallToolBatchRequest(calls=[call], **too_long))),
+            await invalid(ana.add(workflow_id, step("note"), **too_long)),
+            await invalid(ana.finish(workflow_id, **too_long)),
+            await invalid(ana.cancel(workflow_id, **too_long)),
+        ]
+    assert all(each.fields == {"request_id"} for each in refusals)
+
+
+async def test_times_that_no_calendar_has_do_not_break_a_workflow(ana):
+    forever = 2**64 - 1
+    workflow_id = await ana.start(step("note"), timeout_ms=forever, cancel_grace_ms=forever)
+    await ana.cancel(workflow_id)
+    assert (await ana.ended(workflow_id)).ended_at_us

@@ -1,0 +1,48 @@
+"""One request for every method of the contract, found by walking the services' descriptors."""
+
+from google.protobuf import message_factory
+from podium.v1 import (
+    audit_service_pb2,
+    event_service_pb2,
+    executor_service_pb2,
+    replay_service_pb2,
+    tool_service_pb2,
+    workflow_service_pb2,
+)
+
+FILES = [
+    audit_service_pb2,
+    event_service_pb2,
+    executor_service_pb2,
+    replay_service_pb2,
+    tool_service_pb2,
+    workflow_service_pb2,
+]
+METHODS = {
+    f"/{service.full_name}/{method.name}": method
+    for file in FILES
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+"""By full name: the descriptors of all methods."""
+
+
+def invoke(caller, path, request=None, *, timeout=10.0):
+    """Calls a method with a request, an empty one when there is none, whatever kind of method it is."""
+    method = METHODS[path]
+    request_class, answer_class = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+    kinds = {
+        (False, False): caller.channel.unary_unary,
+        (False, True): caller.channel.unary_stream,
+        (True, False): caller.channel.stream_unary,
+        (True, True): caller.channel.stream_stream,
+    }
+    multicallable = kinds[method.client_streaming, method.server_streaming](
+        path, request_serializer=request_class.SerializeToString, response_deserializer=answer_class.FromString
+    )
+    sent = request_class() if request is None else request
+    return multicallable(_once(sent) if method.client_streaming else sent, metadata=caller.metadata, timeout=timeout)
+
+
+async def _once(request):
+    yield request
