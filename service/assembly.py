@@ -30,6 +30,7 @@ from podium.v1 import (
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
+from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
 from service.api.audit_servicer import AuditServicer, WorkflowLister
 from service.api.authentication import AuthenticationInterceptor
@@ -47,12 +48,14 @@ from service.domain.definition import Limits, Validation
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.engine.catalog import Catalog
 from service.engine.collaborators import Bounds, Collaborators
+from service.engine.data_keys import Keyring
 from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
+from service.engine.sealing import Sealing, TenantSeals
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
 from service.executors.session import SessionLimits, SessionParts
@@ -98,19 +101,24 @@ class Service:
         clock: SystemClock,
         randomness: SystemRandomness,
         tokens: Tokens,
+        master_key: bytes,
         stop: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._randomness = randomness
         self._tokens = tokens
+        self._master_key = master_key
         self._stop = stop
         self._tasks = Tasks()
         self.failure: Exception | None = None
         self.address = ""
 
     async def start(self, stack: AsyncExitStack, store: EventStore, database: ProjectionsDatabase) -> None:
-        """Open everything over an opened store, innermost first, and serve. The stack closes it in reverse."""
+        """Open everything over an opened store, innermost first, and serve. The stack closes it in reverse.
+
+        Raises ListenError, and MasterKeyError when the master key does not open the data keys.
+        """
         settings = self._settings
         catalog = Catalog(store, check_definition)
         await catalog.load()
@@ -121,6 +129,7 @@ class Service:
         for runner in runners:
             self._tasks.spawn(runner.run())
         payloads = PayloadCache(store)
+        self._sealing = await self._open_sealing(store, catalog, payloads)
         engine = self._engine(store, catalog, payloads)
         stack.callback(engine.close)
         parts = self._api_parts(engine, store, catalog, payloads)
@@ -130,6 +139,24 @@ class Service:
         self._tasks.spawn(rounds)
         # What lives as long as the process need not be looked at by every collection.
         gc.freeze()
+
+    async def _open_sealing(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Sealing:
+        settings = self._settings
+        random_bytes = self._randomness.bytes
+        keyring = Keyring(
+            store,
+            self._master_key,
+            now_us=self._clock.now_us,
+            random_bytes=random_bytes,
+            spawn=self._tasks.spawn,
+        )
+        await keyring.load()
+        self._sensitivity = Sensitivity(catalog.definition, everything=settings.sealing.seal_everything)
+        # Whoever seals cannot wait for a key, so there is one for every tenant that may need it.
+        for tool in catalog.versions():
+            if self._sensitivity.of_input(*tool) or self._sensitivity.of_output(*tool):
+                await keyring.ready(tool.tenant)
+        return Sealing(keyring, payloads, random_bytes, inline_limit_bytes=settings.limits.inline_bytes)
 
     def _engine(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Engine:
         settings = self._settings
@@ -141,7 +168,9 @@ class Service:
 
         dispatcher = Dispatcher(offer, catalog.compatible)
         turns = TurnTaker(
-            pipeline=Pipeline([PermissionGuard(policy_of), SchemaGuard(depth_limit=settings.limits.json_depth)]),
+            pipeline=Pipeline(
+                [PermissionGuard(policy_of), SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes)]
+            ),
             expressions=expressions,
             payloads=payloads,
             tools=catalog,
@@ -149,6 +178,7 @@ class Service:
             rules=Rules(retry=settings.retry, steps_limit=settings.limits.workflow_steps),
             timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
             inline_limit_bytes=settings.limits.inline_bytes,
+            sealing=self._sealing,
         )
         self._expressions = expressions
         engine = Engine(
@@ -197,6 +227,8 @@ class Service:
             tokens=self._randomness,
             policy_of=policy_of,
             validation_of=validation_of,
+            sealing=self._sealing,
+            sensitivity=self._sensitivity,
             cancel_grace_ms=settings.timings.cancel_grace_ms,
             inline_bytes=settings.limits.inline_bytes,
             payload_bytes=settings.limits.payload_bytes,
@@ -237,6 +269,9 @@ class Service:
             definition = parts.catalog.definition(*tool)
             return definition is not None and definition.streams_output
 
+        def sealer_of(tool: ToolVersion) -> TenantSeals | None:
+            return parts.sealing.of(tool.tenant) if parts.sensitivity.of_output(*tool) else None
+
         settings = self._settings
         return SessionParts(
             engine=parts.engine,
@@ -252,6 +287,7 @@ class Service:
                 chunk_bytes=settings.limits.chunk_bytes,
                 output_depth=settings.limits.json_depth,
             ),
+            sealer_of=sealer_of,
         )
 
     async def _recover(self, engine: Engine, store: EventStore) -> None:

@@ -89,6 +89,16 @@ class TokenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SealingSettings:
+    """What is sealed in the log beyond what the tools' schemas mark, and with what."""
+
+    master_key_file: Path | None = None
+    """The key that wraps the data keys, made when it is missing; unset: master.key in the state directory."""
+    seal_everything: bool = False
+    """Seal every input, argument, output and chunk. Conditions can then read the states of steps only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on what callers may ask for. Over a limit is a clear error, never a retry."""
 
@@ -140,6 +150,7 @@ class Settings:
     listening: Listening = field(default_factory=Listening)
     storage: Storage = field(default_factory=Storage)
     tokens: TokenSettings = field(default_factory=TokenSettings)
+    sealing: SealingSettings = field(default_factory=SealingSettings)
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
     retry: RetryDefaults = field(default_factory=RetryDefaults)
@@ -148,6 +159,11 @@ class Settings:
     def key_file(self) -> Path:
         """The file of the service's own token key."""
         return self.tokens.token_key_file or self.storage.state_directory / "token.key"
+
+    @property
+    def master_key_file(self) -> Path:
+        """The file of the key that wraps the data keys."""
+        return self.sealing.master_key_file or self.storage.state_directory / "master.key"
 
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""

@@ -15,13 +15,14 @@ from pathlib import Path
 import uvloop
 from sqlalchemy import make_url
 
-from service.admission.token_keys import KeyRefused, load_or_make_key, load_public_key
+from service.admission.token_keys import KeyRefused, load_or_make_key, load_or_make_secret, load_public_key
 from service.admission.tokens import Tokens
 from service.assembly import ListenError, Service
 from service.clock import SystemClock, SystemRandomness
 from service.config import Settings
 from service.domain.canonical import state_digest
 from service.domain.rebuild import RebuildError, rebuild
+from service.engine.data_keys import MasterKeyError
 from service.projections.database import ProjectionsDatabase, beside
 from store.contract import StoreError, StoreLimits
 from store.event_log import EventLog
@@ -85,7 +86,7 @@ def serve(
     """Serve until SIGTERM or SIGINT. Raises ServeError."""
     try:
         uvloop.run(_serve(settings, on_ready, open_log))
-    except (StoreError, ListenError) as error:
+    except (StoreError, ListenError, MasterKeyError) as error:
         raise ServeError(str(error)) from None
 
 
@@ -95,7 +96,14 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     clock = SystemClock()
-    service = Service(settings, clock=clock, randomness=SystemRandomness(), tokens=open_tokens(settings), stop=stop.set)
+    service = Service(
+        settings,
+        clock=clock,
+        randomness=SystemRandomness(),
+        tokens=open_tokens(settings),
+        master_key=open_master_key(settings),
+        stop=stop.set,
+    )
     async with AsyncExitStack() as stack:
         store = open_log(settings, clock)
         await store.open()
@@ -149,11 +157,19 @@ def open_tokens(settings: Settings) -> Tokens:
     try:
         keys = [load_public_key(key.id, key.algorithm, key.path) for key in settings.tokens.token_public_keys]
         if not keys:
-            settings.key_file.parent.mkdir(parents=True, exist_ok=True)
             keys = [load_or_make_key(settings.key_file, SystemRandomness().bytes)]
     except (KeyRefused, OSError) as error:
         raise ServeError(str(error)) from None
     return Tokens(keys, audience=settings.tokens.token_audience, leeway_s=settings.tokens.token_leeway_s)
+
+
+def open_master_key(settings: Settings) -> bytes:
+    """The key that wraps the data keys; on first start it is made. Raises ServeError when it is not safe to use."""
+    try:
+        settings.master_key_file.parent.mkdir(parents=True, exist_ok=True)
+        return load_or_make_secret(settings.master_key_file, SystemRandomness().bytes)
+    except (KeyRefused, OSError) as error:
+        raise ServeError(str(error)) from None
 
 
 def mint_token(

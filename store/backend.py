@@ -23,6 +23,9 @@ ChunkRow = tuple[int, int, int, str, int, int, int, bytes]
 PayloadRow = tuple[int, int, bytes, int, int, bytes]
 """shard, tenant_key, digest, size, touched_at_us, data."""
 
+DataKeyRow = tuple[str, bytes | None, int | None]
+"""key_id, wrapped_key, destroyed_at_us."""
+
 
 class TenantState(NamedTuple):
     """A tenant as it is stored."""
@@ -107,9 +110,10 @@ class Batch:
     """Open workflows to write: opened_position (kept when there is an entry) and wake_at_us, by stream_key."""
     chunks: list[ChunkRow] = field(default_factory=list)
     payloads: list[PayloadRow] = field(default_factory=list)
+    data_keys: list[DataKeyRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.opened or self.closed or self.chunks or self.payloads)
+        return bool(self.events or self.opened or self.closed or self.chunks or self.payloads or self.data_keys)
 
 
 class Backend(Protocol):

@@ -204,6 +204,15 @@ class SubscriptionBatch:
     """Whether the head was reached with this batch."""
 
 
+class DataKey(NamedTuple):
+    """A key that sealed values are named with, as it is stored: wrapped by a key that is not in the database."""
+
+    key_id: str
+    wrapped_key: bytes | None
+    """None: it was destroyed, and everything it sealed is erased."""
+    destroyed_at_us: int | None = None
+
+
 OnCommitted = Callable[[Committed | StoreError], None]
 """Called once on the event loop, after the commit or the refusal. Must not raise and must not block."""
 
@@ -240,6 +249,9 @@ class EventReader(Protocol):
 
     async def read_payload(self, tenant: str, digest: bytes) -> bytes:
         """Read a payload. Raises PayloadMissingError."""
+
+    async def read_data_keys(self) -> list[DataKey]:
+        """Read all data keys, in the order of their ids."""
 
     async def open_workflows(self) -> list[OpenWorkflow]:
         """List the workflows that have not ended, in the order of the appends that opened them."""
@@ -278,6 +290,9 @@ class EventStore(EventReader, Protocol):
 
     async def write_payload(self, tenant: str, data: bytes) -> bytes:
         """Make a payload durable and return its SHA-256 digest. Writing the same bytes again changes nothing."""
+
+    async def write_data_key(self, key: DataKey) -> None:
+        """Make a data key durable, in place of what was stored under its id. One that was destroyed stays so."""
 
     def subscribe(self, after_position: int = 0, tenant: str | None = None) -> AsyncIterator[SubscriptionBatch]:
         """Deliver every event after a position once and in order: first what is stored, then what commits.

@@ -14,6 +14,7 @@ from store.contract import (
     Append,
     Clock,
     Committed,
+    DataKey,
     EventReader,
     OnCommitted,
     OpenWorkflow,
@@ -26,7 +27,7 @@ from store.contract import (
 )
 from store.sequencer import Sequencer
 from store.subscription import Subscription, Tail
-from store.units import AppendUnit, AttemptKey, ChunksUnit, PayloadUnit, attempt_of
+from store.units import AppendUnit, AttemptKey, ChunksUnit, DataKeyUnit, PayloadUnit, attempt_of
 from store.writer import GroupCommitWriter
 
 T = TypeVar("T")
@@ -138,6 +139,12 @@ class EventLog:
         self._open_writer().submit(PayloadUnit(tenant, digest, data, partial(_settle, outcome)))
         return await outcome
 
+    async def write_data_key(self, key: DataKey) -> None:
+        """Make a data key durable; see EventStore."""
+        outcome: asyncio.Future[DataKey] = asyncio.get_running_loop().create_future()
+        self._open_writer().submit(DataKeyUnit(key, partial(_settle, outcome)))
+        await outcome
+
     def subscribe(self, after_position: int = 0, tenant: str | None = None) -> Subscription:
         """Follow the log; see EventStore."""
         return Subscription(self._reader, self._tail, after_position, tenant)
@@ -169,6 +176,10 @@ class EventLog:
     async def read_payload(self, tenant: str, digest: bytes) -> bytes:
         """Read a payload; see EventReader."""
         return await self._open_reader().read_payload(tenant, digest)
+
+    async def read_data_keys(self) -> list[DataKey]:
+        """Read all data keys; see EventReader."""
+        return await self._open_reader().read_data_keys()
 
     async def open_workflows(self) -> list[OpenWorkflow]:
         """List the workflows that have not ended; see EventReader."""

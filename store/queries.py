@@ -17,6 +17,7 @@ _tenants: Table = _TABLES["tenants"]
 _open: Table = _TABLES["open_workflows"]
 _chunks: Table = _TABLES["output_chunks"]
 _payloads: Table = _TABLES["payloads"]
+_data_keys: Table = _TABLES["data_keys"]
 _shards: Table = _TABLES["shards"]
 
 _SHARD: BindParameter[int] = bindparam("shard")
@@ -103,6 +104,11 @@ READ_PAYLOAD = select(_payloads.c.data).where(
 )
 """shard, tenant, digest → the payload's bytes."""
 
+READ_DATA_KEYS = select(_data_keys.c.key_id, _data_keys.c.wrapped_key, _data_keys.c.destroyed_at_us).order_by(
+    _data_keys.c.key_id
+)
+"""→ all data keys, in the order of their ids."""
+
 OPEN_WORKFLOWS = (
     select(_tenants.c.name, _streams.c.stream_id, _open.c.wake_at_us)
     .select_from(
@@ -129,7 +135,9 @@ LAST_RECORDED_AT = select(_events.c.recorded_at_us).where(
 LIST_STREAMS = (
     select(_tenants.c.name, _streams.c.stream_id)
     .select_from(
-        _tenants.join(_streams, (_streams.c.shard == _tenants.c.shard) & (_streams.c.tenant_key == _tenants.c.tenant_key))
+        _tenants.join(
+            _streams, (_streams.c.shard == _tenants.c.shard) & (_streams.c.tenant_key == _tenants.c.tenant_key)
+        )
     )
     .where(
         _tenants.c.shard == _SHARD,

@@ -112,8 +112,11 @@ class Sequencer:
                 tell(partial(unit.done, self._append(group, unit.append, stamp)))
             elif isinstance(unit, ChunksUnit):
                 tell(partial(unit.done, self._chunks(group.batch, unit.chunks)))
-            else:
+            elif isinstance(unit, PayloadUnit):
                 tell(partial(unit.done, self._payload(group.batch, unit, stamp)))
+            else:
+                group.batch.data_keys.append(unit.key)
+                tell(partial(unit.done, unit.key))
         group.batch.new_head = self._head
         group.batch.last_ordinal = self._last_ordinal
         self._forget()

@@ -53,7 +53,12 @@ _INSERT_CHUNK = (
 )
 _WRITE_PAYLOAD = (
     "INSERT INTO payloads (shard, tenant_key, digest, size, touched_at_us, data) VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (shard, tenant_key, digest) DO UPDATE SET touched_at_us = excluded.touched_at_us"
+    "ON CONFLICT (tenant_key, digest) DO UPDATE SET touched_at_us = excluded.touched_at_us"
+)
+_WRITE_DATA_KEY = (
+    "INSERT INTO data_keys (key_id, wrapped_key, destroyed_at_us) VALUES (?, ?, ?) "
+    "ON CONFLICT (key_id) DO UPDATE SET wrapped_key = excluded.wrapped_key, destroyed_at_us = excluded.destroyed_at_us "
+    "WHERE data_keys.wrapped_key IS NOT NULL"
 )
 _FIND_STREAM = (
     "SELECT stream_key, (SELECT coalesce(max(stream_version), 0) FROM events "
@@ -211,6 +216,9 @@ class SqliteBackend:
                 raw.execute("ROLLBACK")
             raise
         self._log_bytes += _weight(batch)
+        if any(wrapped_key is None for _, wrapped_key, _ in batch.data_keys):
+            # The log still holds the key that was destroyed.
+            self._checkpoint("TRUNCATE")
         return self._log_bytes > _CHECKPOINT_BYTES
 
     def _write(self, raw: sqlite3.Connection, batch: Batch) -> None:
@@ -227,17 +235,18 @@ class SqliteBackend:
             (_OPEN_WORKFLOW, [(shard, key, *entry) for key, entry in batch.opened.items()]),
             (_INSERT_CHUNK, batch.chunks),
             (_WRITE_PAYLOAD, batch.payloads),
+            (_WRITE_DATA_KEY, batch.data_keys),
         ):
             if rows:
                 raw.executemany(statement, rows)
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, mode: str = "PASSIVE") -> None:
         # Only this connection checkpoints. What readers still look at stays in the log until the next time.
         if self._raw is None or self._log_bytes == 0:
             return
         self._log_bytes = 0
         try:
-            self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error:
             # Nothing is lost: the log keeps what is not checkpointed, and a disk that fails will fail a commit too.
             _logger.exception("cannot checkpoint %s", self._path)

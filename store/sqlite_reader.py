@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from store.contract import (
     SHARD,
+    DataKey,
     OpenWorkflow,
     PayloadMissingError,
     RecordedChunk,
@@ -32,6 +33,7 @@ from store.queries import (
     READ_ALL,
     READ_ATTEMPT_CHUNKS,
     READ_CHUNKS,
+    READ_DATA_KEYS,
     READ_PAYLOAD,
     READ_STREAM,
     READ_TENANT,
@@ -151,6 +153,14 @@ class SqliteReader:
             for (data,) in self._rows(connection, READ_PAYLOAD, tenant=tenant, digest=digest):
                 return bytes(data)
             raise PayloadMissingError(f"tenant {tenant} has no payload {digest.hex()}")
+
+        return await self._run(read)
+
+    async def read_data_keys(self) -> list[DataKey]:
+        """Read all data keys; see EventReader."""
+
+        def read(connection: Connection) -> list[DataKey]:
+            return [DataKey(*row) for row in connection.execute(READ_DATA_KEYS)]
 
         return await self._run(read)
 

@@ -1,9 +1,9 @@
 """The tables of the log, for SQLite and for Postgres.
 
-The shard is part of every key, because a partitioned database demands it. SQLite holds one shard a file, and there
-the sequential integer alone is the primary key: it becomes the rowid, and an event is stored where the log ends
-instead of where a composite key falls (3.6 times fewer bytes are written). The migrations create the same tables;
-`store.migrate.check` compares the two.
+The shard is part of every key, because a partitioned database demands it; except on SQLite, where a file holds one
+shard. There the sequential integer alone is the primary key: it becomes the rowid, and an event is stored where the
+log ends instead of where a composite key falls (3.6 times fewer bytes are written). The migrations create the same
+tables; `store.migrate.check` compares the two.
 """
 
 from __future__ import annotations
@@ -32,11 +32,9 @@ _BIG = BigInteger().with_variant(Integer(), "sqlite")
 _NAME = Text().with_variant(Text(collation="C"), "postgresql")
 
 
-def _keyed(dialect: str, *columns: str) -> PrimaryKeyConstraint:
-    """A primary key that starts with the shard, except on SQLite when one integer is left."""
-    if dialect == "sqlite" and len(columns) == 1:
-        return PrimaryKeyConstraint(*columns)
-    return PrimaryKeyConstraint("shard", *columns)
+def _key(dialect: str, *columns: str) -> tuple[str, ...]:
+    # On SQLite the planner would take a key that begins with the shard for the way to the whole log, and sort it.
+    return columns if dialect == "sqlite" else ("shard", *columns)
 
 
 def _shard() -> Column[int]:
@@ -54,7 +52,7 @@ def schema(dialect: str) -> MetaData:
     _log(metadata, dialect)
     _names(metadata, dialect)
     _work(metadata, dialect)
-    _values(metadata)
+    _values(metadata, dialect)
     return metadata
 
 
@@ -83,8 +81,8 @@ def _log(metadata: MetaData, dialect: str) -> None:
         _number("recorded_at_us"),
         Column("tenant_key", Integer, nullable=False),
         Column("record", LargeBinary, nullable=False),
-        _keyed(dialect, "position"),
-        UniqueConstraint("shard", "stream_key", "stream_version", name="events_by_stream"),
+        PrimaryKeyConstraint(*_key(dialect, "position")),
+        UniqueConstraint(*_key(dialect, "stream_key", "stream_version"), name="events_by_stream"),
         # The export and the subscription of one tenant must not cost what the others wrote (10 bytes an event).
         Index("events_by_tenant", *_by_tenant(dialect)),
     )
@@ -104,8 +102,8 @@ def _names(metadata: MetaData, dialect: str) -> None:
         Column("name", _NAME, nullable=False),
         # The tenant_sequence of its last event.
         _number("sequence"),
-        _keyed(dialect, "tenant_key"),
-        UniqueConstraint("shard", "name", name="tenants_by_name"),
+        PrimaryKeyConstraint(*_key(dialect, "tenant_key")),
+        UniqueConstraint(*_key(dialect, "name"), name="tenants_by_name"),
     )
     Table(
         "streams",
@@ -115,8 +113,8 @@ def _names(metadata: MetaData, dialect: str) -> None:
         _number("stream_key"),
         Column("tenant_key", Integer, nullable=False),
         Column("stream_id", _NAME, nullable=False),
-        _keyed(dialect, "stream_key"),
-        UniqueConstraint("shard", "tenant_key", "stream_id", name="streams_by_id"),
+        PrimaryKeyConstraint(*_key(dialect, "stream_key")),
+        UniqueConstraint(*_key(dialect, "tenant_key", "stream_id"), name="streams_by_id"),
     )
 
 
@@ -129,7 +127,7 @@ def _work(metadata: MetaData, dialect: str) -> None:
         # The head when it was opened: recovery goes in this order.
         _number("opened_position"),
         _number("wake_at_us", null=True),
-        _keyed(dialect, "stream_key"),
+        PrimaryKeyConstraint(*_key(dialect, "stream_key")),
     )
     Table(
         "output_chunks",
@@ -143,8 +141,10 @@ def _work(metadata: MetaData, dialect: str) -> None:
         # The head when it became durable.
         _number("position"),
         Column("data", LargeBinary, nullable=False),
-        _keyed(dialect, "ordinal"),
-        UniqueConstraint("shard", "stream_key", "step_id", "attempt", "sequence", name="output_chunks_by_attempt"),
+        PrimaryKeyConstraint(*_key(dialect, "ordinal")),
+        UniqueConstraint(
+            *_key(dialect, "stream_key", "step_id", "attempt", "sequence"), name="output_chunks_by_attempt"
+        ),
         Index("output_chunks_by_stream", *_by_stream(dialect)),
     )
 
@@ -153,7 +153,7 @@ def _by_stream(dialect: str) -> tuple[str, ...]:
     return ("stream_key",) if dialect == "sqlite" else ("shard", "stream_key", "ordinal")
 
 
-def _values(metadata: MetaData) -> None:
+def _values(metadata: MetaData, dialect: str) -> None:
     Table(
         "payloads",
         metadata,
@@ -164,7 +164,7 @@ def _values(metadata: MetaData) -> None:
         # When it was last written: a payload is written before the event that names it.
         _number("touched_at_us"),
         Column("data", LargeBinary, nullable=False),
-        PrimaryKeyConstraint("shard", "tenant_key", "digest"),
+        PrimaryKeyConstraint(*_key(dialect, "tenant_key", "digest")),
     )
     Table(
         "data_keys",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from store.contract import Append, OnCommitted, OutputChunk, RecordedChunk, StoreError
+from store.contract import Append, DataKey, OnCommitted, OutputChunk, RecordedChunk, StoreError
 
 StreamKey = tuple[str, str]
 """tenant, stream_id."""
@@ -81,7 +81,26 @@ class PayloadUnit:
         return []
 
 
-Unit = AppendUnit | ChunksUnit | PayloadUnit
+@dataclass(frozen=True, slots=True)
+class DataKeyUnit:
+    """A data key in the queue. The outcome is the key."""
+
+    key: DataKey
+    done: Callable[[DataKey | StoreError], None]
+    data_bytes: int = 0
+    """What it weighs against the bounds in bytes: nothing worth counting."""
+
+    @property
+    def event_count(self) -> int:
+        """How many rows it adds."""
+        return 1
+
+    def streams(self) -> list[StreamKey]:
+        """The streams it names."""
+        return []
+
+
+Unit = AppendUnit | ChunksUnit | PayloadUnit | DataKeyUnit
 
 
 def attempt_of(chunk: OutputChunk) -> AttemptKey:

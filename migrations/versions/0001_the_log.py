@@ -30,7 +30,7 @@ REFUSED_BY_SQLITE = (
     WHEN NEW.position <= (SELECT max(position) FROM events)
     OR EXISTS (
         SELECT 1 FROM events
-        WHERE shard = NEW.shard AND stream_key = NEW.stream_key AND stream_version = NEW.stream_version
+        WHERE stream_key = NEW.stream_key AND stream_version = NEW.stream_version
     )
     BEGIN SELECT RAISE(ABORT, 'events are immutable: REPLACE refused'); END
     """,
@@ -53,14 +53,14 @@ def upgrade() -> None:
     create_log(on_sqlite=on_sqlite)
     create_names(on_sqlite=on_sqlite)
     create_work(on_sqlite=on_sqlite)
-    create_values()
+    create_values(on_sqlite=on_sqlite)
     for statement in REFUSED_BY_SQLITE if on_sqlite else REFUSED_BY_POSTGRES:
         op.execute(statement)
 
 
-def keyed(column: str, *, on_sqlite: bool) -> sa.PrimaryKeyConstraint:
-    # On SQLite the integer alone, so that it is the rowid.
-    return sa.PrimaryKeyConstraint(column) if on_sqlite else sa.PrimaryKeyConstraint("shard", column)
+def key(*columns: str, on_sqlite: bool) -> tuple[str, ...]:
+    # A file of SQLite holds one shard.
+    return columns if on_sqlite else ("shard", *columns)
 
 
 def create_log(*, on_sqlite: bool) -> None:
@@ -84,8 +84,8 @@ def create_log(*, on_sqlite: bool) -> None:
         sa.Column("recorded_at_us", BIG, nullable=False),
         sa.Column("tenant_key", sa.Integer, nullable=False),
         sa.Column("record", sa.LargeBinary, nullable=False),
-        keyed("position", on_sqlite=on_sqlite),
-        sa.UniqueConstraint("shard", "stream_key", "stream_version", name="events_by_stream"),
+        sa.PrimaryKeyConstraint(*key("position", on_sqlite=on_sqlite)),
+        sa.UniqueConstraint(*key("stream_key", "stream_version", on_sqlite=on_sqlite), name="events_by_stream"),
     )
     by_tenant = ["tenant_key"] if on_sqlite else ["shard", "tenant_key", "position"]
     op.create_index("events_by_tenant", "events", by_tenant)
@@ -98,8 +98,8 @@ def create_names(*, on_sqlite: bool) -> None:
         sa.Column("tenant_key", sa.Integer, nullable=False, autoincrement=False),
         sa.Column("name", NAME, nullable=False),
         sa.Column("sequence", BIG, nullable=False),
-        keyed("tenant_key", on_sqlite=on_sqlite),
-        sa.UniqueConstraint("shard", "name", name="tenants_by_name"),
+        sa.PrimaryKeyConstraint(*key("tenant_key", on_sqlite=on_sqlite)),
+        sa.UniqueConstraint(*key("name", on_sqlite=on_sqlite), name="tenants_by_name"),
     )
     op.create_table(
         "streams",
@@ -107,8 +107,8 @@ def create_names(*, on_sqlite: bool) -> None:
         sa.Column("stream_key", BIG, nullable=False, autoincrement=False),
         sa.Column("tenant_key", sa.Integer, nullable=False),
         sa.Column("stream_id", NAME, nullable=False),
-        keyed("stream_key", on_sqlite=on_sqlite),
-        sa.UniqueConstraint("shard", "tenant_key", "stream_id", name="streams_by_id"),
+        sa.PrimaryKeyConstraint(*key("stream_key", on_sqlite=on_sqlite)),
+        sa.UniqueConstraint(*key("tenant_key", "stream_id", on_sqlite=on_sqlite), name="streams_by_id"),
     )
 
 
@@ -119,7 +119,7 @@ def create_work(*, on_sqlite: bool) -> None:
         sa.Column("stream_key", BIG, nullable=False, autoincrement=False),
         sa.Column("opened_position", BIG, nullable=False),
         sa.Column("wake_at_us", BIG, nullable=True),
-        keyed("stream_key", on_sqlite=on_sqlite),
+        sa.PrimaryKeyConstraint(*key("stream_key", on_sqlite=on_sqlite)),
     )
     op.create_table(
         "output_chunks",
@@ -131,14 +131,16 @@ def create_work(*, on_sqlite: bool) -> None:
         sa.Column("sequence", sa.Integer, nullable=False),
         sa.Column("position", BIG, nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
-        keyed("ordinal", on_sqlite=on_sqlite),
-        sa.UniqueConstraint("shard", "stream_key", "step_id", "attempt", "sequence", name="output_chunks_by_attempt"),
+        sa.PrimaryKeyConstraint(*key("ordinal", on_sqlite=on_sqlite)),
+        sa.UniqueConstraint(
+            *key("stream_key", "step_id", "attempt", "sequence", on_sqlite=on_sqlite), name="output_chunks_by_attempt"
+        ),
     )
     by_stream = ["stream_key"] if on_sqlite else ["shard", "stream_key", "ordinal"]
     op.create_index("output_chunks_by_stream", "output_chunks", by_stream)
 
 
-def create_values() -> None:
+def create_values(*, on_sqlite: bool) -> None:
     op.create_table(
         "payloads",
         sa.Column("shard", sa.Integer, nullable=False),
@@ -147,7 +149,7 @@ def create_values() -> None:
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("touched_at_us", BIG, nullable=False),
         sa.Column("data", sa.LargeBinary, nullable=False),
-        sa.PrimaryKeyConstraint("shard", "tenant_key", "digest"),
+        sa.PrimaryKeyConstraint(*key("tenant_key", "digest", on_sqlite=on_sqlite)),
     )
     op.create_table(
         "data_keys",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ class ToolRequest:
         "arguments_json",
         "attempt",
         "authority",
+        "digest",
         "step_id",
         "tenant",
         "tool",
@@ -59,6 +60,8 @@ class ToolRequest:
         self.arguments_json = arguments_json
         self._arguments = _UNSET
         self._arguments_digest: bytes | None = None
+        self.digest: Callable[[bytes], bytes] | None = None
+        """What takes the place of SHA-256, for arguments that hold something sealed."""
 
     @property
     def arguments(self) -> object:
@@ -69,13 +72,15 @@ class ToolRequest:
 
     @property
     def arguments_digest(self) -> bytes:
-        """SHA-256 of the arguments' canonical JSON (keys sorted, no white space), or of a text that is no JSON."""
+        """The digest of the arguments' canonical JSON (keys sorted, no white space), or of a text that is no JSON."""
         if self._arguments_digest is None:
             try:
                 canonical = orjson.dumps(self.arguments, option=orjson.OPT_SORT_KEYS)
             except (ValueError, TypeError):
                 canonical = self.arguments_json.encode(errors="surrogatepass")
-            self._arguments_digest = hashlib.sha256(canonical).digest()
+            self._arguments_digest = (
+                hashlib.sha256(canonical).digest() if self.digest is None else self.digest(canonical)
+            )
         return self._arguments_digest
 
 

@@ -42,9 +42,17 @@ def load_or_make_key(path: Path, random_bytes: Callable[[int], bytes]) -> TokenK
 
     Raises KeyRefused.
     """
+    return TokenKey("podium", "HS256", load_or_make_secret(path, random_bytes))
+
+
+def load_or_make_secret(path: Path, random_bytes: Callable[[int], bytes]) -> bytes:
+    """Read the KEY_BYTES of a secret; make them, readable by their owner alone, when there are none.
+
+    Raises KeyRefused.
+    """
     if not path.exists():
         _make(path, random_bytes)
-    return TokenKey("podium", "HS256", _read(path))
+    return _read(path)
 
 
 def load_public_key(key_id: str, algorithm: str, path: Path) -> TokenKey:

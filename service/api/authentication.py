@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import Protocol
 from urllib.parse import unquote
 
-import grpc
-import grpc.aio
-
 from service.admission.tokens import Caller, Tokens
-from service.api.handlers import Context, Continuation, Handler, surround
+from service.api.handlers import Context, SurroundingInterceptor
 from service.api.methods import METHOD_PERMISSIONS, OPEN_SERVICES
 from service.domain.errors import Denied, Unauthenticated
 from service.domain.permissions import PermissionDecision, Policy, decide
@@ -48,7 +47,7 @@ class _Known:
         self.decisions: dict[tuple[str, str, int], PermissionDecision] = {}
 
 
-class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
+class AuthenticationInterceptor(SurroundingInterceptor):
     """Verifies the token of every RPC but health and reflection, and the permission its method needs.
 
     Verified tokens are remembered until they expire, the last `remembered` of them. `policy_of` gives a tenant's
@@ -58,21 +57,20 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
     def __init__(
         self, tokens: Tokens, clock: Clock, policy_of: Callable[[str], Policy], *, remembered: int = 4096
     ) -> None:
+        super().__init__()
         self._tokens = tokens
         self._clock = clock
         self._policy_of = policy_of
         self._remembered = remembered
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """See grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        method = str(handler_call_details.method)
-        if handler is None or method.startswith(OPEN_SERVICES):
-            return handler
-        return surround(handler, lambda context: _Admitted(self, method, context))
+    def passes_over(self, method: str) -> bool:
+        """Health and reflection tell nothing of any tenant."""
+        return method.startswith(OPEN_SERVICES)
+
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
+        """See SurroundingInterceptor."""
+        return _Admitted(self, method, context)
 
     def admit(self, method: str, authorization: list[str], peer: str) -> Caller:
         """Who calls a method, from the values of its authorization metadata and gRPC's name for the peer.
@@ -109,7 +107,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         return known
 
 
-class _Admitted:
+class _Admitted(AbstractAsyncContextManager[None]):
     """Admits an RPC when it is entered, and leaves its caller in the context of its task."""
 
     __slots__ = ("_context", "_interceptor", "_method")
@@ -145,9 +143,14 @@ def address_of(peer: str) -> str:
     kind, _, rest = peer.partition(":")
     if kind in ("unix", "unix-abstract"):
         return "unix"
-    host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
+    return _normal_address(rest.rpartition(":")[0])
+
+
+@lru_cache(maxsize=1024)
+def _normal_address(host: str) -> str:
+    """An address in its shortest form, IPv4 where it is that; empty for what is no address."""
     try:
-        address = ip_address(host)
+        address = ip_address(unquote(host).strip("[]").partition("%")[0])
     except ValueError:
         return ""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

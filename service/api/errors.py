@@ -7,6 +7,7 @@ goes to the log.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from service.api.handlers import Context, Continuation, Handler, surround
+from service.api.handlers import Context, SurroundingInterceptor
 from service.domain import errors
 
 DOMAIN = "podium"
@@ -76,21 +77,19 @@ def internal_status(method: str) -> status_pb2.Status:
     return status
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
+class ErrorInterceptor(SurroundingInterceptor):
     """Turns what servicers raise into statuses. Comes first, so that it sees what other interceptors raise."""
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """See grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        method = str(handler_call_details.method)
-        if handler is None or not method.startswith("/podium."):
-            return handler
-        return surround(handler, lambda context: _Mapped(method, context))
+    def passes_over(self, method: str) -> bool:
+        """Health and reflection have errors of their own."""
+        return not method.startswith("/podium.")
+
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
+        """See SurroundingInterceptor."""
+        return _Mapped(method, context)
 
 
-class _Mapped:
+class _Mapped(AbstractAsyncContextManager[None]):
     """Ends an RPC with the status of the exception that leaves it. A cancel leaves as it came."""
 
     __slots__ = ("_context", "_method")

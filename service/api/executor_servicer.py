@@ -13,10 +13,12 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.tool_servicer import register
-from service.domain.errors import InvalidInput, NotFound
-from service.domain.values import PayloadNotLoadedError, arguments_text
+from service.api.workflow_servicer import workflow_key
+from service.domain.errors import IllegalState, InvalidInput, NotFound
+from service.domain.values import PayloadNotLoadedError, SealBrokenError, arguments_text
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
+from service.engine.sealing import TenantSeals
 from service.executors.session import ExecutorSession, SessionParts
 from service.tasks import Tasks
 
@@ -115,9 +117,12 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
                 return
 
     async def Upload(self, request_iterator: AsyncIterator[pb.UploadRequest], context: Context) -> pb.UploadResponse:
-        """Store a value over the inline limit."""
+        """Store a value over the inline limit, sealed when it is the output of a tool whose output is."""
         data = bytearray()
+        attempt: pb.AttemptReference | None = None
         async for piece in request_iterator:
+            if piece.HasField("attempt"):
+                attempt = piece.attempt
             data += piece.data
             if len(data) > self._parts.payload_bytes:
                 problem = f"is larger than {self._parts.payload_bytes} bytes"
@@ -127,7 +132,28 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         except orjson.JSONDecodeError as error:
             problem = f"is not valid JSON: {error}"
             raise InvalidInput("INVALID_PAYLOAD", f"the value {problem}", violations=[("data", problem)]) from None
+        seals = await self._sealer_of_upload(attempt)
+        if seals is not None:
+            return pb.UploadResponse(payload=await seals.seal_upload(bytes(data)))
         return pb.UploadResponse(payload=await self._parts.payloads.write(current_caller().tenant, bytes(data)))
+
+    async def _sealer_of_upload(self, attempt: pb.AttemptReference | None) -> TenantSeals | None:
+        tenant, sensitivity = current_caller().tenant, self._parts.sensitivity
+        if attempt is None:
+            if any(sensitivity.of_output(*tool) for tool in self._parts.catalog.versions() if tool.tenant == tenant):
+                problem = "is missing: this tenant has tools whose outputs are sealed"
+                raise InvalidInput("ATTEMPT_MISSING", f"attempt {problem}", violations=[("attempt", problem)])
+            return None
+
+        def tool_of(resident: Resident) -> tuple[str, int] | None:
+            step = resident.state.steps.get(attempt.step_id)
+            return (step.plan.definition.tool, step.plan.definition.tool_version) if step is not None else None
+
+        tool = await self._parts.engine.read(workflow_key(tenant, attempt.workflow_id), tool_of)
+        if tool is None:
+            raise NotFound("ATTEMPT_NOT_RUNNING", f"there is no step {attempt.step_id[:100]!r}")
+        p.require(self._parts, "tools.serve", tool[0])
+        return self._parts.sealing.of(tenant) if sensitivity.of_output(tenant, *tool) else None
 
     async def GetArguments(self, request: pb.GetArgumentsRequest, context: Context) -> pb.GetArgumentsResponse:
         """Make the arguments of a running attempt again, for an executor that got none inline."""
@@ -138,14 +164,16 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             raise NotFound("ATTEMPT_NOT_RUNNING", "the attempt has ended or its fence is stale")
         p.require(self._parts, "tools.serve", live.tool.tool)
         key = WorkflowKey(caller.tenant, reference.workflow_id)
-        payloads = self._parts.payloads.of(caller.tenant)
+        payloads, seals = self._parts.payloads.of(caller.tenant), self._parts.sealing.of(caller.tenant)
 
         def make(resident: Resident) -> str | PayloadNotLoadedError:
             try:
-                return arguments_text(resident.state, resident.state.steps[reference.step_id], payloads)
+                return arguments_text(resident.state, resident.state.steps[reference.step_id], payloads, seals)
             except PayloadNotLoadedError as missing:
                 return missing
+            except SealBrokenError as broken:
+                raise IllegalState("SEAL_BROKEN", str(broken)) from None
 
         while not isinstance(made := await self._parts.engine.read(key, make), str):
-            await self._parts.payloads.load(caller.tenant, made.reference.digest)
+            await self._parts.payloads.fetch(caller.tenant, made.reference.digest)
         return pb.GetArgumentsResponse(arguments_json=made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, TypeAlias
@@ -15,6 +16,34 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 Around: TypeAlias = "Callable[[Context], AbstractAsyncContextManager[None]]"
+
+
+class SurroundingInterceptor(grpc.aio.ServerInterceptor):
+    """An interceptor that surrounds RPCs. A method's handler is surrounded once and kept."""
+
+    def __init__(self) -> None:
+        self._surrounded: dict[str, tuple[Handler, Handler]] = {}
+
+    @abstractmethod
+    def passes_over(self, method: str) -> bool:
+        """Whether the interceptor leaves a method alone."""
+
+    @abstractmethod
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
+        """What is entered for as long as an RPC runs."""
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """See grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        if handler is None or self.passes_over(method):
+            return handler
+        known = self._surrounded.get(method)
+        if known is None or known[0] is not handler:
+            known = self._surrounded[method] = handler, surround(handler, lambda context: self.around(method, context))
+        return known[1]
 
 
 def surround(handler: Handler, around: Around) -> Handler:

@@ -11,16 +11,18 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from podium.v1 import value_pb2, workflow_service_pb2
+from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Caller
 from service.api.authentication import current_caller
 from service.domain import permissions
 from service.domain.definition import Validation
-from service.domain.errors import AlreadyExists, Denied, InvalidInput
+from service.domain.errors import Denied, InvalidInput
 from service.domain.permissions import Policy
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
+from service.engine.sealing import Sealing
 from service.engine.timers import Clock
 from store.contract import SHARD, EventStore
 
@@ -65,6 +67,8 @@ class ApiParts:
     policy_of: Callable[[str], Policy]
     validation_of: Callable[[str], Validation]
     """The validation of workflows of a tenant."""
+    sealing: Sealing
+    sensitivity: Sensitivity
     cancel_grace_ms: int
     inline_bytes: int
     payload_bytes: int
@@ -87,13 +91,18 @@ def cause_of_request(request_id: str = "") -> Cause:
 def authority_for(
     caller: Caller, *, now_us: int, on_behalf_of: str = "", narrowed: bool = False, granted: list[str] | None = None
 ) -> value_pb2.Authority:
-    """The caller's authority for steps: never more than the token gives, less when it is narrowed."""
+    """The caller's authority for steps: never more than the token gives, less when it is narrowed.
+
+    Raises Denied when the token is bound to act on behalf of somebody else.
+    """
     authority = value_pb2.Authority()
     authority.CopyFrom(caller.authority)
     if narrowed:
         authority = permissions.narrow(authority, granted or [])
-    if on_behalf_of:
-        authority.principal.on_behalf_of = on_behalf_of
+    bound = authority.principal.on_behalf_of
+    if bound and on_behalf_of and on_behalf_of != bound:
+        raise Denied("ON_BEHALF_OF_BOUND", f"the token acts on behalf of {bound} and of nobody else")
+    authority.principal.on_behalf_of = bound or on_behalf_of
     authority.granted_at_us = now_us
     return authority
 
@@ -135,16 +144,6 @@ def body_digest(request: Message) -> bytes:
     body.CopyFrom(request)
     body.ClearField("request_id")
     return hashlib.sha256(body.SerializeToString(deterministic=True)).digest()
-
-
-def check_same_body(recorded: bytes, digest: bytes) -> None:
-    """Raise AlreadyExists when a request id was used before with another body."""
-    if recorded != digest:
-        raise AlreadyExists(
-            "REQUEST_ID_REUSED",
-            "the request_id was used before for another request: use a new one",
-            violations=[("request_id", "was used before with another body")],
-        )
 
 
 def event_name(position: int) -> str:

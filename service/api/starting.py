@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from podium.v1 import definition_pb2, events_pb2, value_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.sealing import check_same_body, recorded_digest, seal_steps
 from service.domain import commands as c
 from service.domain.definition import normalise
 from service.domain.errors import InvalidInput
@@ -62,12 +63,14 @@ async def start(
 
     def prepare(state: Workflow) -> c.Command | None:
         if state.started:
-            p.check_same_body(state.request_digest, digest)
+            check_same_body(parts, caller.tenant, state.request_digest, digest)
             return None
         steps = normalise(
             submission.steps, parts.validation_of(caller.tenant), shorthand=submission.shorthand, path=submission.path
         )
-        return _command(parts, submission, steps, authority, value, digest)
+        sealed = seal_steps(parts, caller.tenant, steps) or (value is not None and value.HasField("sealed"))
+        recorded = recorded_digest(parts, caller.tenant, digest, sealed=sealed)
+        return _command(parts, submission, steps, authority, value, recorded)
 
     cause = p.cause_of_request(request_id)
     try:
@@ -100,7 +103,7 @@ def _command(
 
 
 async def _input(parts: p.ApiParts, tenant: str, text: str) -> value_pb2.Value | None:
-    """The workflow's input as a value; a large one is stored first."""
+    """The workflow's input as a value; a large one is stored first. It is sealed when everything is."""
     if not text:
         return None
     data = text.encode()
@@ -112,6 +115,10 @@ async def _input(parts: p.ApiParts, tenant: str, text: str) -> value_pb2.Value |
     except TemplateError as error:
         problem = str(error)
         raise InvalidInput("INVALID_INPUT", f"input_json {problem}", violations=[("input_json", problem)]) from None
+    if parts.sensitivity.everything:
+        seals = parts.sealing.of(tenant)
+        await seals.ready()
+        return await seals.seal(data)
     if len(data) <= parts.inline_bytes:
         return value_pb2.Value(json=text)
     return value_pb2.Value(payload=await parts.payloads.write(tenant, data))

@@ -10,6 +10,7 @@ from service.domain import state as s
 from service.domain.state import Step
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Resident
+from service.engine.sealing import TenantSeals
 
 
 def workflow_summary(resident: Resident) -> workflow_service_pb2.WorkflowSummary:
@@ -43,21 +44,23 @@ class StepOutput:
         self._value = step.output
         self._present = step.state == s.SUCCEEDED
 
-    async def text(self, tenant: str, payloads: PayloadCache) -> str:
-        """The JSON text; empty when the step has no output."""
+    async def text(self, tenant: str, payloads: PayloadCache, seals: TenantSeals) -> str:
+        """The JSON text; empty when the step has no output. Raises SealBrokenError."""
         if not self._present:
             return ""
         if not self._list:
-            return await _value_text(tenant, self._value, payloads)
-        return "[" + ",".join([await _value_text(tenant, value, payloads) for value in self._values]) + "]"
+            return await _value_text(tenant, self._value, payloads, seals)
+        return "[" + ",".join([await _value_text(tenant, value, payloads, seals) for value in self._values]) + "]"
 
 
-async def _value_text(tenant: str, value: value_pb2.Value | None, payloads: PayloadCache) -> str:
+async def _value_text(tenant: str, value: value_pb2.Value | None, payloads: PayloadCache, seals: TenantSeals) -> str:
     kind = None if value is None else value.WhichOneof("kind")
     if value is None or kind is None:
         return "null"
     if kind == "payload":
         return await payloads.load(tenant, value.payload.digest)
+    if kind == "sealed":
+        return await seals.read(value.sealed)
     return value.json
 
 

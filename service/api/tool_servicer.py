@@ -11,6 +11,7 @@ from podium.v1 import tool_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
+from service.api.sealing import make_ready, put_output
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
 from service.domain import permissions
@@ -56,6 +57,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
 
     async def CallTool(self, request: pb.CallToolRequest, context: Context) -> pb.CallToolResponse:
         """Call a tool and wait for its outcome. A caller that leaves does not stop the call."""
+        p.require(self._parts, "tools.call", request.call.tool)
         submission = Submission(
             steps=[_step(request.call)],
             path="call",
@@ -72,6 +74,8 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         if not request.calls:
             problem = "is empty: give at least one call"
             raise InvalidInput("EMPTY_REQUEST", f"calls {problem}", violations=[("calls", problem)])
+        for name in dict.fromkeys(call.tool for call in request.calls):
+            p.require(self._parts, "tools.call", name)
         submission = Submission(
             steps=[_step(call) for call in request.calls],
             path="calls[{}]",
@@ -91,7 +95,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
 
         outcomes = []
         for message, output in await self._parts.engine.read(key, select):
-            message.output_json = await output.text(key.tenant, self._parts.payloads)
+            await put_output(self._parts, key.tenant, output, message)
             outcomes.append(message)
         return outcomes
 
@@ -113,6 +117,7 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
     administer = permissions.decide(
         parts.policy_of(current_caller().tenant), caller.authority, ["tools.administer"], definition.name
     )
+    await make_ready(parts, caller.tenant, definition)
     return await parts.catalog.register(
         caller.tenant,
         definition,

@@ -9,6 +9,7 @@ from podium.v1 import events_pb2, workflow_service_pb2
 from service.api.parts import ApiParts, is_number
 from service.domain.errors import InvalidInput, NotFound
 from service.engine.keys import WorkflowKey
+from service.engine.sealing import is_sealed
 from service.engine.watchers import WatchedItem, Watcher
 from store.contract import RecordedChunk, RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
@@ -146,16 +147,21 @@ def _respond(items: Iterable[WatchedItem], cursor: Cursor) -> tuple[workflow_ser
             cursor.version = item.stream_version
             ended = ended or item.type in _ENDINGS
         elif isinstance(item, RecordedChunk):
-            response.items.add(
-                chunk=workflow_service_pb2.OutputChunk(
-                    step_id=item.step_id, attempt=item.attempt, sequence=item.sequence, data=item.data
-                )
-            )
+            response.items.add(chunk=_chunk(item))
             cursor.ordinal = item.ordinal
         else:
             response.items.add(progress=item)
     response.cursor = str(cursor)
     return response, ended
+
+
+def _chunk(item: RecordedChunk) -> workflow_service_pb2.OutputChunk:
+    chunk = workflow_service_pb2.OutputChunk(step_id=item.step_id, attempt=item.attempt, sequence=item.sequence)
+    if is_sealed(item.data):
+        chunk.sealed_data = item.data
+    else:
+        chunk.data = item.data
+    return chunk
 
 
 def _event(item: RecordedEvent) -> events_pb2.Event:

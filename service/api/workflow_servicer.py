@@ -12,6 +12,7 @@ from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
+from service.api.sealing import check_same_body, put_output, recorded_digest, seal_steps
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, step_summary, workflow_summary
 from service.api.watching import watch
@@ -91,7 +92,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         bytes_left = PAGE_BYTES
         for order, summary, output in found:
             if not request.without_outputs:
-                summary.output_json = await output.text(tenant, self._parts.payloads)
+                await put_output(self._parts, tenant, output, summary)
             if steps and len(summary.output_json) > bytes_left:
                 return pb.ListStepsResponse(steps=steps, next_page_token=_page_token(order))
             bytes_left -= len(summary.output_json)
@@ -118,7 +119,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         def prepare(state: Workflow) -> c.Command | None:
             known = state.requests.get(request.request_id) if request.request_id else None
             if known is not None:
-                p.check_same_body(known[0], digest)
+                check_same_body(self._parts, caller.tenant, known[0], digest)
                 step_ids[:] = known[1]
                 return None
             steps = normalise(
@@ -129,8 +130,10 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
                 first_number=state.submitted + 1,
             )
             step_ids[:] = [step.id for step in steps]
+            sealed = seal_steps(self._parts, caller.tenant, steps)
+            recorded = recorded_digest(self._parts, caller.tenant, digest, sealed=sealed)
             now_us = self._parts.clock.now_us()
-            return c.AddSteps(now_us, steps, _within(state, caller, now_us), request.request_id, digest)
+            return c.AddSteps(now_us, steps, _within(state, caller, now_us), request.request_id, recorded)
 
         position = await self._ask(request.workflow_id, prepare, request.request_id)
         return pb.AddStepsResponse(step_ids=step_ids, consistency_token=p.consistency_token(position))

@@ -120,28 +120,50 @@ async def _events(
     service: Service, stream: str, after: str, follow: bool, wanted: frozenset[str]
 ) -> AsyncGenerator[events_pb2.Event, None]:
     """Yield the events that are asked for. Raises podium.PodiumError."""
-    from podium.v1 import event_service_pb2 as pb
-    from podium.v1 import event_service_pb2_grpc
-
-    stub = event_service_pb2_grpc.EventServiceStub(service.connection.channel)
-    metadata = service.connection.metadata()
     version = int(after) if stream and after.isdecimal() else 0
     cursor = "" if version else after
-    if follow:
-        request = pb.SubscribeRequest(cursor=cursor, stream_prefix=stream, types=sorted(wanted))
-        answers: AsyncIterable[Any] = stub.Subscribe(request, metadata=metadata)
-    elif stream:
-        answers = stub.ReadStream(pb.ReadStreamRequest(stream_id=stream, after_version=version), metadata=metadata)
-    else:
-        answers = stub.ReadAll(pb.ReadAllRequest(cursor=cursor), metadata=metadata)
     position = _position(cursor)
-    async with aclosing(_told(answers)) as batches:
+    batches = _followed(service, stream, cursor, wanted) if follow else _read(service, stream, cursor, version)
+    async with aclosing(batches):
         async for batch in batches:
             for event in batch.events:
                 # A prefix also names the streams whose ids only begin like this one's.
                 meant = not stream or (event.stream_id == stream and event.stream_version > version)
                 if meant and event.position > position:
                     yield event
+
+
+async def _read(service: Service, stream: str, cursor: str, version: int) -> AsyncGenerator[Any, None]:
+    from podium.v1 import event_service_pb2 as pb
+    from podium.v1 import event_service_pb2_grpc
+
+    stub = event_service_pb2_grpc.EventServiceStub(service.connection.channel)
+    metadata = service.connection.metadata()
+    answers: AsyncIterable[Any]
+    if stream:
+        answers = stub.ReadStream(pb.ReadStreamRequest(stream_id=stream, after_version=version), metadata=metadata)
+    else:
+        answers = stub.ReadAll(pb.ReadAllRequest(cursor=cursor), metadata=metadata)
+    async for answer in _told(answers):
+        yield answer
+
+
+async def _followed(service: Service, stream: str, cursor: str, wanted: frozenset[str]) -> AsyncGenerator[Any, None]:
+    """Follow the log, over as many subscriptions as it takes."""
+    from podium import Unavailable
+    from podium.v1 import event_service_pb2 as pb
+    from podium.v1 import event_service_pb2_grpc
+
+    stub = event_service_pb2_grpc.EventServiceStub(service.connection.channel)
+    while True:
+        request = pb.SubscribeRequest(cursor=cursor, stream_prefix=stream, types=sorted(wanted))
+        try:
+            async for answer in _told(stub.Subscribe(request, metadata=service.connection.metadata())):
+                cursor = answer.cursor or cursor
+                yield answer
+        except Unavailable:
+            # It waits for a service that starts again, and gives up on one that stays away.
+            await service.connection.reach()
 
 
 def _position(cursor: str) -> int:

@@ -12,6 +12,7 @@ from service.cli.terminal_text import duration, one_line
 from service.cli.workflow_picture import Change, StepPicture, WorkflowPicture
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
 
     from podium import Update
@@ -63,8 +64,9 @@ async def follow(updates: AsyncGenerator[Update, None], picture: WorkflowPicture
 
 def view_of(picture: WorkflowPicture, now_us: Callable[[], int]) -> View:
     """Return the view that fits what standard output is."""
-    if terminal().is_terminal and not terminal().is_dumb_terminal:
-        return TreeView(picture, now_us)
+    console = terminal()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return TreeView(picture, now_us, console)
     return LineView(picture)
 
 
@@ -126,10 +128,10 @@ class LineView:
 class TreeView:
     """A tree that is drawn anew in place several times a second, and stays when the workflow has ended."""
 
-    def __init__(self, picture: WorkflowPicture, now_us: Callable[[], int]) -> None:
+    def __init__(self, picture: WorkflowPicture, now_us: Callable[[], int], console: Console) -> None:
         self._picture = picture
         self._now_us = now_us
-        self._console = terminal()
+        self._console = console
         self._live: Live | None = None
         self._frame = 0
 

@@ -5,7 +5,6 @@ Invariant: what a command needs is imported when it runs, so that `podium --help
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -94,10 +93,6 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         app(words, prog_name="podium")
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. Python would complain once more when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.OK)
     except Exception as error:
         if "--debug" in words:
             raise

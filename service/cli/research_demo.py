@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -62,7 +63,7 @@ async def stage(question: Question, state: Path) -> AsyncGenerator[Service, None
     """Start the service and the executor, and connect to them; end them with the block."""
     async with AsyncExitStack() as stack:
         note(f"Starting the service on {state / 'podium.db'}, and an executor with the research tools …")
-        dev_file = state / "demo.json"
+        dev_file = state / f"demo-{os.getpid()}.json"
         server = await stack.enter_async_context(_server(state))
         # It waits for the file that says where the service is; what it imports takes as long as the service's start.
         executor = await stack.enter_async_context(_executor(question, state, dev_file))

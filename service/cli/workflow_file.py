@@ -75,24 +75,21 @@ def in_words_of_the_file(failure: CommandFailed, name: str, step_ids: Mapping[in
             text = contract.sub(file, text)
         return text
 
-    def place(path: str) -> str:
+    def whose(path: str) -> str:
         found = re.match(r"steps\[(\d+)\]", path)
         step_id = step_ids.get(int(found[1])) if found else None
-        return told(path) + (f" (step {step_id})" if step_id else "")
+        return f" (step {step_id})" if step_id else ""
 
-    failure.violations = [(place(path), told(problem)) for path, problem in failure.violations]
-    failure.message = told(failure.message)
-    if failure.violations:
-        path, problem = failure.violations[0]
-        failure.message, failure.violations = f"{path} {problem}", failure.violations[1:]
-    failure.context = name
+    violations = [(told(path), told(problem) + whose(path)) for path, problem in failure.violations]
+    failure.message = " ".join(violations[0]) if violations else told(failure.message)
+    failure.violations, failure.context = violations, name
     return failure
 
 
 def invalid(name: str, problems: list[Violation]) -> CommandFailed:
     """Return the failure that tells everything that is wrong with a file, the first on its first line."""
     path, problem = problems[0]
-    return CommandFailed(f"{path} {problem}", ExitCode.BAD_INPUT, "INVALID_FILE", problems[1:], context=name)
+    return CommandFailed(f"{path} {problem}", ExitCode.BAD_INPUT, "INVALID_FILE", problems, context=name)
 
 
 def _step(step: Fields) -> definition_pb2.StepDefinition:

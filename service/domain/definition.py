@@ -18,6 +18,7 @@ from service.domain.graph import find_cycle
 from service.domain.templates import (
     TemplateError,
     check_literal,
+    has_sealed,
     literals,
     parse_json,
     referenced_steps,
@@ -181,6 +182,9 @@ class _Normaliser:
                 check_literal(literal, depth_limit=limits.json_depth)
             except TemplateError as error:
                 self._wrong(field, str(error))
+        if has_sealed(template):
+            # The service alone seals: a sealed value that somebody copied from the log must not be opened for them.
+            self._wrong(field, "is sealed: give it as JSON, the service seals what the tool's schema marks")
         in_item = self._step.HasField("for_each") and field == "arguments"
         for reference in references(template):
             root = reference.WhichOneof("root")

@@ -73,8 +73,6 @@ def _connect(state: Workflow, step: Step) -> None:
 
 def _consider(state: Workflow, step: Step) -> None:
     """Move a pending step on when its dependencies allow it."""
-    if step.state != s.PENDING:
-        return
     total, ended = len(step.plan.depends_on), len(step.plan.depends_on) - step.waiting
     if joins(step.plan, total, ended, step.succeeded):
         if step.plan.needs_evaluation:
@@ -169,9 +167,11 @@ def _finish(state: Workflow, step: Step, ending: int) -> None:
         if step.parent.waiting == 0 and not step.parent.ended:
             state.to_settle[step.parent.id] = None
     for dependent in state.dependents.pop(step.id, ()):
-        dependent.waiting -= 1
-        dependent.succeeded += ending == s.SUCCEEDED
-        _consider(state, dependent)
+        # One that could go on before all it depends on had ended may wait for its items by now.
+        if dependent.state == s.PENDING:
+            dependent.waiting -= 1
+            dependent.succeeded += ending == s.SUCCEEDED
+            _consider(state, dependent)
 
 
 def _finish_requested(state: Workflow, event: events_pb2.WorkflowFinishRequested) -> None:

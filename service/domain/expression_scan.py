@@ -190,9 +190,10 @@ class _Scan:
             if not self._open:
                 raise self._error(token, f"{token.text} closes nothing")
             self._open.pop()
-        elif token.text == "+" or ("literal" in self._open and token.kind == "name"):
-            if token.text not in ("true", "false", "null"):
-                self._building = self._building or token
+        elif token.text == "+" or (
+            "literal" in self._open and token.kind == "name" and token.text not in ("true", "false", "null")
+        ):
+            self._building = self._building or token
 
     def _use(self, index: int) -> str:
         """What the bracket at `index` is."""

@@ -8,10 +8,10 @@ from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, value_pb2
 from service.domain import state as s
-from service.domain.conditions import StepView, referenced_steps
+from service.domain.conditions import StepView, find_reads
 from service.domain.evolve import cannot_join, joins
 from service.domain.state import Step, Workflow
-from service.domain.values import Ports, item_texts, output_text, value_text
+from service.domain.values import Ports, SealBrokenError, item_texts, output_text, value_text
 
 
 def settle(state: Workflow, step: Step, ports: Ports, room: int) -> list[Message]:
@@ -38,11 +38,15 @@ def _evaluate(state: Workflow, step: Step, ports: Ports) -> Message:
     text = step.plan.definition.condition
     steps: dict[str, StepView] = {}
     try:
-        for name in referenced_steps(text):
+        # Only what is read is asked for: a sealed value beside it does no harm. Seals are not handed on, because what
+        # a condition does is recorded in the open.
+        reads = find_reads(text)
+        for name, places in reads.steps.items():
             other = state.steps[name]
-            output = json.loads(output_text(other, ports.payloads))
+            wanted = any(place.path[:1] != ("state",) for place in places)
+            output = json.loads(output_text(other, ports.payloads)) if wanted else None
             steps[name] = {"output": output, "state": s.STEP_STATE_NAMES[other.state]}
-        value = json.loads(value_text(state.input, ports.payloads))
+        value = json.loads(value_text(state.input, ports.payloads)) if reads.input else None
         met = ports.expressions.evaluate(text, value, steps)
     except (ValueError, RecursionError) as error:
         # An ExpressionError, or a value that cannot be read here: sealed, not JSON or nested too deeply.
@@ -54,7 +58,9 @@ def _evaluate(state: Workflow, step: Step, ports: Ports) -> Message:
 
 def _expand(state: Workflow, step: Step, ports: Ports, room: int) -> Message:
     try:
-        count = len(item_texts(state, step, ports.payloads))
+        count = len(item_texts(state, step, ports.payloads, ports.seals))
+    except SealBrokenError as error:
+        return _failed(step, "SEAL_BROKEN", str(error))
     except (ValueError, RecursionError) as error:
         # A TemplateError, or a value that cannot be read here: sealed, not JSON or nested too deeply.
         return _failed(step, "REFERENCE_ERROR", str(error))

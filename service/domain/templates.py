@@ -244,6 +244,16 @@ def literals(template: pb.Template) -> Iterator[str]:
             yield from literals(element)
 
 
+def has_sealed(template: pb.Template) -> bool:
+    """Whether a template, or anything in it, is sealed."""
+    kind = template.WhichOneof("kind")
+    if kind == "object":
+        return any(has_sealed(member.value) for member in template.object.members)
+    if kind == "array":
+        return any(has_sealed(element) for element in template.array.elements)
+    return kind == "sealed"
+
+
 def fill(template: pb.Template, scope: Scope) -> str:
     """Fill a template's holes and return the JSON text. Raises TemplateError for a path that leads nowhere.
 

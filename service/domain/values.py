@@ -1,14 +1,15 @@
 """Reaching values: what a reference in a running workflow stands for.
 
 Values over the inline limit are not in the state. A port hands out their text when it is in memory and raises
-PayloadNotLoadedError when it is not; the engine loads it and decides again.
+PayloadNotLoadedError when it is not; the engine loads it and decides again. Sealed values are opened through another
+port, for the arguments of an attempt that is about to start and for nothing else.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from podium.v1 import definition_pb2, value_pb2
 from service.domain import state as s
@@ -25,11 +26,25 @@ class PayloadNotLoadedError(Exception):
         self.reference = reference
 
 
+class SealBrokenError(Exception):
+    """A sealed value cannot be opened: its key was destroyed, or it was altered. The message holds nothing of it."""
+
+
 class Payloads(Protocol):
     """The values over the inline limit that are in memory."""
 
     def text(self, reference: value_pb2.PayloadReference) -> str:
         """The JSON text. Raises PayloadNotLoadedError."""
+
+
+class Seals(Protocol):
+    """Opens sealed values. Both methods raise SealBrokenError; a large one that is not loaded PayloadNotLoadedError."""
+
+    def text(self, sealed: value_pb2.SealedValue) -> str:
+        """The JSON text of a value."""
+
+    def template(self, sealed: value_pb2.SealedValue) -> definition_pb2.Template:
+        """A template that was sealed as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +53,15 @@ class Ports:
 
     expressions: Expressions
     payloads: Payloads
+    seals: Seals | None = None
+    """None: nothing that is sealed can be opened."""
 
 
-def value_text(value: value_pb2.Value | None, payloads: Payloads) -> str:
-    """The JSON text of a value; null for none. Raises PayloadNotLoadedError, and ValueError for a sealed value."""
+def value_text(value: value_pb2.Value | None, payloads: Payloads, seals: Seals | None = None) -> str:
+    """The JSON text of a value; null for none.
+
+    Raises PayloadNotLoadedError, ValueError for a sealed value when there are no seals, and SealBrokenError.
+    """
     kind = None if value is None else value.WhichOneof("kind")
     if value is None or kind is None:
         return "null"
@@ -49,54 +69,106 @@ def value_text(value: value_pb2.Value | None, payloads: Payloads) -> str:
         return value.json
     if kind == "payload":
         return payloads.text(value.payload)
+    if kind == "sealed":
+        if seals is None:
+            raise ValueError("the value is sealed and can be used in arguments only")
+        return seals.text(value.sealed)
     raise ValueError(f"a value of kind {kind} cannot be read here")
 
 
-def output_text(step: Step, payloads: Payloads) -> str:
+def output_text(step: Step, payloads: Payloads, seals: Seals | None = None) -> str:
     """The JSON text of a step's output: null unless it succeeded; a list for a for_each step."""
     if step.state != s.SUCCEEDED:
         return "null"
     if step.plan.definition.HasField("for_each") and step.parent is None:
-        return "[" + ",".join(output_text(item, payloads) for item in step.items) + "]"
-    return value_text(step.output, payloads)
+        return "[" + ",".join(output_text(item, payloads, seals) for item in step.items) + "]"
+    return value_text(step.output, payloads, seals)
 
 
 class StepScope:
     """Resolves the references in one step's templates. Made for one filling and thrown away."""
 
-    def __init__(self, state: Workflow, step: Step, payloads: Payloads) -> None:
+    def __init__(self, state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> None:
         self._state = state
         self._step = step
         self._payloads = payloads
+        self._seals = seals
 
     def text(self, reference: definition_pb2.Reference) -> str:
         """The JSON text of what the root names; see service.domain.templates.Scope."""
         root = reference.WhichOneof("root")
         if root == "step_output":
-            return output_text(self._state.steps[reference.step_output], self._payloads)
+            return output_text(self._state.steps[reference.step_output], self._payloads, self._seals)
         if root == "step_state":
             return json.dumps(s.STEP_STATE_NAMES[self._state.steps[reference.step_state].state])
         if root == "input":
-            return value_text(self._state.input, self._payloads)
+            return value_text(self._state.input, self._payloads, self._seals)
         if root == "item" and self._step.parent is not None:
-            return item_texts(self._state, self._step.parent, self._payloads)[self._step.item]
+            return item_texts(self._state, self._step.parent, self._payloads, self._seals)[self._step.item]
         if root == "index" and self._step.parent is not None:
             return str(self._step.item)
         raise TemplateError(f"{root} has no meaning in this step")
 
 
-def arguments_text(state: Workflow, step: Step, payloads: Payloads) -> str:
-    """The JSON text of a step's arguments. Raises TemplateError and PayloadNotLoadedError."""
-    return fill(step.plan.definition.arguments, StepScope(state, step, payloads))
+class _OpenedSeals:
+    """Opens for one step's arguments, and remembers whether anything was opened."""
+
+    __slots__ = ("_seals", "used")
+
+    def __init__(self, seals: Seals) -> None:
+        self._seals = seals
+        self.used = False
+
+    def text(self, sealed: value_pb2.SealedValue) -> str:
+        self.used = True
+        return self._seals.text(sealed)
+
+    def template(self, sealed: value_pb2.SealedValue) -> definition_pb2.Template:
+        self.used = True
+        return self._seals.template(sealed)
 
 
-def item_texts(state: Workflow, step: Step, payloads: Payloads) -> list[str]:
+class Arguments(NamedTuple):
+    """A step's arguments, ready for its tool."""
+
+    text: str
+    hold_secrets: bool
+    """Something sealed was opened for them: no digest of them may be recorded that anyone can try values out on."""
+
+
+def make_arguments(state: Workflow, step: Step, ports: Ports) -> Arguments:
+    """A step's arguments. Raises TemplateError, PayloadNotLoadedError and SealBrokenError."""
+    if ports.seals is None:
+        return Arguments(arguments_text(state, step, ports.payloads), hold_secrets=False)
+    opened = _OpenedSeals(ports.seals)
+    return Arguments(arguments_text(state, step, ports.payloads, opened), opened.used)
+
+
+def arguments_text(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> str:
+    """The JSON text of a step's arguments. Raises as `make_arguments` does."""
+    return _fill(step.plan.definition.arguments, StepScope(state, step, payloads, seals), seals)
+
+
+def _fill(template: definition_pb2.Template, scope: StepScope, seals: Seals | None) -> str:
+    if not template.HasField("sealed"):
+        return fill(template, scope)
+    if seals is None:
+        raise ValueError("the template is sealed")
+    try:
+        return fill(seals.template(template.sealed), scope)
+    except TemplateError:
+        # What it would say names members of what is sealed, and it is recorded.
+        raise TemplateError("a reference in a sealed template leads nowhere") from None
+
+
+def item_texts(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> list[str]:
     """The JSON texts of the items a for_each step runs over. Raises TemplateError when they are no list.
 
+    The template may be sealed, the values it refers to may not: how many there are goes into the open.
     Kept with the step once found: every item asks, and finding them costs the whole list.
     """
     if step.item_texts is None:
-        items = json.loads(fill(step.plan.definition.for_each.items, StepScope(state, step, payloads)))
+        items = json.loads(_fill(step.plan.definition.for_each.items, StepScope(state, step, payloads), seals))
         if not isinstance(items, list):
             raise TemplateError("for_each needs a list")
         step.item_texts = [compact_json(item) for item in items]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2, events_pb2
@@ -53,6 +53,12 @@ class Catalog:
         """The definition of a version of a tool, or None."""
         versions = self._versions.get((tenant, name), [])
         return versions[version - 1] if 1 <= version <= len(versions) else None
+
+    def versions(self) -> Iterator[ToolVersion]:
+        """Every version of every tool of every tenant."""
+        for (tenant, name), versions in self._versions.items():
+            for version in range(1, len(versions) + 1):
+                yield ToolVersion(tenant, name, version)
 
     def of_tenant(self, tenant: str) -> list[CatalogTool]:
         """The newest version of every tool of a tenant, by name."""

@@ -122,14 +122,17 @@ class Engine:
     async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
         """Read a workflow's state as the log has it now. Raises NotFound."""
         resident = self.residency.get(key)
-        if resident is None or not resident.durable:
-            future: asyncio.Future[Resident] = asyncio.get_running_loop().create_future()
-            resident = self._wait_to_read(key, future)
-            resident = await future
-        return reader(resident)
+        if resident is not None and resident.durable:
+            return reader(resident)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._wait_to_read(key, reader, future)
+        return await future
 
-    def _wait_to_read(self, key: WorkflowKey, future: asyncio.Future[Resident]) -> Resident:
-        """Resolve the future with the resident as soon as it is durable."""
+    def _wait_to_read(self, key: WorkflowKey, reader: Callable[[Resident], T], future: asyncio.Future[T]) -> None:
+        """Resolve the future with what the reader finds as soon as the workflow is durable.
+
+        It reads then and there: by the time whoever waits runs again, the next turn may be ahead of the log.
+        """
         resident = self.residency.get(key)
         if resident is None:
             resident = self.residency.add(key)
@@ -142,12 +145,14 @@ class Engine:
             if found.failed is not None:
                 future.set_exception(found.failed)
             elif found.dropped or not found.durable:
-                self._wait_to_read(key, future)
+                self._wait_to_read(key, reader, future)
             else:
-                future.set_result(found)
+                try:
+                    future.set_result(reader(found))
+                except Exception as error:  # noqa: BLE001 - it belongs to whoever reads
+                    future.set_exception(error)
 
         resident.readers.append(resolve)
-        return resident
 
     async def ended(self, key: WorkflowKey) -> None:
         """Wait until the workflow has ended, durably. Raises NotFound."""
@@ -335,7 +340,7 @@ class Engine:
     def _load_payload(self, resident: Resident, reference: value_pb2.PayloadReference) -> None:
         async def load() -> None:
             try:
-                await self._payloads.load(resident.key.tenant, reference.digest)
+                await self._payloads.fetch(resident.key.tenant, reference.digest)
             except StoreError as error:
                 self._drop(resident, Unavailable(error.reason, str(error)))
                 return

@@ -22,11 +22,12 @@ from service.domain.errors import DomainError
 from service.domain.evolve import evolve
 from service.domain.state import Step, TimerKind
 from service.domain.templates import TemplateError
-from service.domain.values import PayloadNotLoadedError, Ports, arguments_text
+from service.domain.values import PayloadNotLoadedError, Ports, SealBrokenError, make_arguments
 from service.engine.dispatch import Dispatcher, Executor
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause, Mail, Offer, Reply, Resident
+from service.engine.sealing import Sealing
 from store.contract import SHARD, NewEvent
 from store.records import encode_envelope
 
@@ -75,7 +76,7 @@ class Turn:
 class TurnTaker:
     """Takes turns. Holds what the domain and admission need from outside."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whatever a decision rests on comes from outside
         self,
         *,
         pipeline: Pipeline,
@@ -86,7 +87,9 @@ class TurnTaker:
         rules: Rules,
         timing: Timing,
         inline_limit_bytes: int,
+        sealing: Sealing | None = None,
     ) -> None:
+        """Without `sealing` nothing that is sealed can be opened."""
         self._pipeline = pipeline
         self._expressions = expressions
         self._payloads = payloads
@@ -95,13 +98,15 @@ class TurnTaker:
         self._rules = rules
         self._timing = timing
         self._inline_limit_bytes = inline_limit_bytes
+        self._sealing = sealing
         self._ports: dict[str, Ports] = {}
 
     def ports(self, tenant: str) -> Ports:
         """The domain's ports for a tenant."""
         ports = self._ports.get(tenant)
         if ports is None:
-            ports = self._ports[tenant] = Ports(self._expressions, self._payloads.of(tenant))
+            seals = self._sealing.of(tenant) if self._sealing is not None else None
+            ports = self._ports[tenant] = Ports(self._expressions, self._payloads.of(tenant), seals)
         return ports
 
     def tool_of(self, resident: Resident, step: Step) -> tuple[ToolVersion, int]:
@@ -217,9 +222,10 @@ class TurnTaker:
         tool = _tool_version(resident, step)
         definition = self._tools.definition(*tool)
         try:
-            arguments = arguments_text(resident.state, step, self.ports(resident.key.tenant).payloads)
-        except (TemplateError, ValueError) as error:
-            failure = value_pb2.Failure(reason="REFERENCE_ERROR", message=str(error))
+            arguments = make_arguments(resident.state, step, self.ports(resident.key.tenant))
+        except (SealBrokenError, TemplateError, ValueError) as error:
+            reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "REFERENCE_ERROR"
+            failure = value_pb2.Failure(reason=reason, message=str(error))
             self._give_up(turn, c.FailStep(turn.now_us, step.id, failure), place)
             return
         if definition is None:
@@ -234,8 +240,10 @@ class TurnTaker:
             tool=definition,
             tool_version=tool.version,
             authority=resident.state.authorities[step.plan.authority],
-            arguments_json=arguments,
+            arguments_json=arguments.text,
         )
+        if arguments.hold_secrets and self._sealing is not None:
+            request.digest = self._sealing.of(tool.tenant).keyed_digest
         admission = self._pipeline.admit(request, turn.now_us)
         verdict = admission.verdict
         if isinstance(verdict, Allowed):

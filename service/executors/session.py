@@ -8,18 +8,16 @@ its chunks are.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2, workflow_service_pb2
 from service.domain import commands as c
 from service.domain.errors import DomainError, Unavailable
+from service.domain.values import SealBrokenError
 from service.engine.attempts import LiveAttempt
 from service.engine.dispatch import Executor
 from service.engine.engine import Engine
@@ -27,6 +25,7 @@ from service.engine.keys import ToolVersion, WorkflowKey
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause, Mail
 from service.engine.timers import Clock
+from service.executors.outputs import Outputs, SealerOf
 from store.contract import EventStore, OutputChunk, StoreError
 
 logger = logging.getLogger(__name__)
@@ -55,6 +54,7 @@ class SessionParts:
     """Whether a version of a tool declares its chunks to be its output."""
     spawn: Callable[[Coroutine[Any, Any, object]], None]
     limits: SessionLimits
+    sealer_of: SealerOf = lambda _tool: None
 
 
 class ExecutorSession:
@@ -68,6 +68,13 @@ class ExecutorSession:
         self.heard_us = parts.clock.now_us()
         self._cause = cause
         self._parts = parts
+        self._outputs = Outputs(
+            parts.store,
+            parts.payloads,
+            parts.sealer_of,
+            inline_limit_bytes=parts.limits.inline_bytes,
+            payload_limit_bytes=parts.limits.payload_bytes,
+        )
         self._outbox: list[wire.ServiceItem] = []
         self._wake = asyncio.Event()
         self.place: Executor | None = None
@@ -215,7 +222,9 @@ class ExecutorSession:
 
     async def _make_durable(self, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
         rows = [
-            OutputChunk(self.tenant, live.key.workflow_id, live.key.step_id, live.attempt, chunk.sequence, chunk.data)
+            OutputChunk(
+                *live.key, attempt=live.attempt, sequence=chunk.sequence, data=self._outputs.chunk(live, chunk.data)
+            )
             for live, chunk in chunks
         ]
         try:
@@ -225,7 +234,8 @@ class ExecutorSession:
             return
         acknowledged: dict[int, LiveAttempt] = {}
         for (live, chunk), row in zip(chunks, recorded, strict=True):
-            live.chunks_digest.update(chunk.data)
+            # As it is recorded: a sealed chunk that comes again is sealed anew, and left as it was.
+            live.chunks_digest.update(row.data)
             live.durable_chunks = chunk.sequence
             acknowledged[id(live)] = live
             self._parts.engine.watchers.publish(live.key.workflow, row)
@@ -251,22 +261,19 @@ class ExecutorSession:
         if kind == "payload" or (live.durable_chunks and self._is_streamed(live)):
             self._parts.spawn(self._complete_large(live, result))
             return
-        problem = self._problem(result.output.json) if kind == "json" else ""
-        if problem or kind not in (None, "json"):
-            message = problem or f"an output of kind {kind} is not accepted"
-            self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=message))
+        if kind not in (None, "json"):
+            self._output_refused(live, ValueError(f"an output of kind {kind} is not accepted"))
             return
-        self._complete(live, result.output if kind else None)
-
-    def _problem(self, text: str) -> str:
-        """What is wrong with an inline output; it must be JSON, because it becomes part of other JSON text."""
-        if len(text) > self._parts.limits.inline_bytes:
-            return f"the output is larger than {self._parts.limits.inline_bytes} bytes: upload it"
         try:
-            orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            return f"the output is not valid JSON: {error}"
-        return ""
+            output = self._outputs.inline(live, result.output) if kind else None
+        except (ValueError, SealBrokenError) as error:
+            self._output_refused(live, error)
+            return
+        self._complete(live, output)
+
+    def _output_refused(self, live: LiveAttempt, error: Exception) -> None:
+        reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "INVALID_OUTPUT"
+        self._fail(live, value_pb2.Failure(reason=reason, message=str(error)))
 
     def _is_streamed(self, live: LiveAttempt) -> bool:
         return self._parts.streams_output(live.tool)
@@ -275,29 +282,13 @@ class ExecutorSession:
         """Complete with an uploaded payload, or with the joined chunks of a tool whose chunks are its output."""
         try:
             if live.durable_chunks and self._is_streamed(live):
-                output = await self._joined_chunks(live)
+                output = await self._outputs.joined_chunks(live)
             else:
-                await self._parts.payloads.load(self.tenant, result.output.payload.digest)
-                output = result.output
-        except (StoreError, ValueError) as error:
-            self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=str(error)))
+                output = await self._outputs.uploaded(live, result.output)
+        except (StoreError, ValueError, SealBrokenError) as error:
+            self._output_refused(live, error)
             return
         self._complete(live, output)
-
-    async def _joined_chunks(self, live: LiveAttempt) -> value_pb2.Value:
-        key = live.key
-        chunks = await self._parts.store.read_attempt_chunks(self.tenant, key.workflow_id, key.step_id, live.attempt)
-        try:
-            joined = b"".join(chunk.data for chunk in chunks).decode()
-        except UnicodeDecodeError:
-            raise ValueError("the streamed output is not UTF-8 text: let the tool return a value of its own") from None
-        text = json.dumps(joined, ensure_ascii=False)
-        data = text.encode()
-        if len(data) > self._parts.limits.payload_bytes:
-            raise ValueError(f"the streamed output is larger than {self._parts.limits.payload_bytes} bytes")
-        if len(data) <= self._parts.limits.inline_bytes:
-            return value_pb2.Value(json=text)
-        return value_pb2.Value(payload=await self._parts.payloads.write(self.tenant, data))
 
     def _complete(self, live: LiveAttempt, output: value_pb2.Value | None) -> None:
         command = c.CompleteAttempt(

@@ -38,7 +38,14 @@ def checkout(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     packages = ["admission", "api", "cli", "domain", "engine", "executors", "projections"]
     modules = [f"service/{package}/{name}.py" for package in packages for name in ("__init__", "module")]
-    modules += ["service/__init__.py", "service/assembly.py", "service/main.py", "store/__init__.py", "store/contract.py", "store/sqlite.py"]
+    modules += [
+        "service/__init__.py",
+        "service/assembly.py",
+        "service/main.py",
+        "store/__init__.py",
+        "store/contract.py",
+        "store/sqlite.py",
+    ]
     modules += [f"clients/python/podium/{name}.py" for name in ("__init__", "client", "v1/__init__", "v1/events_pb2")]
     for name in modules:
         write(tmp_path, name, "")

@@ -39,7 +39,7 @@ class ModelDatabase:
         self.chunks = []
         self.attempts = defaultdict(list)
         self.payloads = {}
-        self.stamp_us = 0
+        self.data_keys = {}
         self.is_owned = False
 
 
@@ -51,6 +51,7 @@ class ModelStore:
         self._clock = clock
         self._queue = []
         self._is_open = False
+        self._stamp_us = 0
         self._following = []
 
     @property
@@ -61,6 +62,7 @@ class ModelStore:
         if self._db.is_owned:
             raise DatabaseInUseError("the model is open already")
         self._db.is_owned = self._is_open = True
+        self._stamp_us = self._db.events[-1].recorded_at_us if self._db.events else 0
 
     async def close(self):
         if self._is_open:
@@ -78,6 +80,9 @@ class ModelStore:
 
     async def write_payload(self, tenant, data):
         return await self._submitted(partial(self._write_payload, tenant, data))
+
+    async def write_data_key(self, key):
+        await self._submitted(partial(self._write_data_key, key))
 
     # The writer.
 
@@ -99,7 +104,7 @@ class ModelStore:
 
     def _commit(self):
         queue, self._queue = self._queue, []
-        self._db.stamp_us = max(self._db.stamp_us, self._clock.now_us())
+        self._stamp_us = max(self._stamp_us, self._clock.now_us()) if queue else self._stamp_us
         for done, outcome in [(done, self._outcome(change)) for change, done in queue]:
             done(outcome)
         self._wake()
@@ -129,14 +134,14 @@ class ModelStore:
                     "position": first + len(recorded),
                     "tenant_sequence": sequences[part.tenant],
                     "stream_version": versions[name],
-                    "recorded_at_us": db.stamp_us,
+                    "recorded_at_us": self._stamp_us,
                 }
                 try:
                     record, number = encode_record(payload, envelope, **place), type_number(payload)
                 except Exception as error:
                     raise InvalidAppendError(str(error)) from error
                 recorded.append(
-                    RecordedEvent(place["position"], *name, place["stream_version"], number, db.stamp_us, record)
+                    RecordedEvent(place["position"], *name, place["stream_version"], number, self._stamp_us, record)
                 )
         for opened in append.opened:
             if not versions.get((opened.tenant, opened.stream_id), self._version(opened.tenant, opened.stream_id)):
@@ -179,6 +184,11 @@ class ModelStore:
         self._db.payloads[tenant, digest] = data
         return digest
 
+    def _write_data_key(self, key):
+        stored = self._db.data_keys.get(key.key_id)
+        if stored is None or stored.wrapped_key is not None:
+            self._db.data_keys[key.key_id] = key
+
     def _version(self, tenant, stream_id):
         return len(self._db.streams.get((tenant, stream_id), ()))
 
@@ -212,6 +222,9 @@ class ModelStore:
             return self._readable().payloads[tenant, digest]
         except KeyError:
             raise PayloadMissingError(digest.hex()) from None
+
+    async def read_data_keys(self):
+        return [key for _, key in sorted(self._readable().data_keys.items())]
 
     async def open_workflows(self):
         entries = sorted(self._readable().open.items(), key=lambda entry: entry[1][0])

@@ -72,6 +72,10 @@ class Client:
             self._ledger.write(event="answered", **about, **told(answer))
             return answer
 
+    async def ask_once(self, method, request):
+        """Ask what changes nothing, and do not write it down."""
+        return await method(request, metadata=self._metadata, wait_for_ready=True, timeout=ANSWER_WITHIN_S)
+
     async def start(self, request_id, steps, *, is_open=False):
         request = workflow_service_pb2.StartWorkflowRequest(request_id=request_id, steps=steps, open=is_open)
         answer = await self.ask(self.workflows.StartWorkflow, request, lambda told: {"workflow": told.workflow_id})
@@ -123,7 +127,7 @@ class Client:
 
     async def replay(self, workflow_id):
         request = replay_service_pb2.ReplayRequest(workflow_id=workflow_id)
-        return await self._replays.Replay(request, metadata=self._metadata, wait_for_ready=True, timeout=10)
+        return await self.ask_once(self._replays.Replay, request)
 
 
 def step(step_id, tool, arguments_json, *needs):

@@ -170,9 +170,7 @@ class Battlefield:
 
     async def executor(self, name="first"):
         """An executor of its own process."""
-        running = program(
-            "ledger_executor", self.address, self.token, self.ledger("tools"), name, errors=self._errors
-        )
+        running = program("ledger_executor", self.address, self.token, self.ledger("tools"), name, errors=self._errors)
         process, lines = await self._stack.enter_async_context(running)
         return ExecutorProcess(process, lines)
 

@@ -83,9 +83,7 @@ def outcomes(log):
     endings = ("step_succeeded", "step_failed", "step_denied", "step_skipped", "step_canceled")
     ended = Counter((event.stream_id, each.step_id) for kind in endings for event, each in log.of_kind(kind))
     yield from (f"step {name} ended {count} times" for name, count in ended.items() if count > 1)
-    started = Counter(
-        (event.stream_id, each.step_id, each.attempt) for event, each in log.of_kind("attempt_started")
-    )
+    started = Counter((event.stream_id, each.step_id, each.attempt) for event, each in log.of_kind("attempt_started"))
     yield from (f"attempt {name} started {count} times" for name, count in started.items() if count > 1)
     for stream_id in log.workflows():
         count = sum(event.WhichOneof("payload") in ENDINGS for event in log.streams[stream_id])
@@ -120,7 +118,9 @@ def acknowledged_to_clients(log, client):
             if not log.of_kind("workflow_finish_requested", entry["workflow"]):
                 yield f"{name} was acknowledged and is not in the log"
         elif entry["call"] == "CallToolRequest":
-            proofs = [f"{event.shard}:{event.position}" for event, _ in log.of_kind("step_succeeded", entry["workflow"])]
+            proofs = [
+                f"{event.shard}:{event.position}" for event, _ in log.of_kind("step_succeeded", entry["workflow"])
+            ]
             if proofs != [entry["outcome"]]:
                 yield f"{name} was answered with event {entry['outcome']}, the log says {proofs}"
 

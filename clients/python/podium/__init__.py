@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ToolFailed,
         Unauthenticated,
         Unavailable,
+        Unreadable,
     )
     from podium.executor import Executor
     from podium.outcomes import Outcome, Result, StepStatus, WorkflowStatus
@@ -68,6 +69,7 @@ _HOMES = {
     "ToolFailed": "errors",
     "Unauthenticated": "errors",
     "Unavailable": "errors",
+    "Unreadable": "errors",
     "Update": "watching",
     "Workflow": "workflow",
     "WorkflowStatus": "outcomes",
@@ -108,6 +110,7 @@ __all__ = [
     "ToolFailed",
     "Unauthenticated",
     "Unavailable",
+    "Unreadable",
     "Update",
     "Workflow",
     "WorkflowStatus",

@@ -177,7 +177,7 @@ class Attempt:
         text = output.encode()
         if len(text) <= self._surroundings.inline_limit_bytes:
             return value_pb2.Value(json=output)
-        return value_pb2.Value(payload=await upload(self._surroundings.connection, text))
+        return value_pb2.Value(payload=await upload(self._surroundings.connection, self.reference, text))
 
     async def _emit(self, data: bytes) -> None:
         limit = self._surroundings.chunk_limit_bytes
@@ -198,7 +198,7 @@ class Attempt:
         else:
             if self._stopped_by is None:
                 foreseen = isinstance(error, PodiumError)
-                _logger.info("tool %s failed: %s", self._tool.name, error, exc_info=None if foreseen else error)
+                _logger.info("tool %s failed with %r", self._tool.name, error, exc_info=None if foreseen else error)
             self.outcome = pb.ExecutorItem(
                 failure=pb.AttemptFailure(attempt=self.reference, failure=self._stopped_by or failure_of(error))
             )

@@ -129,6 +129,12 @@ class Canceled(PodiumError):
     default_reason = "CANCELED"
 
 
+class Unreadable(PodiumError):
+    """An output was recorded and cannot be read any more: the key that sealed it was destroyed, for example."""
+
+    default_reason = "SEAL_BROKEN"
+
+
 class ToolFailed(PodiumError):
     """A tool failed. Raise it in a tool to say how; the client raises it to whoever asked for the output."""
 

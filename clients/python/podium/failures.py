@@ -13,14 +13,17 @@ EXECUTOR_LOST = "EXECUTOR_LOST"
 
 def failure_of(error: BaseException) -> value_pb2.Failure:
     """Returns the failure to record. No traceback: it names files and values that are nobody else's business."""
-    known = error if isinstance(error, PodiumError) else _unforeseen(error)
-    return value_pb2.Failure(
-        reason=known.reason,
-        message=_readable(known.message),
-        retryable=known.retryable,
-        retry_after_ms=math.ceil((known.retry_after or 0) * 1000),
-        field=known.field,
-    )
+    try:
+        known = plain(error)
+        return value_pb2.Failure(
+            reason=known.reason,
+            message=_readable(known.message),
+            retryable=known.retryable,
+            retry_after_ms=math.ceil((known.retry_after or 0) * 1000),
+            field=known.field,
+        )
+    except Exception:  # noqa: BLE001 -- an exception that cannot even be told still ends its attempt
+        return value_pb2.Failure(reason=ToolFailed.default_reason, message=type(error).__name__, retryable=True)
 
 
 def plain(error: BaseException) -> ToolFailed:

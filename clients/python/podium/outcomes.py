@@ -16,6 +16,7 @@ from podium.errors import (
     RateLimited,
     TimedOut,
     ToolFailed,
+    Unreadable,
 )
 from podium.json_text import from_json
 from podium.v1 import events_pb2, tool_service_pb2, value_pb2, workflow_service_pb2
@@ -64,6 +65,11 @@ def failure_error(state: str, failure: value_pb2.Failure, event: str = "") -> Po
     )
 
 
+def unreadable(failure: value_pb2.Failure, event: str) -> Unreadable:
+    """Returns the error for an output that is recorded and cannot be read."""
+    return Unreadable(failure.message, reason=failure.reason or None, retryable=failure.retryable, event=event)
+
+
 def _moment(microseconds: int) -> datetime | None:
     return _EPOCH + timedelta(microseconds=microseconds) if microseconds else None
 
@@ -83,12 +89,14 @@ class Outcome:
         """Reads the contract's message."""
         state = state_name(message.state)
         error = None if state == SUCCEEDED else failure_error(state, message.failure, message.event)
+        if message.HasField("output_failure"):
+            error = unreadable(message.output_failure, message.event)
         output = from_json(message.output_json) if error is None else None
         return cls(state, output, error, message.event, message.attempts)
 
     @property
     def ok(self) -> bool:
-        """Whether the tool succeeded."""
+        """Whether there is an output."""
         return self.error is None
 
     def unwrap(self) -> Any:  # noqa: ANN401 -- any JSON value
@@ -115,6 +123,8 @@ class StepStatus:
     """The for_each step it is an item of; empty: none."""
     depends_on: tuple[str, ...]
     output_json: str = field(repr=False)
+    output_failure: PodiumError | None
+    """Why an output that is recorded cannot be read."""
 
     @classmethod
     def of(cls, message: workflow_service_pb2.StepSummary) -> StepStatus:
@@ -133,13 +143,16 @@ class StepStatus:
             parent=message.parent,
             depends_on=tuple(message.depends_on),
             output_json=message.output_json,
+            output_failure=(
+                unreadable(message.output_failure, message.event) if message.HasField("output_failure") else None
+            ),
         )
 
     @property
     def output(self) -> Any:  # noqa: ANN401 -- any JSON value
-        """The output; None for a skipped step. Raises the failure of a step that ended without one."""
-        if self.failure is not None:
-            raise self.failure
+        """The output; None for a skipped step. Raises why there is none, or why it cannot be read."""
+        if error := self.failure or self.output_failure:
+            raise error
         return from_json(self.output_json)
 
 

@@ -17,8 +17,10 @@ PART_BYTES = 1024 * 1024
 UPLOAD_TIMEOUT_S = 120.0
 
 
-async def upload(connection: Connection, text: bytes) -> value_pb2.PayloadReference:
-    """Stores JSON text and returns its reference. Tries for as long as the service is away.
+async def upload(
+    connection: Connection, attempt: executor_service_pb2.AttemptReference, text: bytes
+) -> value_pb2.PayloadReference:
+    """Stores an attempt's output, JSON text, and returns its reference. Tries for as long as the service is away.
 
     Raises:
         ToolFailed: The service refuses the value, for its size for example.
@@ -28,7 +30,9 @@ async def upload(connection: Connection, text: bytes) -> value_pb2.PayloadRefere
 
     async def parts() -> AsyncIterator[executor_service_pb2.UploadRequest]:
         for start in range(0, len(text), PART_BYTES):
-            yield executor_service_pb2.UploadRequest(data=text[start : start + PART_BYTES])
+            # Whose output it is decides how it is kept; once is enough.
+            whose = attempt if start == 0 else None
+            yield executor_service_pb2.UploadRequest(data=text[start : start + PART_BYTES], attempt=whose)
 
     while True:
         try:

@@ -58,9 +58,7 @@ class Settlements:
             return settlement
         # What was handed over is not kept: a long run would hold every output it ever had.
         self._settled[step_id] = replace(settlement, output_json=None)
-        if settlement.output_json is None:
-            return replace(settlement, output_json=await self._fetch(step_id))
-        return settlement
+        return settlement if settlement.output_json is not None else await self._fetch(step_id)
 
     async def run_ended(self) -> None:
         """Waits until the whole run has ended."""
@@ -128,10 +126,11 @@ class Settlements:
         if waiting is not None and not waiting.done():
             waiting.set_result(settlement)
 
-    async def _fetch(self, step_id: str) -> str:
+    async def _fetch(self, step_id: str) -> Settlement:
         request = workflow_service_pb2.ListStepsRequest(workflow_id=self._workflow_id, step_ids=[step_id])
         async for step in list_steps(self._connection, request):
-            return step.output_json
+            unread = _failed("unreadable", step.output_failure, f"event {step.event}")
+            return Settlement(step_id, unread if step.HasField("output_failure") else "", step.output_json)
         raise IllegalState(f"the run has no step {step_id}", reason="NO_STEP")
 
 

@@ -29,9 +29,7 @@ async def ana(caller):
 
 
 def literal(tool, text, **fields):
-    return definition_pb2.StepDefinition(
-        tool=tool, arguments=definition_pb2.Template(literal_json=text), **fields
-    )
+    return definition_pb2.StepDefinition(tool=tool, arguments=definition_pb2.Template(literal_json=text), **fields)
 
 
 async def test_a_cycle_is_named_step_by_step(ana):
@@ -80,7 +78,11 @@ STEPS = {
         "steps[0].arguments.options.lang",
         "string",
     ),
-    "an argument out of bounds": ([step("search", {"query": "x", "limit": 0})], "steps[0].arguments.limit", "at least 1"),
+    "an argument out of bounds": (
+        [step("search", {"query": "x", "limit": 0})],
+        "steps[0].arguments.limit",
+        "at least 1",
+    ),
     "an argument too many": ([step("search", {"query": "x", "shout": True})], "steps[0].arguments.shout", ""),
     "arguments that are no JSON": (
         [definition_pb2.StepDefinition(tool="note", arguments_json='{"a": ')],
@@ -102,7 +104,11 @@ STEPS = {
         "steps[0].arguments_json",
         "not valid JSON",
     ),
-    "half of a character in a template": ([literal("note", '{"a": "\\ud800"}')], "steps[0].arguments", "not valid JSON"),
+    "half of a character in a template": (
+        [literal("note", '{"a": "\\ud800"}')],
+        "steps[0].arguments",
+        "not valid JSON",
+    ),
     "items that are no JSON": (
         [step("note", for_each=definition_pb2.ForEach(items=definition_pb2.Template(literal_json="[NaN]")))],
         "steps[0].for_each.items",
@@ -134,7 +140,11 @@ STEPS = {
         "steps[0].for_each.items",
         "not a list",
     ),
-    "a for_each over nothing": ([step("note", for_each=definition_pb2.ForEach())], "steps[0].for_each.items", "missing"),
+    "a for_each over nothing": (
+        [step("note", for_each=definition_pb2.ForEach())],
+        "steps[0].for_each.items",
+        "missing",
+    ),
     "a join that cannot be met": (
         [step("note"), step("note", depends_on=["step_1"], join=definition_pb2.JOIN_N_OF, join_count=2)],
         "steps[1].join_count",
@@ -209,7 +219,10 @@ CALLS = {
     "no tool at all": (tool_service_pb2.ToolCall(), "tool"),
     "a missing argument": (tool_service_pb2.ToolCall(tool="search"), "arguments.query"),
     "arguments that are no JSON": (tool_service_pb2.ToolCall(tool="note", arguments_json="{"), "arguments"),
-    "a number that JSON does not have": (tool_service_pb2.ToolCall(tool="note", arguments_json='{"a": NaN}'), "arguments"),
+    "a number that JSON does not have": (
+        tool_service_pb2.ToolCall(tool="note", arguments_json='{"a": NaN}'),
+        "arguments",
+    ),
     "arguments that are no object": (tool_service_pb2.ToolCall(tool="note", arguments_json='"x"'), "arguments"),
 }
 

@@ -1,4 +1,4 @@
-"""Somebody who calls the service over gRPC with a token, without the SDK: requests and answers as the contract has them."""
+"""Somebody who calls the service over gRPC with a token, without the SDK: in the contract's own words."""
 
 import contextlib
 import json

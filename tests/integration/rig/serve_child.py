@@ -1,7 +1,8 @@
 """The service as a process of a test: `python serve_child.py`, with its settings in the environment.
 
 Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever started it is gone: then its standard
-input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each.
+input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each;
+TEST_LOG_LEVEL is how much it logs.
 """
 
 import json
@@ -47,7 +48,7 @@ def telling_points(path):
 
 
 def main():
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=os.environ.get("TEST_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s %(message)s")
     threading.Thread(target=end_with_whoever_started_this, daemon=True).start()
     points = os.environ.get("TEST_POINTS_FILE")
     open_log = telling_points(Path(points)) if points else open_sqlite

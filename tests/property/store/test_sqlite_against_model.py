@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from store.contract import Append, OpenWorkflow, StoreError, StoreLimits
+from store.event_log import EventLog
 from store.migrate import migrate
-from store.sqlite import sqlite_log
+from store.sqlite import SqliteBackend
+from store.sqlite_reader import SqliteReader
 from tests.contract.events import FakeClock, chunks, to_stream
 from tests.contract.model import ModelDatabase, ModelStore
 
@@ -31,6 +33,12 @@ CHUNKS = st.tuples(NAMES, st.sampled_from(["s", "t"]), st.integers(1, 2), st.lis
 EMPTY = Path(tempfile.mkdtemp()) / "empty.db"
 
 
+class QuickBackend(SqliteBackend):
+    """Does not wait for the disk: no power fails here."""
+
+    synchronous = "OFF"
+
+
 def empty_database():
     if not EMPTY.exists():
         migrate(f"sqlite:///{EMPTY}")
@@ -41,7 +49,7 @@ class SqliteAgainstModel(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.path = shutil.copy(empty_database(), self.folder.name)
+        self.path = Path(shutil.copy(empty_database(), self.folder.name))
         self.database = ModelDatabase()
         self.clock = FakeClock()
         self.loop = asyncio.Runner()
@@ -52,7 +60,7 @@ class SqliteAgainstModel(RuleBasedStateMachine):
         # A small cache, so that streams are forgotten and looked up again.
         limits = StoreLimits(cached_streams=2, group_events=5)
         self.stores = [
-            sqlite_log(Path(self.path), clock=self.clock, limits=limits, reader_connections=1),
+            EventLog(QuickBackend(self.path), SqliteReader(self.path, connections=1), clock=self.clock, limits=limits),
             ModelStore(self.database, self.clock),
         ]
         for store in self.stores:
@@ -171,5 +179,5 @@ async def in_order(listing):
 
 TestSqliteAgainstModel = SqliteAgainstModel.TestCase
 TestSqliteAgainstModel.settings = settings(
-    max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -1,5 +1,7 @@
 """A real server whose servicers do what a test tells them, behind the real interceptors."""
 
+# ruff: noqa: N802 - the contract names the methods
+
 import asyncio
 
 import grpc
@@ -38,6 +40,7 @@ class Script:
 
     def __init__(self):
         self.error = None
+        self.abort = None
         self.seen = []
         self.ended = asyncio.Event()
         self.hold = None
@@ -55,6 +58,8 @@ class Workflows(workflow_service_pb2_grpc.WorkflowServiceServicer):
     async def GetWorkflow(self, request, context):
         if self.script.hold is not None:
             await self.script.hold.wait()
+        if self.script.abort is not None:
+            await context.abort(*self.script.abort)
         self.script.run()
         return workflow_service_pb2.GetWorkflowResponse(
             workflow=workflow_service_pb2.WorkflowSummary(workflow_id=request.workflow_id)

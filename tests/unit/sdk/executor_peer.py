@@ -121,8 +121,10 @@ class Peer(executor_service_pb2_grpc.ExecutorServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer ended the session")
 
     async def Upload(self, request_iterator, context):
-        parts = [request.data async for request in request_iterator]
+        requests = [request async for request in request_iterator]
+        parts = [request.data for request in requests]
         self.uploads.append(parts)
+        assert [request.HasField("attempt") for request in requests] == [True] + [False] * (len(requests) - 1)
         size = sum(map(len, parts))
         if size > 3 * 1024 * 1024:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "too large")

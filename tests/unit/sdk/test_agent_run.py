@@ -15,6 +15,7 @@ from tests.unit.sdk.workflow_peer import (
     limited,
     running_workflow_peer,
     succeeds,
+    succeeds_unreadably,
     succeeds_with_a_payload,
 )
 
@@ -30,6 +31,7 @@ async def peer():
         busy=limited,
         report=succeeds_with_a_payload(["large"]),
         slow=hangs,
+        secret=succeeds_unreadably,
     ) as running:
         yield running
 
@@ -85,6 +87,7 @@ async def test_calls_run_as_steps_of_an_open_workflow_and_the_results_come_in_or
         ("delete", "denied: delete is forbidden (rule never-delete, event 0:2)"),
         ("busy", "denied: 10 calls a minute (reason RATE_LIMITED, event 0:2)"),
         ("broken", "failed: ValueError: no such invoice (reason TOOL_ERROR, event 0:2)"),
+        ("secret", "unreadable: its key was destroyed (reason SEAL_BROKEN, event 0:2)"),
         ("no_such_tool", "invalid: tool is unknown (reason UNKNOWN_TOOL)"),
     ],
 )

@@ -89,6 +89,14 @@ async def test_a_call_raises_what_became_of_it(peer, client, said, error, retry_
     assert request.request_id
 
 
+async def test_an_output_that_cannot_be_read_any_more_is_an_error(peer, client):
+    said = outcome(value_pb2.STEP_STATE_SUCCEEDED)
+    said.output_failure.CopyFrom(value_pb2.Failure(reason="SEAL_BROKEN", message="its key was destroyed"))
+    peer.outcomes["search"] = said
+    with pytest.raises(podium.Unreadable, match=r"its key was destroyed \(SEAL_BROKEN, event 0:7\)"):
+        await client.call("search")
+
+
 async def test_a_call_returns_the_output(peer, client):
     peer.outcomes["search"] = outcome(value_pb2.STEP_STATE_SUCCEEDED, '{"hits": 3}')
     assert await client.call("search", query="x") == {"hits": 3}

@@ -115,6 +115,7 @@ async def test_a_function_that_is_not_async_runs_in_a_thread(peer, app):
         ("raises", "TOOL_ERROR", "ZeroDivisionError: division by zero", True),
         ("leaves", "TOOL_ERROR", "SystemExit: 3", True),
         ("cancels_itself", "TOOL_ERROR", "CancelledError", True),
+        ("raises_something_without_words", "TOOL_ERROR", "WithoutWordsError", True),
         ("returns_no_json", "INVALID_OUTPUT", "the output is not JSON: a value of type object has no JSON form", False),
         ("takes_a_number", "INVALID_ARGUMENTS", "invalid arguments: number must be integer", False),
         ("missing", "TOOL_NOT_SERVED", "executor billing has no tool missing", True),
@@ -138,6 +139,14 @@ async def test_a_failure_says_why_and_whether_to_try_again(peer, app, tool, reas
         nobody = asyncio.get_running_loop().create_future()
         nobody.cancel()
         await nobody
+
+    class WithoutWordsError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    @app.tool
+    async def raises_something_without_words():
+        raise WithoutWordsError
 
     @app.tool
     async def returns_no_json():
@@ -374,6 +383,19 @@ async def test_signs_of_life_are_sent_for_a_tool_that_is_asked_for_them(peer, ap
         while "result" not in kinds:
             kinds.add((await session._items.get()).WhichOneof("item"))  # noqa: SLF001 -- the peer's own queue
     assert kinds == {"accepted", "attempt_heartbeat", "progress", "result"}
+
+
+async def test_a_tool_that_streams_shows_that_it_is_alive(peer, app):
+    @app.tool(streams_output=True)
+    async def stream():
+        yield "piece"
+
+    async with serving(app, peer) as session:
+        await session.send(assign=assignment("stream", heartbeat_timeout_ms=1000))
+        kinds = set()
+        while "result" not in kinds:
+            kinds.add((await session._items.get()).WhichOneof("item"))  # noqa: SLF001 -- the peer's own queue
+    assert kinds == {"accepted", "attempt_heartbeat", "chunk", "result"}
 
 
 async def test_a_silent_session_tells_that_the_process_lives(peer, app):

@@ -89,11 +89,16 @@ async def exchange(session, record, items_left):
             await session.send_items(answer)
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_nothing_is_lost_and_nothing_comes_twice(seed, monkeypatch):
+@pytest.fixture(autouse=True)
+def haste(monkeypatch):
+    """Reconnects at once, and little room for what is not acknowledged."""
     monkeypatch.setattr("podium.backoff.jittered", lambda _delay: 0.001)
     monkeypatch.setattr("podium.attempt.UNACKNOWLEDGED_MAX_BYTES", 8)
-    app = podium.Executor("chaos", max_parallel=5)
+
+
+async def run_through_outages(seed):
+    """Runs all attempts, and returns what was recorded and which of them were called."""
+    app = podium.Executor("outages", max_parallel=5)
     calls = []
 
     @app.tool
@@ -116,11 +121,28 @@ async def test_nothing_is_lost_and_nothing_comes_twice(seed, monkeypatch):
         await record.complete.wait()
         playing.cancel()
         serving.cancel()
+    return record, calls
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_nothing_is_lost_and_nothing_comes_twice(seed):
+    record, calls = await run_through_outages(seed)
     for number in range(ATTEMPTS):
         expected = "".join(f"piece {each};" for each in range(number)).encode()
         assert b"".join(record.chunks.get(f"step_{number}", [])) == expected
         assert record.outcomes[f"step_{number}"] == str(number)
     assert sorted(calls) == list(range(ATTEMPTS)), "every attempt ran once"
+
+
+@pytest.mark.parametrize(
+    ("broken", "found"),
+    [("podium.transcript.Transcript.after", "a chunk is missing"), ("podium.attempt.Attempt.held", "lost")],
+)
+async def test_a_loss_would_be_found(monkeypatch, broken, found):
+    nothing = pb.HeldAttempt() if broken.endswith("held") else ()
+    monkeypatch.setattr(broken, lambda *_: nothing)
+    with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match=found)):
+        await run_through_outages(seed=0)
 
 
 async def serve(app, connection):

@@ -45,6 +45,14 @@ def succeeds_with_a_payload(output):
     return script
 
 
+SEAL_BROKEN = value_pb2.Failure(reason="SEAL_BROKEN", message="its key was destroyed")
+
+
+def succeeds_unreadably(step_id):
+    output = value_pb2.Value(sealed=value_pb2.SealedValue(key_id="k"))
+    return [{"step_succeeded": events_pb2.StepSucceeded(step_id=step_id, output=output)}]
+
+
 def fails(message, reason="TOOL_ERROR"):
     failure = value_pb2.Failure(reason=reason, message=message)
     return lambda step_id: [{"step_failed": events_pb2.StepFailed(step_id=step_id, failure=failure)}]
@@ -170,7 +178,9 @@ class WorkflowPeer(workflow_service_pb2_grpc.WorkflowServiceServicer, tool_servi
                     workflow_service_pb2.StepSummary(
                         step_id=done.step_id,
                         state=value_pb2.STEP_STATE_SUCCEEDED,
-                        output_json=done.output.json or scripted[0],
+                        output_json=done.output.json or (scripted[0] if scripted else ""),
+                        output_failure=None if done.output.json or scripted else SEAL_BROKEN,
+                        event=f"0:{event.position}",
                     )
                 )
             elif event.HasField("step_failed"):

@@ -167,20 +167,20 @@ def analyze_sentiment(texts: Texts, ctx: podium.Context) -> SentimentResult:
 @app.tool(permissions=["read_files"], read_only=True, timeout="2m")
 def summarize(
     query: Annotated[str, "What the summary should answer."],
-    texts: Texts,
+    documents: Texts,
     ctx: podium.Context,
     sentiment: Annotated[SentimentResult | None, "What analyze_sentiment returned, if it ran."] = None,
     sentence_limit: Annotated[int, "At most this many sentences.", {"minimum": 1, "maximum": 50}] = 5,
 ) -> SummaryResult:
-    """Summarise texts by the sentences in them that answer the query, quoted as they stand in their files."""
+    """Summarise documents by the sentences in them that answer the query, quoted as they stand in their files."""
     sources, paths = [], {}
     with _announced():
-        for text in _known(texts):
+        for each in _known(documents):
             ctx.raise_if_cancelled()
-            ctx.progress(None, f"reading {text.document}")
-            document = library.document(text.document)
-            sources.append(Source(text.document, text.text, document.source()))
-            paths[text.document] = str(document.path)
+            ctx.progress(None, f"reading {each.document}")
+            document = library.document(each.document)
+            sources.append(Source(each.document, each.text, document.source()))
+            paths[each.document] = str(document.path)
     ctx.progress(None, "comparing the sentences")
     summary = choose_sentences(sources, query, sentence_limit=sentence_limit)
     sentences = [Quotation(each.text, each.document, paths[each.document], each.score) for each in summary.sentences]

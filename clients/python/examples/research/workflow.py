@@ -31,7 +31,7 @@ def research_workflow(*, max_parallel: int = 4) -> podium.Workflow:
         texts=texts,
     )
     # "done": a sentiment that was skipped, or failed, is null here and does not keep the summary from being made.
-    workflow.step("summarize", step_id="summarize", join="done", query=query, texts=texts, sentiment=sentiment)
+    workflow.step("summarize", step_id="summarize", join="done", query=query, documents=texts, sentiment=sentiment)
     return workflow
 
 

@@ -22,43 +22,44 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from podium.v1 import value_pb2 as podium_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apodium/v1/definition.proto\x12\tpodium.v1\"\x8c\x03\n\x0eStepDefinition\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\r\x12&\n\targuments\x18\x04 \x01(\x0b\x32\x13.podium.v1.Template\x12\x16\n\x0e\x61rguments_json\x18\x05 \x01(\t\x12\x12\n\ndepends_on\x18\x06 \x03(\t\x12\x1d\n\x04join\x18\x07 \x01(\x0e\x32\x0f.podium.v1.Join\x12\x12\n\njoin_count\x18\x08 \x01(\r\x12\x11\n\tcondition\x18\t \x01(\t\x12$\n\x08\x66or_each\x18\n \x01(\x0b\x32\x12.podium.v1.ForEach\x12%\n\x05retry\x18\x0b \x01(\x0b\x32\x16.podium.v1.RetryPolicy\x12%\n\x08timeouts\x18\x0c \x01(\x0b\x32\x13.podium.v1.Timeouts\x12(\n\non_failure\x18\r \x01(\x0e\x32\x14.podium.v1.OnFailure\x12\x12\n\nrepeatable\x18\x0e \x01(\x08\"W\n\x07\x46orEach\x12\"\n\x05items\x18\x01 \x01(\x0b\x32\x13.podium.v1.Template\x12\x12\n\nitems_json\x18\x02 \x01(\t\x12\x14\n\x0cmax_parallel\x18\x03 \x01(\r\"\xc8\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x1a\n\x12initial_backoff_ms\x18\x02 \x01(\x04\x12\x16\n\x0emax_backoff_ms\x18\x03 \x01(\x04\x12\x12\n\nmultiplier\x18\x04 \x01(\x01\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tbudget_ms\x18\x06 \x01(\x04\x12\x10\n\x08retry_on\x18\x07 \x03(\t\x12\x16\n\x0enever_retry_on\x18\x08 \x03(\tB\t\n\x07_jitter\"Y\n\x08Timeouts\x12\x1c\n\x14schedule_to_start_ms\x18\x01 \x01(\x04\x12\x19\n\x11start_to_close_ms\x18\x02 \x01(\x04\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\x04\"\xe0\x01\n\x08Template\x12\x16\n\x0cliteral_json\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x12\x31\n\rinterpolation\x18\x03 \x01(\x0b\x32\x18.podium.v1.InterpolationH\x00\x12+\n\x06object\x18\x04 \x01(\x0b\x32\x19.podium.v1.ObjectTemplateH\x00\x12)\n\x05\x61rray\x18\x05 \x01(\x0b\x32\x18.podium.v1.ArrayTemplateH\x00\x42\x06\n\x04kind\"\x98\x01\n\tReference\x12\x15\n\x0bstep_output\x18\x01 \x01(\tH\x00\x12\x0f\n\x05input\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04item\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05index\x18\x04 \x01(\x08H\x00\x12\x14\n\nstep_state\x18\x05 \x01(\tH\x00\x12$\n\x04path\x18\x06 \x03(\x0b\x32\x16.podium.v1.PathElementB\x06\n\x04root\"8\n\x0bPathElement\x12\x10\n\x06member\x18\x01 \x01(\tH\x00\x12\x0f\n\x05index\x18\x02 \x01(\x05H\x00\x42\x06\n\x04kind\"<\n\rInterpolation\x12+\n\x05parts\x18\x01 \x03(\x0b\x32\x1c.podium.v1.InterpolationPart\"V\n\x11InterpolationPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x42\x06\n\x04kind\"<\n\x0eObjectTemplate\x12*\n\x07members\x18\x01 \x03(\x0b\x32\x19.podium.v1.MemberTemplate\"B\n\x0eMemberTemplate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.podium.v1.Template\"6\n\rArrayTemplate\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.podium.v1.Template\"\xf0\x01\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x19\n\x11input_schema_json\x18\x03 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x04 \x01(\t\x12\x13\n\x0bpermissions\x18\x05 \x03(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12\x12\n\nidempotent\x18\x07 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x08 \x01(\x04\x12\x1c\n\x14heartbeat_timeout_ms\x18\t \x01(\x04\x12\x16\n\x0estreams_output\x18\n \x01(\x08*V\n\x04Join\x12\x14\n\x10JOIN_UNSPECIFIED\x10\x00\x12\x0c\n\x08JOIN_ALL\x10\x01\x12\r\n\tJOIN_DONE\x10\x02\x12\x0c\n\x08JOIN_ANY\x10\x03\x12\r\n\tJOIN_N_OF\x10\x04*U\n\tOnFailure\x12\x1a\n\x16ON_FAILURE_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_FAILURE_FAIL\x10\x01\x12\x17\n\x13ON_FAILURE_CONTINUE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apodium/v1/definition.proto\x12\tpodium.v1\x1a\x15podium/v1/value.proto\"\x8c\x03\n\x0eStepDefinition\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\r\x12&\n\targuments\x18\x04 \x01(\x0b\x32\x13.podium.v1.Template\x12\x16\n\x0e\x61rguments_json\x18\x05 \x01(\t\x12\x12\n\ndepends_on\x18\x06 \x03(\t\x12\x1d\n\x04join\x18\x07 \x01(\x0e\x32\x0f.podium.v1.Join\x12\x12\n\njoin_count\x18\x08 \x01(\r\x12\x11\n\tcondition\x18\t \x01(\t\x12$\n\x08\x66or_each\x18\n \x01(\x0b\x32\x12.podium.v1.ForEach\x12%\n\x05retry\x18\x0b \x01(\x0b\x32\x16.podium.v1.RetryPolicy\x12%\n\x08timeouts\x18\x0c \x01(\x0b\x32\x13.podium.v1.Timeouts\x12(\n\non_failure\x18\r \x01(\x0e\x32\x14.podium.v1.OnFailure\x12\x12\n\nrepeatable\x18\x0e \x01(\x08\"W\n\x07\x46orEach\x12\"\n\x05items\x18\x01 \x01(\x0b\x32\x13.podium.v1.Template\x12\x12\n\nitems_json\x18\x02 \x01(\t\x12\x14\n\x0cmax_parallel\x18\x03 \x01(\r\"\xc8\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x1a\n\x12initial_backoff_ms\x18\x02 \x01(\x04\x12\x16\n\x0emax_backoff_ms\x18\x03 \x01(\x04\x12\x12\n\nmultiplier\x18\x04 \x01(\x01\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tbudget_ms\x18\x06 \x01(\x04\x12\x10\n\x08retry_on\x18\x07 \x03(\t\x12\x16\n\x0enever_retry_on\x18\x08 \x03(\tB\t\n\x07_jitter\"Y\n\x08Timeouts\x12\x1c\n\x14schedule_to_start_ms\x18\x01 \x01(\x04\x12\x19\n\x11start_to_close_ms\x18\x02 \x01(\x04\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\x04\"\x8a\x02\n\x08Template\x12\x16\n\x0cliteral_json\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x12\x31\n\rinterpolation\x18\x03 \x01(\x0b\x32\x18.podium.v1.InterpolationH\x00\x12+\n\x06object\x18\x04 \x01(\x0b\x32\x19.podium.v1.ObjectTemplateH\x00\x12)\n\x05\x61rray\x18\x05 \x01(\x0b\x32\x18.podium.v1.ArrayTemplateH\x00\x12(\n\x06sealed\x18\x06 \x01(\x0b\x32\x16.podium.v1.SealedValueH\x00\x42\x06\n\x04kind\"\x98\x01\n\tReference\x12\x15\n\x0bstep_output\x18\x01 \x01(\tH\x00\x12\x0f\n\x05input\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04item\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05index\x18\x04 \x01(\x08H\x00\x12\x14\n\nstep_state\x18\x05 \x01(\tH\x00\x12$\n\x04path\x18\x06 \x03(\x0b\x32\x16.podium.v1.PathElementB\x06\n\x04root\"8\n\x0bPathElement\x12\x10\n\x06member\x18\x01 \x01(\tH\x00\x12\x0f\n\x05index\x18\x02 \x01(\x05H\x00\x42\x06\n\x04kind\"<\n\rInterpolation\x12+\n\x05parts\x18\x01 \x03(\x0b\x32\x1c.podium.v1.InterpolationPart\"V\n\x11InterpolationPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x42\x06\n\x04kind\"<\n\x0eObjectTemplate\x12*\n\x07members\x18\x01 \x03(\x0b\x32\x19.podium.v1.MemberTemplate\"B\n\x0eMemberTemplate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.podium.v1.Template\"6\n\rArrayTemplate\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.podium.v1.Template\"\xf0\x01\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x19\n\x11input_schema_json\x18\x03 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x04 \x01(\t\x12\x13\n\x0bpermissions\x18\x05 \x03(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12\x12\n\nidempotent\x18\x07 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x08 \x01(\x04\x12\x1c\n\x14heartbeat_timeout_ms\x18\t \x01(\x04\x12\x16\n\x0estreams_output\x18\n \x01(\x08*V\n\x04Join\x12\x14\n\x10JOIN_UNSPECIFIED\x10\x00\x12\x0c\n\x08JOIN_ALL\x10\x01\x12\r\n\tJOIN_DONE\x10\x02\x12\x0c\n\x08JOIN_ANY\x10\x03\x12\r\n\tJOIN_N_OF\x10\x04*U\n\tOnFailure\x12\x1a\n\x16ON_FAILURE_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_FAILURE_FAIL\x10\x01\x12\x17\n\x13ON_FAILURE_CONTINUE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'podium.v1.definition_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOIN']._serialized_start=1842
-  _globals['_JOIN']._serialized_end=1928
-  _globals['_ONFAILURE']._serialized_start=1930
-  _globals['_ONFAILURE']._serialized_end=2015
-  _globals['_STEPDEFINITION']._serialized_start=42
-  _globals['_STEPDEFINITION']._serialized_end=438
-  _globals['_FOREACH']._serialized_start=440
-  _globals['_FOREACH']._serialized_end=527
-  _globals['_RETRYPOLICY']._serialized_start=530
-  _globals['_RETRYPOLICY']._serialized_end=730
-  _globals['_TIMEOUTS']._serialized_start=732
-  _globals['_TIMEOUTS']._serialized_end=821
-  _globals['_TEMPLATE']._serialized_start=824
-  _globals['_TEMPLATE']._serialized_end=1048
-  _globals['_REFERENCE']._serialized_start=1051
-  _globals['_REFERENCE']._serialized_end=1203
-  _globals['_PATHELEMENT']._serialized_start=1205
-  _globals['_PATHELEMENT']._serialized_end=1261
-  _globals['_INTERPOLATION']._serialized_start=1263
-  _globals['_INTERPOLATION']._serialized_end=1323
-  _globals['_INTERPOLATIONPART']._serialized_start=1325
-  _globals['_INTERPOLATIONPART']._serialized_end=1411
-  _globals['_OBJECTTEMPLATE']._serialized_start=1413
-  _globals['_OBJECTTEMPLATE']._serialized_end=1473
-  _globals['_MEMBERTEMPLATE']._serialized_start=1475
-  _globals['_MEMBERTEMPLATE']._serialized_end=1541
-  _globals['_ARRAYTEMPLATE']._serialized_start=1543
-  _globals['_ARRAYTEMPLATE']._serialized_end=1597
-  _globals['_TOOLDEFINITION']._serialized_start=1600
-  _globals['_TOOLDEFINITION']._serialized_end=1840
+  _globals['_JOIN']._serialized_start=1907
+  _globals['_JOIN']._serialized_end=1993
+  _globals['_ONFAILURE']._serialized_start=1995
+  _globals['_ONFAILURE']._serialized_end=2080
+  _globals['_STEPDEFINITION']._serialized_start=65
+  _globals['_STEPDEFINITION']._serialized_end=461
+  _globals['_FOREACH']._serialized_start=463
+  _globals['_FOREACH']._serialized_end=550
+  _globals['_RETRYPOLICY']._serialized_start=553
+  _globals['_RETRYPOLICY']._serialized_end=753
+  _globals['_TIMEOUTS']._serialized_start=755
+  _globals['_TIMEOUTS']._serialized_end=844
+  _globals['_TEMPLATE']._serialized_start=847
+  _globals['_TEMPLATE']._serialized_end=1113
+  _globals['_REFERENCE']._serialized_start=1116
+  _globals['_REFERENCE']._serialized_end=1268
+  _globals['_PATHELEMENT']._serialized_start=1270
+  _globals['_PATHELEMENT']._serialized_end=1326
+  _globals['_INTERPOLATION']._serialized_start=1328
+  _globals['_INTERPOLATION']._serialized_end=1388
+  _globals['_INTERPOLATIONPART']._serialized_start=1390
+  _globals['_INTERPOLATIONPART']._serialized_end=1476
+  _globals['_OBJECTTEMPLATE']._serialized_start=1478
+  _globals['_OBJECTTEMPLATE']._serialized_end=1538
+  _globals['_MEMBERTEMPLATE']._serialized_start=1540
+  _globals['_MEMBERTEMPLATE']._serialized_end=1606
+  _globals['_ARRAYTEMPLATE']._serialized_start=1608
+  _globals['_ARRAYTEMPLATE']._serialized_end=1662
+  _globals['_TOOLDEFINITION']._serialized_start=1665
+  _globals['_TOOLDEFINITION']._serialized_end=1905
 # @@protoc_insertion_point(module_scope)

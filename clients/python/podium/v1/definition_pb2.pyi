@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from podium.v1 import value_pb2 as _value_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -288,6 +289,7 @@ class Template(_message.Message):
     INTERPOLATION_FIELD_NUMBER: _builtins.int
     OBJECT_FIELD_NUMBER: _builtins.int
     ARRAY_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     literal_json: _builtins.str
     """JSON text without any hole."""
     @_builtins.property
@@ -306,6 +308,10 @@ class Template(_message.Message):
     def array(self) -> Global___ArrayTemplate:
         """An array of which some element has a hole."""
 
+    @_builtins.property
+    def sealed(self) -> _value_pb2.SealedValue:
+        """A whole template, sealed because the tool's input is sensitive. Set by the service, refused at submission."""
+
     def __init__(
         self,
         *,
@@ -314,12 +320,13 @@ class Template(_message.Message):
         interpolation: Global___Interpolation | None = ...,
         object: Global___ObjectTemplate | None = ...,
         array: Global___ArrayTemplate | None = ...,
+        sealed: _value_pb2.SealedValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "interpolation", b"interpolation", "kind", b"kind", "literal_json", b"literal_json", "object", b"object", "reference", b"reference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "interpolation", b"interpolation", "kind", b"kind", "literal_json", b"literal_json", "object", b"object", "reference", b"reference", "sealed", b"sealed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "interpolation", b"interpolation", "kind", b"kind", "literal_json", b"literal_json", "object", b"object", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["array", b"array", "interpolation", b"interpolation", "kind", b"kind", "literal_json", b"literal_json", "object", b"object", "reference", b"reference", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["literal_json", "reference", "interpolation", "object", "array"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["literal_json", "reference", "interpolation", "object", "array", "sealed"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -339,7 +339,9 @@ class WorkflowStarted(_message.Message):
     deadline_at_us: _builtins.int
     """When the whole workflow times out, microseconds since the Unix epoch; 0: never."""
     request_digest: _builtins.bytes
-    """SHA-256 of the request's canonical body: the same request_id with another body is refused."""
+    """SHA-256 of the request's canonical body: the same request_id with another body is refused. When something in the
+    body is sealed: HMAC-SHA-256 of that digest under the data key, followed by the key's id.
+    """
     kind: Global___WorkflowKind.ValueType
     """What kind of run it is."""
     cancel_grace_ms: _builtins.int
@@ -379,7 +381,7 @@ class StepsAdded(_message.Message):
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_digest: _builtins.bytes
-    """SHA-256 of the request's canonical body, on the last event of a request that has a request_id."""
+    """SHA-256 of the request's canonical body (see WorkflowStarted), on the last event of a request with a request_id."""
     request_id: _builtins.str
     """The request that added them, so that a repeated one is recognised; empty for Start."""
     @_builtins.property
@@ -630,7 +632,7 @@ class PermissionChecked(_message.Message):
     policy_revision: _builtins.int
     """The policy's revision."""
     arguments_digest: _builtins.bytes
-    """SHA-256 of the canonical arguments."""
+    """SHA-256 of the canonical arguments; HMAC-SHA-256 under the data key when something sealed is among them."""
     @_builtins.property
     def required(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the tool requires."""
@@ -826,7 +828,7 @@ class StepSucceeded(_message.Message):
     chunk_count: _builtins.int
     """How many chunks were streamed; all of them are durable."""
     chunks_digest: _builtins.bytes
-    """SHA-256 over the chunks' data in order, when there are chunks."""
+    """SHA-256 over the chunks' data in order, as they are recorded, when there are chunks."""
     @_builtins.property
     def output(self) -> _value_pb2.Value:
         """The output."""

@@ -26,7 +26,7 @@ from podium.v1 import definition_pb2 as podium_dot_v1_dot_definition__pb2
 from podium.v1 import value_pb2 as podium_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpodium/v1/tool_service.proto\x12\tpodium.v1\x1a\x1apodium/v1/definition.proto\x1a\x15podium/v1/value.proto\"D\n\x13RegisterToolRequest\x12-\n\ndefinition\x18\x01 \x01(\x0b\x32\x19.podium.v1.ToolDefinition\"\'\n\x14RegisterToolResponse\x12\x0f\n\x07version\x18\x01 \x01(\r\"X\n\x04Tool\x12-\n\ndefinition\x18\x01 \x01(\x0b\x32\x19.podium.v1.ToolDefinition\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x10\n\x08sessions\x18\x03 \x01(\r\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x0fGetToolResponse\x12\x1d\n\x04tool\x18\x01 \x01(\x0b\x32\x0f.podium.v1.Tool\"x\n\x10ListToolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x16\n\x0einclude_denied\x18\x03 \x01(\x08\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\x10\n\x08narrowed\x18\x05 \x01(\x08\"L\n\x11ListToolsResponse\x12\x1e\n\x05tools\x18\x01 \x03(\x0b\x32\x0f.podium.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x08ToolCall\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\t\"\x8d\x01\n\x0bToolOutcome\x12#\n\x05state\x18\x01 \x01(\x0e\x32\x14.podium.v1.StepState\x12\x13\n\x0boutput_json\x18\x02 \x01(\t\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x12.podium.v1.Failure\x12\r\n\x05\x65vent\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\"r\n\x0f\x43\x61llToolRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12!\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x13.podium.v1.ToolCall\x12\x12\n\ntimeout_ms\x18\x03 \x01(\x04\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"P\n\x10\x43\x61llToolResponse\x12\'\n\x07outcome\x18\x01 \x01(\x0b\x32\x16.podium.v1.ToolOutcome\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\"\x8d\x01\n\x14\x43\x61llToolBatchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x13.podium.v1.ToolCall\x12\x13\n\x0bmax_workers\x18\x03 \x01(\r\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x04\x12\x14\n\x0con_behalf_of\x18\x05 \x01(\t\"V\n\x15\x43\x61llToolBatchResponse\x12(\n\x08outcomes\x18\x01 \x03(\x0b\x32\x16.podium.v1.ToolOutcome\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t2\x81\x03\n\x0bToolService\x12O\n\x0cRegisterTool\x12\x1e.podium.v1.RegisterToolRequest\x1a\x1f.podium.v1.RegisterToolResponse\x12@\n\x07GetTool\x12\x19.podium.v1.GetToolRequest\x1a\x1a.podium.v1.GetToolResponse\x12\x46\n\tListTools\x12\x1b.podium.v1.ListToolsRequest\x1a\x1c.podium.v1.ListToolsResponse\x12\x43\n\x08\x43\x61llTool\x12\x1a.podium.v1.CallToolRequest\x1a\x1b.podium.v1.CallToolResponse\x12R\n\rCallToolBatch\x12\x1f.podium.v1.CallToolBatchRequest\x1a .podium.v1.CallToolBatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpodium/v1/tool_service.proto\x12\tpodium.v1\x1a\x1apodium/v1/definition.proto\x1a\x15podium/v1/value.proto\"D\n\x13RegisterToolRequest\x12-\n\ndefinition\x18\x01 \x01(\x0b\x32\x19.podium.v1.ToolDefinition\"\'\n\x14RegisterToolResponse\x12\x0f\n\x07version\x18\x01 \x01(\r\"X\n\x04Tool\x12-\n\ndefinition\x18\x01 \x01(\x0b\x32\x19.podium.v1.ToolDefinition\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x10\n\x08sessions\x18\x03 \x01(\r\"\x1e\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"0\n\x0fGetToolResponse\x12\x1d\n\x04tool\x18\x01 \x01(\x0b\x32\x0f.podium.v1.Tool\"x\n\x10ListToolsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x16\n\x0einclude_denied\x18\x03 \x01(\x08\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\x10\n\x08narrowed\x18\x05 \x01(\x08\"L\n\x11ListToolsResponse\x12\x1e\n\x05tools\x18\x01 \x03(\x0b\x32\x0f.podium.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x08ToolCall\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\t\"\xb9\x01\n\x0bToolOutcome\x12#\n\x05state\x18\x01 \x01(\x0e\x32\x14.podium.v1.StepState\x12\x13\n\x0boutput_json\x18\x02 \x01(\t\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x12.podium.v1.Failure\x12\r\n\x05\x65vent\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\r\x12*\n\x0eoutput_failure\x18\x06 \x01(\x0b\x32\x12.podium.v1.Failure\"r\n\x0f\x43\x61llToolRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12!\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x13.podium.v1.ToolCall\x12\x12\n\ntimeout_ms\x18\x03 \x01(\x04\x12\x14\n\x0con_behalf_of\x18\x04 \x01(\t\"P\n\x10\x43\x61llToolResponse\x12\'\n\x07outcome\x18\x01 \x01(\x0b\x32\x16.podium.v1.ToolOutcome\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\"\x8d\x01\n\x14\x43\x61llToolBatchRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\"\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x13.podium.v1.ToolCall\x12\x13\n\x0bmax_workers\x18\x03 \x01(\r\x12\x12\n\ntimeout_ms\x18\x04 \x01(\x04\x12\x14\n\x0con_behalf_of\x18\x05 \x01(\t\"V\n\x15\x43\x61llToolBatchResponse\x12(\n\x08outcomes\x18\x01 \x03(\x0b\x32\x16.podium.v1.ToolOutcome\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t2\x81\x03\n\x0bToolService\x12O\n\x0cRegisterTool\x12\x1e.podium.v1.RegisterToolRequest\x1a\x1f.podium.v1.RegisterToolResponse\x12@\n\x07GetTool\x12\x19.podium.v1.GetToolRequest\x1a\x1a.podium.v1.GetToolResponse\x12\x46\n\tListTools\x12\x1b.podium.v1.ListToolsRequest\x1a\x1c.podium.v1.ListToolsResponse\x12\x43\n\x08\x43\x61llTool\x12\x1a.podium.v1.CallToolRequest\x1a\x1b.podium.v1.CallToolResponse\x12R\n\rCallToolBatch\x12\x1f.podium.v1.CallToolBatchRequest\x1a .podium.v1.CallToolBatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,15 +50,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLCALL']._serialized_start=577
   _globals['_TOOLCALL']._serialized_end=625
   _globals['_TOOLOUTCOME']._serialized_start=628
-  _globals['_TOOLOUTCOME']._serialized_end=769
-  _globals['_CALLTOOLREQUEST']._serialized_start=771
-  _globals['_CALLTOOLREQUEST']._serialized_end=885
-  _globals['_CALLTOOLRESPONSE']._serialized_start=887
-  _globals['_CALLTOOLRESPONSE']._serialized_end=967
-  _globals['_CALLTOOLBATCHREQUEST']._serialized_start=970
-  _globals['_CALLTOOLBATCHREQUEST']._serialized_end=1111
-  _globals['_CALLTOOLBATCHRESPONSE']._serialized_start=1113
-  _globals['_CALLTOOLBATCHRESPONSE']._serialized_end=1199
-  _globals['_TOOLSERVICE']._serialized_start=1202
-  _globals['_TOOLSERVICE']._serialized_end=1587
+  _globals['_TOOLOUTCOME']._serialized_end=813
+  _globals['_CALLTOOLREQUEST']._serialized_start=815
+  _globals['_CALLTOOLREQUEST']._serialized_end=929
+  _globals['_CALLTOOLRESPONSE']._serialized_start=931
+  _globals['_CALLTOOLRESPONSE']._serialized_end=1011
+  _globals['_CALLTOOLBATCHREQUEST']._serialized_start=1014
+  _globals['_CALLTOOLBATCHREQUEST']._serialized_end=1155
+  _globals['_CALLTOOLBATCHRESPONSE']._serialized_start=1157
+  _globals['_CALLTOOLBATCHRESPONSE']._serialized_end=1243
+  _globals['_TOOLSERVICE']._serialized_start=1246
+  _globals['_TOOLSERVICE']._serialized_end=1631
 # @@protoc_insertion_point(module_scope)

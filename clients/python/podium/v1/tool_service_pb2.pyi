@@ -249,6 +249,7 @@ class ToolOutcome(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FAILURE_FIELD_NUMBER: _builtins.int
     state: _value_pb2.StepState.ValueType
     """The state the call ended in."""
     output_json: _builtins.str
@@ -261,6 +262,10 @@ class ToolOutcome(_message.Message):
     def failure(self) -> _value_pb2.Failure:
         """Why it failed or was denied."""
 
+    @_builtins.property
+    def output_failure(self) -> _value_pb2.Failure:
+        """Why an output that is recorded cannot be read: SEAL_BROKEN, for example because its key was destroyed."""
+
     def __init__(
         self,
         *,
@@ -269,10 +274,11 @@ class ToolOutcome(_message.Message):
         failure: _value_pb2.Failure | None = ...,
         event: _builtins.str = ...,
         attempts: _builtins.int = ...,
+        output_failure: _value_pb2.Failure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output_failure", b"output_failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "event", b"event", "failure", b"failure", "output_json", b"output_json", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "event", b"event", "failure", b"failure", "output_failure", b"output_failure", "output_json", b"output_json", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -193,14 +193,19 @@ class SealedValue(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     CIPHERTEXT_FIELD_NUMBER: _builtins.int
     KEYED_DIGEST_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """The data key that sealed it."""
     nonce: _builtins.bytes
     """The nonce of the AEAD, unique under the key."""
     ciphertext: _builtins.bytes
-    """Ciphertext with its authentication tag."""
+    """Ciphertext with its authentication tag. Empty: it is in the payload."""
     keyed_digest: _builtins.bytes
-    """HMAC-SHA-256 of the JSON text under the data key: equal values can be recognised, not guessed."""
+    """HMAC-SHA-256 of what is sealed under the data key: equal values can be recognised, not guessed."""
+    @_builtins.property
+    def payload(self) -> Global___PayloadReference:
+        """Over the inline limit: the payload that holds the nonce and the ciphertext, named by the digest of its sealed bytes."""
+
     def __init__(
         self,
         *,
@@ -208,10 +213,11 @@ class SealedValue(_message.Message):
         nonce: _builtins.bytes = ...,
         ciphertext: _builtins.bytes = ...,
         keyed_digest: _builtins.bytes = ...,
+        payload: Global___PayloadReference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "key_id", b"key_id", "keyed_digest", b"keyed_digest", "nonce", b"nonce"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "key_id", b"key_id", "keyed_digest", b"keyed_digest", "nonce", b"nonce", "payload", b"payload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -419,6 +419,7 @@ class StepSummary(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    OUTPUT_FAILURE_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """Its id."""
     tool: _builtins.str
@@ -449,6 +450,10 @@ class StepSummary(_message.Message):
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Steps it depends on."""
 
+    @_builtins.property
+    def output_failure(self) -> _value_pb2.Failure:
+        """Why an output that is recorded cannot be read: SEAL_BROKEN, for example because its key was destroyed."""
+
     def __init__(
         self,
         *,
@@ -465,10 +470,11 @@ class StepSummary(_message.Message):
         event: _builtins.str = ...,
         parent: _builtins.str = ...,
         depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        output_failure: _value_pb2.Failure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output_failure", b"output_failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "depends_on", b"depends_on", "ended_at_us", b"ended_at_us", "event", b"event", "failure", b"failure", "output_json", b"output_json", "parent", b"parent", "skip_reason", b"skip_reason", "started_at_us", b"started_at_us", "state", b"state", "step_id", b"step_id", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "depends_on", b"depends_on", "ended_at_us", b"ended_at_us", "event", b"event", "failure", b"failure", "output_failure", b"output_failure", "output_json", b"output_json", "parent", b"parent", "skip_reason", b"skip_reason", "started_at_us", b"started_at_us", "state", b"state", "step_id", b"step_id", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -608,6 +614,7 @@ class OutputChunk(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    SEALED_DATA_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """The step."""
     attempt: _builtins.int
@@ -615,7 +622,9 @@ class OutputChunk(_message.Message):
     sequence: _builtins.int
     """From 1, without gaps in the attempt."""
     data: _builtins.bytes
-    """The piece, at most 64 KiB."""
+    """The piece, at most 64 KiB. Empty for a tool whose output is sealed."""
+    sealed_data: _builtins.bytes
+    """The piece as it is recorded, when the tool's output is sealed: only the service can open it."""
     def __init__(
         self,
         *,
@@ -623,10 +632,11 @@ class OutputChunk(_message.Message):
         attempt: _builtins.int = ...,
         sequence: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        sealed_data: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "data", b"data", "sequence", b"sequence", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "data", b"data", "sealed_data", b"sealed_data", "sequence", b"sequence", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

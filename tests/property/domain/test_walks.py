@@ -1,0 +1,85 @@
+"""Whatever order things happen in, the invariants hold after every event, and every workflow ends."""
+
+from hypothesis import given, settings
+
+from podium.v1 import events_pb2 as e
+from service.domain import state as s
+from tests.property.domain.plans import SURVEY, examples, plans
+from tests.property.domain.walk import FIELDS, Walk
+
+
+@examples(150)
+@given(plans())
+def test_every_walk_keeps_every_invariant(plan):
+    Walk(plan).take()
+
+
+# What admission and the catalog record beside a workflow's own events.
+NOT_WALKED = {"InputRejected", "ToolRegistered"}
+
+SITUATIONS = {
+    "an attempt is repeated": lambda walk: any(
+        isinstance(event, e.AttemptStarted) and event.attempt > 1 for event in walk.events
+    ),
+    "an item is canceled though another had its output": lambda walk: any(
+        {item.state for item in step.items} >= {s.CANCELED, s.SUCCEEDED} for step in walk.state.steps.values()
+    ),
+    "a for_each ends with failed items": lambda walk: any(
+        step.state == s.SUCCEEDED and any(item.state == s.FAILED for item in step.items)
+        for step in walk.state.steps.values()
+    ),
+    "there are too many items": lambda walk: any(
+        isinstance(event, e.StepFailed) and event.failure.reason == "TOO_MANY_STEPS" for event in walk.events
+    ),
+    "a condition cannot be evaluated": lambda walk: any(
+        isinstance(event, e.StepFailed) and event.failure.reason == "CONDITION_ERROR" for event in walk.events
+    ),
+    "a reference leads nowhere": lambda walk: any(
+        isinstance(event, e.StepFailed) and event.failure.reason == "REFERENCE_ERROR" for event in walk.events
+    ),
+    "a workflow is too slow": lambda walk: any(
+        isinstance(event, e.WorkflowFailed) and event.failure.reason == "WORKFLOW_TIMEOUT" for event in walk.events
+    ),
+    "no executor comes": lambda walk: any(
+        isinstance(event, e.StepFailed) and event.failure.reason == "SCHEDULE_TO_START_TIMEOUT" for event in walk.events
+    ),
+    "steps are added to steps that have ended": lambda walk: any(
+        isinstance(event, e.StepsAdded)
+        and any(name in ended for definition in event.steps for name in definition.depends_on)
+        for event, ended in _with_ended(walk.events)
+    ),
+    "a result comes after the cancel": lambda walk: any(
+        isinstance(event, e.StepSucceeded) and event.attempt and canceling
+        for event, canceling in _with_canceling(walk.events)
+    ),
+}
+
+
+def _with_ended(events):
+    ended = set()
+    for event in events:
+        yield event, ended
+        if isinstance(event, e.StepSucceeded | e.StepFailed):
+            ended.add(event.step_id)
+
+
+def _with_canceling(events):
+    canceling = False
+    for event in events:
+        yield event, canceling
+        canceling = canceling or isinstance(event, e.WorkflowCancelRequested)
+
+
+def test_walks_come_by_every_event_and_every_situation():
+    met = set()
+
+    @settings(SURVEY)
+    @given(plans())
+    def survey(plan):
+        walk = Walk(plan, only="nothing")
+        walk.take()
+        met.update(type(event).__name__ for event in walk.events)
+        met.update(name for name, is_met in SITUATIONS.items() if is_met(walk))
+
+    survey()
+    assert met == (FIELDS.keys() - NOT_WALKED) | SITUATIONS.keys()

@@ -1,0 +1,119 @@
+"""One life of the service, from a start to a crash: the real composition over the model store, without a server."""
+
+import asyncio
+import contextvars
+
+from podium.v1 import value_pb2
+from service.admission.schema import check_definition
+from service.admission.tokens import Caller
+from service.api import authentication
+from service.api.executor_servicer import ExecutorServicer
+from service.api.replay_servicer import ReplayServicer
+from service.api.tool_servicer import ToolServicer
+from service.api.workflow_servicer import WorkflowServicer
+from service.assembly import Service
+from service.config import Settings, Timings
+from service.domain.errors import DomainError, LimitExceeded, Unavailable
+from service.domain.retry import RetryDefaults
+from service.engine.catalog import Catalog
+from service.engine.payloads import PayloadCache
+from service.engine.recovery import make_rounds
+
+TENANT = "acme"
+SETTINGS = Settings(
+    timings=Timings(
+        reconnect_grace_ms=3_000,
+        heartbeat_interval_ms=1_000,
+        park_after_ms=10_000,
+        reconcile_interval_ms=5_000,
+        start_to_close_ms=8_000,
+        cancel_grace_ms=3_000,
+    ),
+    retry=RetryDefaults(max_attempts=4, initial_backoff_ms=300, max_backoff_ms=5_000),
+).checked()
+
+
+class ServiceGone(Exception):
+    """The service crashed before it answered."""
+
+
+def caller(subject):
+    principal = value_pb2.Principal(subject=subject)
+    return Caller(TENANT, value_pb2.Authority(principal=principal, roles=["admin"]), 2**62)
+
+
+def as_caller(subject):
+    """A context in which the real interceptor would have admitted this caller."""
+    context = contextvars.copy_context()
+    context.run(authentication._caller.set, caller(subject))
+    return context
+
+
+class ServiceLife(Service):
+    """The service's own parts put together as it does, with servicers that are called directly."""
+
+    def __init__(self, store, clock, chance, settings=SETTINGS):
+        super().__init__(settings, clock=clock, randomness=chance, tokens=None, stop=self._stop_failed)
+        self.store = store
+        self.engine = None
+        self.gone = asyncio.Event()
+        self._rpcs = set()
+
+    async def begin(self, *, reconciling=True):
+        await self.store.open()
+        catalog = Catalog(self.store, check_definition)
+        await catalog.load()
+        payloads = PayloadCache(self.store)
+        self.engine = self._engine(self.store, catalog, payloads)
+        parts = self._api_parts(self.engine, self.store, catalog, payloads)
+        interval_ms = self._settings.timings.heartbeat_interval_ms
+        self.executors = ExecutorServicer(parts, self._session_parts(parts), heartbeat_interval_ms=interval_ms)
+        self.workflows = WorkflowServicer(parts, None)
+        self.tools = ToolServicer(parts)
+        self.replays = ReplayServicer(self.engine, self.store)
+        self._tasks.spawn(self._recover(self.engine, self.store))
+        if reconciling:
+            interval_s = self._settings.timings.reconcile_interval_ms / 1000
+            self._tasks.spawn(make_rounds(self.engine, self.store, self._clock, interval_s))
+
+    def _stop_failed(self):
+        raise AssertionError(f"the model store never fails: {self.failure}")
+
+    def spawn(self, work, subject):
+        """Run the handler of an RPC, which ends with this life."""
+        task = asyncio.get_running_loop().create_task(work, context=as_caller(subject))
+        self._rpcs.add(task)
+        task.add_done_callback(self._rpcs.discard)
+        return task
+
+    async def call(self, method, request, subject):
+        """Call a method and wait for its answer. Raises ServiceGone, and DomainError for a refusal."""
+        if self.gone.is_set():
+            raise ServiceGone
+        rpc = self.spawn(method(type(request).FromString(request.SerializeToString()), None), subject)
+        try:
+            return await asyncio.shield(rpc)
+        except asyncio.CancelledError:
+            if self.gone.is_set():
+                raise ServiceGone from None
+            raise
+        except (Unavailable, LimitExceeded):
+            raise ServiceGone from None
+
+    async def crash(self, *, committing):
+        """Be gone, as after a SIGKILL: nothing is told to anybody."""
+        self.store.crash(committing=committing)
+        self.gone.set()
+        self.engine.close()
+        for rpc in list(self._rpcs):
+            rpc.cancel()
+        if self._rpcs:
+            await asyncio.wait(self._rpcs)
+        await self._tasks.close()
+
+    def places(self):
+        """The places of every executor that is connected."""
+        return [session.place for session in self.executors._sessions]
+
+
+__all__ = ["DomainError", "ServiceGone", "ServiceLife", "as_caller", "caller"]
