@@ -119,26 +119,32 @@ class Service:
 
         Raises ListenError, and MasterKeyError when the master key does not open the data keys.
         """
-        settings = self._settings
-        catalog = Catalog(store, check_definition)
-        await catalog.load()
         runners = [ProjectionRunner(projection, database, store) for projection in (WorkflowList(), AuditTrail())]
         for runner in runners:
             await runner.open()
         stack.push_async_callback(self._tasks.close)
         for runner in runners:
             self._tasks.spawn(runner.run())
-        payloads = PayloadCache(store)
-        self._sealing = await self._open_sealing(store, catalog, payloads)
-        engine = self._engine(store, catalog, payloads)
-        stack.callback(engine.close)
-        parts = self._api_parts(engine, store, catalog, payloads)
+        parts = await self.assemble(store)
+        stack.callback(parts.engine.close)
         self._server = await self._listen(parts, database, runners)
-        self._tasks.spawn(self._recover(engine, store))
-        rounds = make_rounds(engine, store, self._clock, settings.timings.reconcile_interval_ms / 1000)
-        self._tasks.spawn(rounds)
+        self.begin_work(parts)
         # What lives as long as the process need not be looked at by every collection.
         gc.freeze()
+
+    async def assemble(self, store: EventStore) -> ApiParts:
+        """Put together what servicers work with, over an opened store. Nothing runs yet. Raises MasterKeyError."""
+        catalog = Catalog(store, check_definition)
+        await catalog.load()
+        payloads = PayloadCache(store)
+        self._sealing = await self._open_sealing(store, catalog, payloads)
+        return self._api_parts(self._engine(store, catalog, payloads), store, catalog, payloads)
+
+    def begin_work(self, parts: ApiParts) -> None:
+        """Go on with what is open, and look at it again and again."""
+        self._tasks.spawn(self._recover(parts.engine, parts.store))
+        interval_s = self._settings.timings.reconcile_interval_ms / 1000
+        self._tasks.spawn(make_rounds(parts.engine, parts.store, self._clock, interval_s))
 
     async def _open_sealing(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Sealing:
         settings = self._settings

@@ -1,4 +1,4 @@
-"""What waits in the writer's queue: appends, chunks and payloads, in the order in which they came."""
+"""What waits in the writer's queue: appends, chunks, payloads and data keys, in the order in which they came."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AttemptKey = tuple[str, str, str, int]
 """tenant, workflow_id, step_id, attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppendUnit:
     """An append in the queue."""
 
@@ -39,7 +39,7 @@ class AppendUnit:
         return names
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChunksUnit:
     """Chunks in the queue. The outcome has None in the place of a chunk that was durable already."""
 
@@ -57,7 +57,7 @@ class ChunksUnit:
         return [(chunk.tenant, chunk.workflow_id) for chunk in self.chunks]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PayloadUnit:
     """A payload in the queue. The outcome is its digest."""
 
@@ -81,7 +81,7 @@ class PayloadUnit:
         return []
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DataKeyUnit:
     """A data key in the queue. The outcome is the key."""
 

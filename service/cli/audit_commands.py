@@ -11,7 +11,7 @@ import typer
 
 from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode
-from service.cli.options import Address, Json, Token
+from service.cli.options import Address, Json, Token, WaitFor
 
 if TYPE_CHECKING:
     from podium.v1 import audit_service_pb2
@@ -48,6 +48,7 @@ def query(
     until_time: Until = "",
     types: Types = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many entries.")] = 100,
+    wait_for: WaitFor = "",
     address: Address = None,
     token: Token = None,
     as_json: Json = False,
@@ -59,7 +60,8 @@ def query(
     wanted = _filter(stream, subject, tool, decision, from_time, until_time, types)
 
     async def read(service: Service) -> list[audit_service_pb2.AuditEntry]:
-        return await audit_entries(service, wanted, limit=limit)
+        known = wait_for or await newest_event(service, stream)
+        return await audit_entries(service, wanted, limit=limit, consistency_token=known)
 
     entries = with_service(address, token, read)
     if as_json:
@@ -90,11 +92,13 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file; - is standard output.")
     ] = None,
+    wait_for: WaitFor = "",
     address: Address = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
     """Export the audit trail as JSON Lines, with or without --json."""
+    from podium.v1 import audit_service_pb2
     from service.cli.connecting import with_service
     from service.cli.output import note
 
@@ -102,12 +106,15 @@ def export(
     wanted = _filter(stream, subject, tool, decision, from_time, until_time, types)
 
     async def write(service: Service) -> int:
+        request = audit_service_pb2.ExportAuditRequest(
+            filter=wanted, consistency_token=wait_for or await newest_event(service, stream)
+        )
         if output is None or str(output) == "-":
-            return await _export(service, wanted, sys.stdout.buffer)
+            return await _export(service, request, sys.stdout.buffer)
         try:
             # It is written while it arrives; a file of somebody else's is not read by the way.
             with output.open("wb") as file:
-                return await _export(service, wanted, file)
+                return await _export(service, request, file)
         except OSError as error:
             message = f"{output} cannot be written: {error.strerror}"
             raise CommandFailed(message, ExitCode.BAD_INPUT, "UNWRITABLE_FILE") from None
@@ -135,6 +142,31 @@ async def audit_entries(
             break
         request.page_token = page.next_page_token
     return entries
+
+
+async def newest_event(service: Service, stream: str) -> str:
+    """Return the name of a workflow's newest event, so that a read can wait until the trail knows it.
+
+    Empty when the stream is no workflow, or the caller may not look at it: then the trail is read as it is.
+    """
+    from podium import NotFound, PermissionDenied
+    from podium.v1 import event_service_pb2, event_service_pb2_grpc
+    from service.cli.connecting import told
+
+    if not stream:
+        return ""
+    stub = event_service_pb2_grpc.EventServiceStub(service.connection.channel)
+    try:
+        version = (await service.client.get(stream)).stream_version
+        request = event_service_pb2.ReadStreamRequest(stream_id=stream, after_version=version - 1)
+        events = [
+            event
+            async for answer in told(stub.ReadStream(request, metadata=service.connection.metadata()))
+            for event in answer.events
+        ]
+    except (NotFound, PermissionDenied):
+        return ""
+    return f"{events[-1].shard}:{events[-1].position}" if events else ""
 
 
 def entry_dict(entry: audit_service_pb2.AuditEntry) -> dict[str, Any]:
@@ -185,23 +217,15 @@ def decision_name(decision: int) -> str:
     return "" if name == "unspecified" else name
 
 
-async def _export(service: Service, wanted: audit_service_pb2.AuditFilter, file: BinaryIO) -> int:
-    import grpc.aio
-
-    from podium.rpc_errors import error_of
-    from podium.v1 import audit_service_pb2 as pb
+async def _export(service: Service, request: audit_service_pb2.ExportAuditRequest, file: BinaryIO) -> int:
     from podium.v1 import audit_service_pb2_grpc
+    from service.cli.connecting import told
 
     stub = audit_service_pb2_grpc.AuditServiceStub(service.connection.channel)
     count = 0
-    try:
-        async for answer in stub.ExportAudit(
-            pb.ExportAuditRequest(filter=wanted), metadata=service.connection.metadata()
-        ):
-            file.write(answer.data)
-            count += answer.data.count(b"\n")
-    except grpc.aio.AioRpcError as rpc_error:
-        raise error_of(rpc_error) from rpc_error
+    async for answer in told(stub.ExportAudit(request, metadata=service.connection.metadata())):
+        file.write(answer.data)
+        count += answer.data.count(b"\n")
     file.flush()
     return count
 

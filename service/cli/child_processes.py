@@ -67,8 +67,8 @@ class ChildProcess:
             await self.process.wait()
 
     def _failed(self, problem: str) -> CommandFailed:
-        said = _tail(self.log)
-        told = f": {said.splitlines()[-1].removeprefix('error: ')}" if said else ""
+        said = _last_words(self.log)
+        told = f": {said}" if said else ""
         hint = f"all that it said is in {self.log}"
         return CommandFailed(f"{self.name} {problem}{told}", reason="CHILD_FAILED", hint=hint)
 
@@ -125,8 +125,14 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in ("PODIUM_ADDRESS", "PODIUM_TOKEN")}
 
 
-def _tail(log: Path) -> str:
+def _last_words(log: Path) -> str:
+    """The last that a child said on standard error; of a failure told as JSON, the message."""
     with log.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - _LOG_TAIL_BYTES))
-        return file.read().decode("utf-8", "replace").strip()
+        said = file.read().decode("utf-8", "replace").strip()
+    last = said.splitlines()[-1] if said else ""
+    try:
+        return str(json.loads(last)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from podium import Client
     from podium.connection import Connection
 
+Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 
 
@@ -47,6 +48,19 @@ def with_service(address: str | None, token: str | None, work: Callable[[Service
             return await work(service)
 
     return run(connected())
+
+
+async def told(answers: AsyncIterable[Answer]) -> AsyncGenerator[Answer, None]:
+    """Yield what a stream of the service answers, with its refusal as a podium.PodiumError."""
+    import grpc.aio
+
+    from podium.rpc_errors import error_of
+
+    try:
+        async for answer in answers:
+            yield answer
+    except grpc.aio.AioRpcError as rpc_error:
+        raise error_of(rpc_error) from rpc_error
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

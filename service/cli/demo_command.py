@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from pathlib import Path
 from typing import Annotated
 
@@ -65,4 +66,6 @@ def research(
         succeeded = run(run_research(question, state_directory, as_json=as_json))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except CancelledError:
+        raise typer.Exit(ExitCode.TERMINATED) from None
     raise typer.Exit(ExitCode.OK if succeeded else ExitCode.FAILED)

@@ -136,6 +136,7 @@ async def _events(
 async def _read(service: Service, stream: str, cursor: str, version: int) -> AsyncGenerator[Any, None]:
     from podium.v1 import event_service_pb2 as pb
     from podium.v1 import event_service_pb2_grpc
+    from service.cli.connecting import told
 
     stub = event_service_pb2_grpc.EventServiceStub(service.connection.channel)
     metadata = service.connection.metadata()
@@ -144,7 +145,7 @@ async def _read(service: Service, stream: str, cursor: str, version: int) -> Asy
         answers = stub.ReadStream(pb.ReadStreamRequest(stream_id=stream, after_version=version), metadata=metadata)
     else:
         answers = stub.ReadAll(pb.ReadAllRequest(cursor=cursor), metadata=metadata)
-    async for answer in _told(answers):
+    async for answer in told(answers):
         yield answer
 
 
@@ -153,12 +154,13 @@ async def _followed(service: Service, stream: str, cursor: str, wanted: frozense
     from podium import Unavailable
     from podium.v1 import event_service_pb2 as pb
     from podium.v1 import event_service_pb2_grpc
+    from service.cli.connecting import told
 
     stub = event_service_pb2_grpc.EventServiceStub(service.connection.channel)
     while True:
         request = pb.SubscribeRequest(cursor=cursor, stream_prefix=stream, types=sorted(wanted))
         try:
-            async for answer in _told(stub.Subscribe(request, metadata=service.connection.metadata())):
+            async for answer in told(stub.Subscribe(request, metadata=service.connection.metadata())):
                 cursor = answer.cursor or cursor
                 yield answer
         except Unavailable:
@@ -175,16 +177,3 @@ def _position(cursor: str) -> int:
         message = f"--after {cursor} is neither an event, SHARD:POSITION, nor a version of the stream"
         raise CommandFailed(message, ExitCode.BAD_INPUT, "INVALID_ARGUMENT")
     return int(position)
-
-
-async def _told(answers: AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
-    """Yield what a stream answers, with its refusal as a podium.PodiumError."""
-    import grpc.aio
-
-    from podium.rpc_errors import error_of
-
-    try:
-        async for answer in answers:
-            yield answer
-    except grpc.aio.AioRpcError as rpc_error:
-        raise error_of(rpc_error) from rpc_error

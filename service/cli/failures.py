@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 5
     """No service answers. The same command may succeed later."""
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 @dataclass(slots=True)

@@ -32,6 +32,10 @@ StateDirectory: TypeAlias = Annotated[
         help="Where keys are kept. Without it: .podium",
     ),
 ]
+WaitFor: TypeAlias = Annotated[
+    str,
+    typer.Option("--wait-for", metavar="EVENT", help="Wait until the answer knows this event, SHARD:POSITION."),
+]
 ParentProcess: TypeAlias = Annotated[
     int | None, typer.Option("--parent", hidden=True, help="End when the process of this id ends.")
 ]

@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import podium
-from service.cli.audit_commands import audit_entries
+from service.cli.audit_commands import audit_entries, newest_event
 from service.cli.child_processes import child_process, podium_command
 from service.cli.connecting import Service, reached
 from service.cli.discovery_file import discovery_file
@@ -46,6 +47,8 @@ class Question:
 
 async def run_research(question: Question, state: Path, *, as_json: bool) -> bool:
     """Run the demonstration and print it. Returns whether the workflow succeeded and its replay matches."""
+    # Asked to end, it ends its children first.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel, asyncio.current_task())
     async with stage(question, state) as service:
         run = await service.client.start(*_submission(question))
         if as_json:
@@ -56,6 +59,11 @@ async def run_research(question: Question, state: Path, *, as_json: bool) -> boo
         report.replay = await _witness(service, run.id, state)
     print_report(report, state, as_json=as_json)
     return report.succeeded
+
+
+def _cancel(task: asyncio.Task[object] | None) -> None:
+    assert task is not None, "it runs in a task"
+    task.cancel()
 
 
 @asynccontextmanager
@@ -131,28 +139,16 @@ async def _report(service: Service, workflow_id: str, question: Question) -> Rep
         workflow=workflow,
         steps=steps,
         query=question.query,
-        audit=await _trail(service, workflow_id, workflow.stream_version),
+        audit=await _trail(service, workflow_id),
     )
 
 
-async def _trail(service: Service, workflow_id: str, event_count: int) -> list[audit_service_pb2.AuditEntry]:
+async def _trail(service: Service, workflow_id: str) -> list[audit_service_pb2.AuditEntry]:
     from podium.v1 import audit_service_pb2
 
-    last = await _last_event(service, workflow_id, event_count)
     wanted = audit_service_pb2.AuditFilter(stream_id=workflow_id)
+    last = await newest_event(service, workflow_id)
     return await audit_entries(service, wanted, limit=AUDIT_ENTRIES_MAX, consistency_token=last)
-
-
-async def _last_event(service: Service, workflow_id: str, version: int) -> str:
-    """Return the name of the workflow's last event; the trail is asked to know it."""
-    from podium.v1 import event_service_pb2, event_service_pb2_grpc
-
-    stub = event_service_pb2_grpc.EventServiceStub(service.connection.channel)
-    request = event_service_pb2.ReadStreamRequest(stream_id=workflow_id, after_version=version - 1)
-    async for answer in stub.ReadStream(request, metadata=service.connection.metadata()):
-        for event in answer.events:
-            return f"{event.shard}:{event.position}"
-    return ""
 
 
 async def _witness(service: Service, workflow_id: str, state: Path) -> str:

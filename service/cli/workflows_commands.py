@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.examples import example
-from service.cli.failures import ExitCode
-from service.cli.options import Address, Json, Token
+from service.cli.failures import CommandFailed, ExitCode
+from service.cli.options import Address, Json, Token, WaitFor
 
 if TYPE_CHECKING:
     from podium import StepStatus, WorkflowStatus
+    from podium.v1 import value_pb2
     from service.cli.connecting import Service
 
 app = typer.Typer(help="Look at workflows, follow them, cancel them.", no_args_is_help=True, rich_markup_mode=None)
@@ -32,21 +34,29 @@ def list_workflows(
     ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="Only with this name.")] = "",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
+    wait_for: WaitFor = "",
     address: Address = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
     """List workflows, the newest first."""
+    from podium import WorkflowStatus
+    from podium.listing import list_workflows as pages
+    from podium.v1 import workflow_service_pb2
     from service.cli.connecting import with_service
     from service.cli.output import note, print_json, table
     from service.cli.status_json import workflow_dict
 
     async def read(service: Service) -> list[WorkflowStatus]:
         found: list[WorkflowStatus] = []
-        async for workflow in service.client.list(name=name, states=states or ()):
-            found.append(workflow)
-            if len(found) == limit:
-                break
+        request = workflow_service_pb2.ListWorkflowsRequest(
+            name=name, states=map(_state, states or ()), consistency_token=wait_for
+        )
+        async with aclosing(pages(service.connection, request)) as workflows:
+            async for workflow in workflows:
+                found.append(WorkflowStatus.of(workflow))
+                if len(found) == limit:
+                    break
         return found
 
     workflows = with_service(address, token, read)
@@ -178,6 +188,15 @@ def cancel_workflow(
         print_json(workflow_dict(workflow))
     else:
         say(f"{workflow_id} is {workflow.state}")
+
+
+def _state(name: str) -> value_pb2.WorkflowState.ValueType:
+    from podium.v1 import value_pb2
+
+    try:
+        return value_pb2.WorkflowState.Value(f"WORKFLOW_STATE_{name.upper()}")
+    except ValueError:
+        raise CommandFailed(f"a workflow is never {name!r}", ExitCode.BAD_INPUT, "INVALID_ARGUMENT") from None
 
 
 def _row(workflow: WorkflowStatus) -> tuple[str, ...]:

@@ -230,7 +230,8 @@ class ExecutorSession:
         try:
             recorded = await self._parts.store.append_chunks(rows)
         except StoreError:
-            logger.exception("chunks could not be made durable; the executor will send them again")
+            logger.exception("chunks could not be made durable; the executor sends them again when it is back")
+            self.end()
             return
         acknowledged: dict[int, LiveAttempt] = {}
         for (live, chunk), row in zip(chunks, recorded, strict=True):
@@ -333,7 +334,8 @@ class ExecutorSession:
 
         def settled(error: Exception | None, _position: int) -> None:
             if isinstance(error, Unavailable):
-                # Nothing is known about the outcome: the executor keeps it and sends it again.
+                # Nothing is known about the outcome: the executor keeps it, and sends it again when it is back.
+                self.end()
                 return
             note = wire.OutcomeAcknowledged(
                 attempt=reference, accepted=error is None, reason="" if error is None else str(error)

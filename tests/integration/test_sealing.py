@@ -25,12 +25,7 @@ def everywhere():
         step("vault", {"secret": "${item}"}, id="each"),
         step("stream", {"secret": CANARY}, id="streamed"),
         step("vault", {"secret": CANARY, "bad": True}, id="bad", on_failure=2),
-        step(
-            "vault",
-            {"secret": {"not a string": CANARY}.get("x", "${steps.small.output.list}")},
-            id="refused",
-            on_failure=2,
-        ),
+        step("vault", {"secret": "${steps.small.output.list}"}, id="refused", on_failure=2),
         step("vault", {"secret": f"${{steps.small.output.{CANARY.replace('-', '_')}}}"}, id="astray", on_failure=2),
         step("plain", {"secret": "${steps.small.output.secret}"}, id="passed"),
         step("plain", {"got": "${steps.large.output.secret}", "also": "${steps.streamed.output}"}, id="both"),
@@ -191,7 +186,6 @@ async def test_values_are_read_again_after_a_kill_and_a_destroyed_key_erases_the
     async with vault(ana):
         workflow_id = await ana.start(step("vault", {"secret": CANARY}), open=True)
         await ana.call("plain")
-        digest = (await ana.replay(workflow_id)).rebuilt_state_digest
     service.kill()
     service.start()
     ana = admit(to=service)
@@ -202,6 +196,7 @@ async def test_values_are_read_again_after_a_kill_and_a_destroyed_key_erases_the
         steps = await ana.steps(workflow_id)
     assert json.loads(steps["step_1"].output_json)["secret"] == CANARY
     log = [event.SerializeToString() for event in await ana.log()]
+    digest = (await ana.replay(workflow_id)).rebuilt_state_digest
     service.stop()
 
     with sqlite3.connect(service.database) as database:
@@ -216,11 +211,12 @@ async def test_values_are_read_again_after_a_kill_and_a_destroyed_key_erases_the
     assert [event.SerializeToString() for event in await ana.log()] == log
     replay = await ana.replay(workflow_id)
     assert replay.matches
-    assert replay.rebuilt_state_digest != digest, "more has happened since"
+    assert replay.rebuilt_state_digest == digest
     async with vault(ana):
-        reused = await ana.start(step("vault", {"secret": CANARY}))
-        await ana.ended(reused)
-        assert json.loads((await ana.steps(reused))["step_1"].output_json)["secret"] == CANARY
+        # What comes next is sealed with a new key.
+        later = await ana.start(step("vault", {"secret": CANARY}))
+        await ana.ended(later)
+        assert json.loads((await ana.steps(later))["step_1"].output_json)["secret"] == CANARY
 
 
 @pytest.mark.parametrize(
@@ -234,9 +230,7 @@ async def test_values_are_read_again_after_a_kill_and_a_destroyed_key_erases_the
 )
 async def test_the_service_does_not_start_with_a_master_key_that_is_not_the_one(own_service, admit, spoil, told):
     service = own_service().start()
-    await admit(to=service).register(
-        "vault", tools(marked=True)[0].input_schema_json and json.loads(tools(marked=True)[0].input_schema_json)
-    )
+    await admit(to=service).register("vault", {"type": "object", "x-podium-sensitive": True})
     service.stop()
     key = service.directory / "state" / "master.key"
     assert key.stat().st_mode & 0o777 == 0o600

@@ -168,7 +168,7 @@ class Clients:
 
             rpc = life.spawn(read(), SUBJECT)
             await asyncio.wait([rpc])
-            if rpc.cancelled() or isinstance(rpc.exception(), DomainError):
+            if life.gone.is_set() or isinstance(rpc.exception(), DomainError):
                 await asyncio.sleep(self._chance.uniform(0.05, 0.5))
             else:
                 await rpc

@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 
 from podium.v1 import value_pb2
-from service.admission.schema import check_definition
 from service.admission.tokens import Caller
 from service.api import authentication
 from service.api.executor_servicer import ExecutorServicer
@@ -13,11 +12,8 @@ from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
 from service.assembly import Service
 from service.config import Settings, Timings
-from service.domain.errors import DomainError, LimitExceeded, Unavailable
+from service.domain.errors import LimitExceeded, Unavailable
 from service.domain.retry import RetryDefaults
-from service.engine.catalog import Catalog
-from service.engine.payloads import PayloadCache
-from service.engine.recovery import make_rounds
 
 TENANT = "acme"
 SETTINGS = Settings(
@@ -53,7 +49,9 @@ class ServiceLife(Service):
     """The service's own parts put together as it does, with servicers that are called directly."""
 
     def __init__(self, store, clock, chance, settings=SETTINGS):
-        super().__init__(settings, clock=clock, randomness=chance, tokens=None, stop=self._stop_failed)
+        super().__init__(
+            settings, clock=clock, randomness=chance, tokens=None, master_key=bytes(32), stop=self._stop_failed
+        )
         self.store = store
         self.engine = None
         self.gone = asyncio.Event()
@@ -61,20 +59,17 @@ class ServiceLife(Service):
 
     async def begin(self, *, reconciling=True):
         await self.store.open()
-        catalog = Catalog(self.store, check_definition)
-        await catalog.load()
-        payloads = PayloadCache(self.store)
-        self.engine = self._engine(self.store, catalog, payloads)
-        parts = self._api_parts(self.engine, self.store, catalog, payloads)
+        parts = await self.assemble(self.store)
+        self.engine = parts.engine
         interval_ms = self._settings.timings.heartbeat_interval_ms
         self.executors = ExecutorServicer(parts, self._session_parts(parts), heartbeat_interval_ms=interval_ms)
         self.workflows = WorkflowServicer(parts, None)
         self.tools = ToolServicer(parts)
         self.replays = ReplayServicer(self.engine, self.store)
-        self._tasks.spawn(self._recover(self.engine, self.store))
         if reconciling:
-            interval_s = self._settings.timings.reconcile_interval_ms / 1000
-            self._tasks.spawn(make_rounds(self.engine, self.store, self._clock, interval_s))
+            self.begin_work(parts)
+        else:
+            self._tasks.spawn(self._recover(self.engine, self.store))
 
     def _stop_failed(self):
         raise AssertionError(f"the model store never fails: {self.failure}")
@@ -93,12 +88,12 @@ class ServiceLife(Service):
         rpc = self.spawn(method(type(request).FromString(request.SerializeToString()), None), subject)
         try:
             return await asyncio.shield(rpc)
-        except asyncio.CancelledError:
+        except (Unavailable, LimitExceeded):
+            raise ServiceGone from None
+        except (asyncio.CancelledError, Exception):
             if self.gone.is_set():
                 raise ServiceGone from None
             raise
-        except (Unavailable, LimitExceeded):
-            raise ServiceGone from None
 
     async def crash(self, *, committing):
         """Be gone, as after a SIGKILL: nothing is told to anybody."""
@@ -114,6 +109,3 @@ class ServiceLife(Service):
     def places(self):
         """The places of every executor that is connected."""
         return [session.place for session in self.executors._sessions]
-
-
-__all__ = ["DomainError", "ServiceGone", "ServiceLife", "as_caller", "caller"]

@@ -45,11 +45,10 @@ class UnreliableStore(ModelStore):
 
     def crash(self, *, committing):
         """The process is gone: what waited is lost, or `committing`: durable, and nobody was told."""
-        self.dead = True
         if committing:
-            self._db.stamp_us = max(self._db.stamp_us, self._clock.now_us())
-            for change, _ in self._queue:
-                self._outcome(change)
+            self._queue = [(change, lambda _outcome: None) for change, _ in self._queue]
+            self._commit()
+        self.dead = True
         self._queue.clear()
         self._is_open = self._db.is_owned = False
 

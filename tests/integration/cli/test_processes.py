@@ -2,9 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
 import stat
-from pathlib import Path
 
 import pytest
 
@@ -21,11 +21,9 @@ async def price(item: str) -> int:
 
 @app.tool(read_only=True)
 async def wait_for(started: str, file: str) -> str:
-    "Wait until a file is there."
-    pathlib.Path(started).touch()
-    while not pathlib.Path(file).exists():
-        await asyncio.sleep(0.01)
-    return "waited"
+    "Wait until somebody writes into a pipe."
+    pathlib.Path(started).write_text("started")
+    return await asyncio.to_thread(pathlib.Path(file).read_text)
 """
 
 
@@ -51,12 +49,6 @@ def shop(tmp_path):
     return tmp_path / "shop.py"
 
 
-async def exists(path):
-    async with asyncio.timeout(30):
-        while not path.exists():
-            await asyncio.sleep(0)
-
-
 async def test_the_sdk_finds_a_development_server_by_itself(dev, dev_file):
     assert dev.ready["ready"]
     assert stat.S_IMODE(dev_file.stat().st_mode) == 0o600
@@ -71,10 +63,8 @@ async def test_the_sdk_finds_a_development_server_by_itself(dev, dev_file):
 
 
 async def test_a_development_server_leaves_nothing_behind(dev, dev_file):
-    database = Path(json.loads(dev_file.read_text())["address"])
-    assert dev.end(signal.SIGINT) == 0
+    assert await asyncio.to_thread(dev.end, signal.SIGINT) == 0
     assert not dev_file.exists()
-    assert not database.exists()
     with pytest.raises(podium.Unavailable):
         async with podium.connect():
             pass
@@ -99,15 +89,16 @@ async def test_an_executor_may_be_there_before_its_server(program, shop, dev_fil
 
 
 async def test_an_executor_that_is_asked_to_end_finishes_what_runs(program, shop, dev, dev_file, tmp_path):
+    started, go = tmp_path / "started", tmp_path / "go"
+    os.mkfifo(started)
+    os.mkfifo(go)
     executor = program("executor", str(shop), "--json", PODIUM_DEV_FILE=str(dev_file))
     await asyncio.to_thread(executor.says)
     async with podium.connect() as client:
-        call = asyncio.ensure_future(
-            client.call("wait_for", started=str(tmp_path / "started"), file=str(tmp_path / "go"))
-        )
-        await exists(tmp_path / "started")
+        call = asyncio.ensure_future(client.call("wait_for", started=str(started), file=str(go)))
+        assert await asyncio.to_thread(started.read_text) == "started"
         executor.process.terminate()
-        (tmp_path / "go").touch()
+        await asyncio.to_thread(go.write_text, "waited")
         assert await call == "waited"
     assert await asyncio.to_thread(executor.process.wait, 30) == 0
 

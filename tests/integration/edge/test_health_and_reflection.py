@@ -4,11 +4,11 @@ import asyncio
 import signal
 
 import grpc.aio
-import podium
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+import podium
 from tests.integration.rig.requests import FILES
 
 SERVICES = {name for file in FILES for name in (s.full_name for s in file.DESCRIPTOR.services_by_name.values())}

@@ -2,9 +2,9 @@
 
 import asyncio
 
-import podium
 import pytest
 
+import podium
 from podium.v1 import tool_service_pb2, workflow_service_pb2
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.refusal import refusal_of

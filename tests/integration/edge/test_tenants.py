@@ -3,9 +3,9 @@
 import hashlib
 import json
 
-import podium
 import pytest
 
+import podium
 from podium.v1 import (
     audit_service_pb2,
     event_service_pb2,

@@ -26,7 +26,11 @@ def payload(events, name):
 
 def of_step(events, step_id):
     """The types of what was recorded about one step, in order."""
-    return [kind(event) for event in events if getattr(getattr(event, kind(event)), "step_id", None) == step_id]
+    return [
+        kind(event)
+        for event in events
+        if not kind(event).startswith("workflow") and getattr(getattr(event, kind(event)), "step_id", None) == step_id
+    ]
 
 
 def place(event):

@@ -30,7 +30,7 @@ def toolbox(**settings):
     app = Toolbox(**settings)
 
     @app.tool(read_only=True)
-    async def echo(ctx: podium.Context, value: Any = None) -> Any:  # noqa: ANN401 - any JSON value
+    async def echo(ctx: podium.Context, value: Any = None) -> Any:
         """Return the value."""
         app.note(ctx)
         return value
@@ -50,7 +50,7 @@ def toolbox(**settings):
         return gate
 
     @app.tool(idempotent=True)
-    async def flaky(ctx: podium.Context, failures: int, reason: str = "TOOL_ERROR", retryable: bool = True) -> int:  # noqa: FBT001 - an argument of the tool
+    async def flaky(ctx: podium.Context, failures: int, reason: str = "TOOL_ERROR", retryable: bool = True) -> int:
         """Fail so many times, and then return how often it was tried."""
         app.note(ctx)
         if ctx.attempt <= failures:

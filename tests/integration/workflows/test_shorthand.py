@@ -1,8 +1,8 @@
 """The mission's example as it was written, through the shorthand dialect; and that without the dialect it is only text."""
 
-import podium
 import pytest
 
+import podium
 from podium.v1 import value_pb2, workflow_service_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import payloads
@@ -90,7 +90,7 @@ async def test_without_the_dialect_a_step_name_is_only_text_and_its_condition_no
     plain = [step("search_web", {"query": "q"}), step("analyze_sentiment", {"text": "step_1"})]
     workflow_id = await caller.start(*plain)
     await caller.ended(workflow_id)
-    assert (await caller.steps(workflow_id))["step_2"].output_json == '{"positive": false}'
+    assert (await caller.steps(workflow_id))["step_2"].output_json == '{"positive":false}'
     async with caller.recording_nothing():
         refusal = await invalid(caller.start(*example()))
     assert "steps[2].condition" in refusal.fields

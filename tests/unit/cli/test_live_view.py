@@ -6,10 +6,11 @@ import pytest
 from rich.console import Console
 
 from podium import Update
+from podium.outcomes import state_name
 from podium.v1 import definition_pb2, events_pb2, value_pb2, workflow_service_pb2
 from service.cli.live_view import LineView, TreeView, follow
 from service.cli.workflow_picture import WorkflowPicture
-from service.cli.workflow_tree import workflow_tree
+from service.cli.workflow_tree import _SYMBOLS, workflow_tree
 
 START_US = 1_700_000_000_000_000
 
@@ -225,3 +226,8 @@ async def test_an_error_while_following_reaches_the_caller(history, picture):
     with pytest.raises(ExceptionGroup) as caught:
         await follow(broken(), picture, LineView(picture, lambda _line: None))
     assert isinstance(caught.value.exceptions[0], ConnectionError)
+
+
+def test_every_state_of_the_contract_is_drawn():
+    states = {state_name(state) for state in value_pb2.StepState.values()} - {"unspecified"}
+    assert states <= _SYMBOLS.keys()

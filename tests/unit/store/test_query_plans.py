@@ -13,9 +13,7 @@ from tests.contract.events import append_to, chunks, opening
 
 GROWING = ("events", "streams", "output_chunks", "payloads")
 STATEMENTS = {
-    name: statement
-    for name, statement in vars(queries).items()
-    if name.isupper() and isinstance(statement, Select)
+    name: statement for name, statement in vars(queries).items() if name.isupper() and isinstance(statement, Select)
 }
 
 

@@ -1,0 +1,206 @@
+"""An event of every type, as it was when its golden file was recorded; together they set every field there is.
+
+To record a new event type or a new field: add a sample with a new name, which begins with the name of its payload,
+and run record_new.py. A sample that is recorded is never changed, and neither are its files.
+"""
+
+from podium.v1 import definition_pb2 as d
+from podium.v1 import events_pb2 as e
+from podium.v1 import value_pb2 as v
+
+AT_US = 1_767_225_600_000_000
+
+PRINCIPAL = v.Principal(
+    subject="ada@example.org",
+    agent="researcher",
+    on_behalf_of="grace@example.org",
+    session_id="session-7",
+    token_id="token-1",
+    address="192.0.2.1",
+)
+AUTHORITY = v.Authority(
+    principal=PRINCIPAL,
+    roles=["analyst", "reader"],
+    scopes=["network_access", "read_files"],
+    limited=True,
+    granted_at_us=AT_US,
+)
+FAILURE = v.Failure(
+    reason="RATE_LIMITED",
+    message="zu viele Anfragen – später wieder",
+    retryable=True,
+    retry_after_ms=1500,
+    field="arguments.url",
+)
+PAYLOAD = v.PayloadReference(digest=bytes(range(32)), size_bytes=1 << 20)
+SEALED = v.SealedValue(key_id="key-1", nonce=b"nonce", ciphertext=b"\x00\xffciphertext", keyed_digest=bytes(32))
+
+OUTPUT_OF = d.Reference(step_output="search", path=[d.PathElement(member="urls"), d.PathElement(index=-1)])
+TEMPLATE = d.Template(
+    object=d.ObjectTemplate(
+        members=[
+            d.MemberTemplate(name="limit", value=d.Template(literal_json='{"n":5}')),
+            d.MemberTemplate(name="url", value=d.Template(reference=OUTPUT_OF)),
+            d.MemberTemplate(
+                name="title",
+                value=d.Template(
+                    interpolation=d.Interpolation(
+                        parts=[
+                            d.InterpolationPart(text="${ no hole }: "),
+                            d.InterpolationPart(reference=d.Reference(input=True)),
+                        ]
+                    )
+                ),
+            ),
+            d.MemberTemplate(
+                name="more",
+                value=d.Template(
+                    array=d.ArrayTemplate(
+                        elements=[
+                            d.Template(reference=d.Reference(item=True)),
+                            d.Template(reference=d.Reference(index=True)),
+                            d.Template(reference=d.Reference(step_state="search")),
+                        ]
+                    )
+                ),
+            ),
+        ]
+    )
+)
+STEP = d.StepDefinition(
+    id="fetch",
+    tool="http_get",
+    tool_version=3,
+    arguments=TEMPLATE,
+    depends_on=["search", "login"],
+    join=d.JOIN_N_OF,
+    join_count=1,
+    condition='steps.search.state == "succeeded"',
+    for_each=d.ForEach(items=d.Template(reference=OUTPUT_OF), max_parallel=4),
+    retry=d.RetryPolicy(
+        max_attempts=5,
+        initial_backoff_ms=200,
+        max_backoff_ms=10_000,
+        multiplier=1.5,
+        jitter=0.25,
+        budget_ms=60_000,
+        retry_on=["*"],
+        never_retry_on=["INVALID_ARGUMENTS"],
+    ),
+    timeouts=d.Timeouts(schedule_to_start_ms=1000, start_to_close_ms=2000, heartbeat_ms=300),
+    on_failure=d.ON_FAILURE_CONTINUE,
+    repeatable=True,
+)
+
+PAYLOADS = {
+    "workflow_started": e.WorkflowStarted(
+        name="weekly report",
+        input=v.Value(json='{"topic":"Wärmepumpen"}'),
+        open=True,
+        max_parallel=8,
+        deadline_at_us=AT_US + 3_600_000_000,
+        request_digest=b"\x01" * 32,
+        kind=e.WORKFLOW_KIND_AGENT,
+        cancel_grace_ms=10_000,
+    ),
+    "steps_added": e.StepsAdded(
+        steps=[
+            d.StepDefinition(id="search", tool="search", tool_version=1, arguments=d.Template(literal_json="{}")),
+            STEP,
+        ],
+        authority=AUTHORITY,
+        request_digest=b"\x02" * 32,
+        request_id="request-2",
+    ),
+    "workflow_finish_requested": e.WorkflowFinishRequested(request_id="request-3"),
+    "workflow_cancel_requested": e.WorkflowCancelRequested(
+        reason="not needed any more", request_id="request-4", grace_ends_at_us=AT_US + 10_000_000
+    ),
+    "workflow_succeeded": e.WorkflowSucceeded(),
+    "workflow_failed": e.WorkflowFailed(failure=FAILURE, step_id="fetch"),
+    "workflow_canceled": e.WorkflowCanceled(),
+    "condition_met": e.ConditionMet(step_id="fetch"),
+    "for_each_expanded": e.ForEachExpanded(step_id="fetch", count=12),
+    "step_queued": e.StepQueued(step_id="fetch[3]", waits_for="a free place", deadline_at_us=AT_US + 1_000_000),
+    "permission_checked": e.PermissionChecked(
+        step_id="fetch[3]",
+        attempt=1,
+        tool="http_get",
+        decision=e.DECISION_DENY,
+        required=["network_access", "read_files"],
+        missing=["read_files"],
+        rule="default-deny",
+        policy="acme",
+        policy_revision=17,
+        principal=PRINCIPAL,
+        arguments_digest=b"\x03" * 32,
+    ),
+    "input_rejected": e.InputRejected(
+        step_id="fetch[3]", field="arguments.url", guard="schema", message="is not a string"
+    ),
+    "attempt_started": e.AttemptStarted(
+        step_id="fetch[3]",
+        attempt=2,
+        fence=9,
+        executor="worker-1",
+        session_id="session-9",
+        deadline_at_us=AT_US + 2_000_000,
+        budget_ends_at_us=AT_US + 60_000_000,
+    ),
+    "attempt_failed": e.AttemptFailed(step_id="fetch[3]", attempt=2, failure=FAILURE, retry_at_us=AT_US + 1_500_000),
+    "attempt_abandoned": e.AttemptAbandoned(step_id="fetch[3]", attempt=2),
+    "step_succeeded": e.StepSucceeded(
+        step_id="fetch[3]", attempt=3, output=v.Value(payload=PAYLOAD), chunk_count=4, chunks_digest=b"\x04" * 32
+    ),
+    "step_succeeded.collected": e.StepSucceeded(
+        step_id="fetch", output=v.Value(collected=v.CollectedOutputs(count=12))
+    ),
+    "step_succeeded.sealed": e.StepSucceeded(step_id="login", attempt=1, output=v.Value(sealed=SEALED)),
+    "step_failed": e.StepFailed(step_id="fetch[4]", failure=FAILURE),
+    "step_denied": e.StepDenied(step_id="fetch[5]", guard="permission", failure=FAILURE),
+    "step_skipped": e.StepSkipped(step_id="fetch", reason=e.SKIP_REASON_JOIN),
+    "step_canceled": e.StepCanceled(step_id="fetch"),
+    "tool_registered": e.ToolRegistered(
+        definition=d.ToolDefinition(
+            name="http_get",
+            description="Fetches a page.",
+            input_schema_json='{"type":"object","properties":{"url":{"type":"string"}}}',
+            output_schema_json='{"type":"string"}',
+            permissions=["network_access"],
+            read_only=True,
+            idempotent=True,
+            timeout_ms=30_000,
+            heartbeat_timeout_ms=5000,
+            streams_output=True,
+        ),
+        version=3,
+    ),
+}
+"""Payloads by the name of their golden files."""
+
+
+def event(name, payload):
+    """The whole record of a sample."""
+    kind = name.partition(".")[0]
+    number = e.Event.DESCRIPTOR.fields_by_name[kind].number
+    return e.Event(
+        position=1000 + number,
+        tenant_sequence=100 + number,
+        stream_version=number,
+        recorded_at_us=AT_US + number,
+        type=number,
+        shard=1,
+        tenant="acme",
+        stream_id="wf_golden",
+        schema_version=1,
+        ignorable=True,
+        principal=PRINCIPAL,
+        correlation_id="correlation-1",
+        causation_position=999,
+        trace_context="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        request_id="request-1",
+        **{kind: payload},
+    )
+
+
+SAMPLES = {name: event(name, payload) for name, payload in PAYLOADS.items()}

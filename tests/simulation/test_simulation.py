@@ -1,0 +1,49 @@
+"""Many worlds, each from a seed: what must be true is true in all of them, and a broken service is found out.
+
+A seed that fails is run alone with: python -m tests.simulation.test_simulation SEED
+"""
+
+import sys
+
+import pytest
+
+from tests.simulation.world import Rules, violations_of
+
+SEEDS = 200
+SEEDS_A_TEST = 20
+CONTROL_SEEDS = 40
+ALONE = "python -m tests.simulation.test_simulation"
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_A_TEST))
+def test_whatever_happens_nothing_is_stuck_doubled_or_lost(first):
+    for seed in range(first, first + SEEDS_A_TEST):
+        found = violations_of(seed)
+        assert not found, f"seed {seed} (alone: {ALONE} {seed}): {found}"
+
+
+def test_the_same_seed_is_the_same_world():
+    assert violations_of(7) == violations_of(7)
+
+
+def test_negative_control_without_fencing_a_stale_result_counts():
+    found = find_violation(Rules(fencing=False))
+    assert "was recorded as the output of" in found
+
+
+def test_negative_control_without_reconciling_a_lost_wake_up_is_for_ever():
+    found = find_violation(Rules(reconciling=False, dropped_wakes=0.3))
+    assert "stuck" in found
+
+
+def find_violation(rules):
+    """The first violation that a world with these rules shows."""
+    for seed in range(CONTROL_SEEDS):
+        if found := violations_of(seed, rules):
+            return "; ".join(found)
+    return f"nothing in {CONTROL_SEEDS} seeds"
+
+
+if __name__ == "__main__":
+    for number in map(int, sys.argv[1:]):
+        print(number, violations_of(number))  # noqa: T201 - a program for a terminal

@@ -1,0 +1,181 @@
+"""A world in a seed: a service that crashes, executors that fail, clients that insist, and what must still be true."""
+
+import asyncio
+from dataclasses import dataclass
+
+from podium.v1 import tool_service_pb2
+from service.tasks import Tasks
+from tests.contract.model import ModelDatabase
+from tests.simulation import invariants
+from tests.simulation.clients import Clients
+from tests.simulation.executors import SUBJECT, TOOLS, SimulatedExecutor
+from tests.simulation.service_life import ServiceLife
+from tests.simulation.unreliable_store import UnreliableStore
+from tests.simulation.virtual_time import SeededChance, VirtualClock, run_virtually
+from tests.simulation.wire import Connection
+
+FAULTS_FOR_S = 40.0
+ENDS_WITHIN_S = 400.0
+CLIENTS = 8
+EXECUTORS = 3
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What of the service is at work. Each is true but in a negative control."""
+
+    fencing: bool = True
+    reconciling: bool = True
+    dropped_wakes: float = 0.05
+    """How often a timer's wake-up is lost while there are faults."""
+
+
+class World:
+    """Everything outside of the service, and the service's life of the moment."""
+
+    def __init__(self, loop, seed, rules):
+        self.chance = SeededChance(f"world {seed}")
+        self.faulty = True
+        self.database = ModelDatabase()
+        self.log = invariants.CommittedLog(self.database)
+        self.ledger = invariants.WorldLedger(self.log)
+        self._loop = loop
+        self._rules = rules
+        self._clock = VirtualClock(loop)
+        self._life = None
+        self._up = asyncio.Event()
+        self._executors = []
+        self._instances = 0
+        self._dying = Tasks()
+
+    async def serving(self):
+        """The service, as soon as it is there."""
+        await self._up.wait()
+        return self._life
+
+    def connect(self, executor):
+        """A connection to the service; None: it is away."""
+        del executor
+        return Connection(self._loop, self.chance, self._life, SUBJECT) if self._up.is_set() else None
+
+    async def run(self):
+        """Run to the end, and return everything that is wrong."""
+        await self._start_service()
+        for definition in TOOLS:
+            request = tool_service_pb2.RegisterToolRequest(definition=definition)
+            await self._life.call(self._life.tools.RegisterTool, request, SUBJECT)
+        for _ in range(EXECUTORS):
+            self._add_executor()
+        async with Tasks() as tasks:
+            tasks.spawn(self._faults())
+            try:
+                async with asyncio.timeout(FAULTS_FOR_S + ENDS_WITHIN_S):
+                    await Clients(self).run(CLIENTS, FAULTS_FOR_S * 0.8)
+                    await self._quiescence()
+            except TimeoutError:
+                stuck = [name for name in self.log.workflows() if not self.log.ended(name)]
+                self.ledger.violations.append(f"stuck: {stuck or 'no workflow'}")
+            else:
+                await self._verify()
+        for executor in self._executors:
+            await executor.die()
+        await self._dying.close()
+        await self._life.crash(committing=False)
+        return self.ledger.violations
+
+    # The service.
+
+    async def _start_service(self):
+        store = UnreliableStore(self.database, self._clock, self.chance)
+        life = ServiceLife(store, self._clock, self.chance)
+        await life.begin(reconciling=self._rules.reconciling)
+        wake, attempts = life.engine.wake, life.engine.attempts
+
+        def fire(key):
+            if not (self.faulty and self.chance.happens(self._rules.dropped_wakes)):
+                wake(key)
+
+        life.engine.timers._fire = fire
+        if not self._rules.fencing:
+            attempts.find = lambda tenant, reference: attempts.of_step(
+                (tenant, reference.workflow_id, reference.step_id)
+            )
+        self._life = life
+        self._up.set()
+
+    async def _crash_service(self):
+        self._up.clear()
+        await self._life.crash(committing=self.chance.happens(0.5))
+        await asyncio.sleep(self.chance.uniform(0, 3))
+        await self._start_service()
+
+    # Executors.
+
+    def _add_executor(self):
+        self._instances += 1
+        executor = SimulatedExecutor(self, f"instance-{self._instances}")
+        self._executors.append(executor)
+        executor.start()
+
+    async def _replace(self, executor):
+        self._executors.remove(executor)
+        await executor.die()
+        await asyncio.sleep(self.chance.uniform(0, 2))
+        self._add_executor()
+
+    async def _stop_for_a_while(self, executor):
+        executor.stop()
+        await asyncio.sleep(self.chance.uniform(0, 12))
+        executor.go_on()
+
+    # Faults.
+
+    async def _faults(self):
+        ends_s = self._loop.time() + FAULTS_FOR_S
+        while self._loop.time() < ends_s:
+            await asyncio.sleep(self.chance.expovariate(0.5))
+            await self._one_fault()
+            self._life.store.refusing = self.chance.choice([0, 0, 0, 0.02])
+        self._life.store.refusing = 0
+        self.faulty = False
+
+    async def _one_fault(self):
+        executor = self.chance.choice(self._executors)
+        kind = self.chance.random()
+        if kind < 0.25:
+            await self._crash_service()
+        elif kind < 0.55:
+            executor.break_connection()
+        elif kind < 0.7:
+            await self._replace(executor)
+        elif kind < 0.85:
+            self._dying.spawn(self._stop_for_a_while(executor))
+        else:
+            executor.leave()
+            self._executors.remove(executor)
+            self._dying.spawn(self._until_left(executor))
+            self._add_executor()
+
+    async def _until_left(self, executor):
+        while not executor.idle:
+            await asyncio.sleep(1)
+        await executor.die()
+
+    # The end.
+
+    async def _quiescence(self):
+        """Everything has ended: wait until nothing is on its way any more."""
+        while self.faulty or len(self._dying) or not all(executor.idle for executor in self._executors):
+            await asyncio.sleep(1)
+        await asyncio.sleep(10)
+
+    async def _verify(self):
+        clients = Clients(self)
+        for workflow_id in self.log.workflows():
+            await clients.replay(workflow_id)
+        self.ledger.violations += [*self.ledger.at_the_end(), *invariants.places(self._life)]
+
+
+def violations_of(seed, rules=None):
+    """Live through a seed, and return everything that was wrong."""
+    return run_virtually(lambda loop: World(loop, seed, rules or Rules()).run(), seed=seed)
