@@ -296,6 +296,9 @@ class Service:
             sealer_of=sealer_of,
         )
 
+    async def _watch_log(self, store: EventStore) -> None:
+        self._fail(await store.failed())
+
     async def _recover(self, engine: Engine, store: EventStore) -> None:
         count = await recover(engine, store)
         logger.info("recovered: %d open workflows", count)

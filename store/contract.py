@@ -273,6 +273,9 @@ class EventStore(EventReader, Protocol):
     async def close(self) -> None:
         """Commit what was submitted, then let go of the shard."""
 
+    async def failed(self) -> StoreError:
+        """Wait until the log cannot be written any more, and say why. Whoever owns the process then ends it."""
+
     def submit(self, append: Append, done: OnCommitted) -> None:
         """Queue an append for the next group commit. No cancelled request can take it back.
 

@@ -84,16 +84,21 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             earlier.disconnect()
             earlier.end()
         session.connect(serves, hello.max_attempts)
+        try:
+            verdicts = [await session.claim(held) for held in hello.holding]
+        except BaseException:
+            # The connection broke in between: what was claimed on it belongs to nobody.
+            session.disconnect()
+            raise
         welcome = pb.Welcome(
             session_id=session.session_id,
             heartbeat_interval_ms=self._heartbeat_interval_ms,
             inline_limit_bytes=self._session_parts.limits.inline_bytes,
             chunk_limit_bytes=self._session_parts.limits.chunk_bytes,
             tool_versions=serves.values(),
-            held=[await session.claim(held) for held in hello.holding],
+            held=verdicts,
         )
-        session.send(pb.ServiceItem(welcome=welcome))
-        session.begin()
+        session.begin(welcome)
         return session
 
     async def _read(

@@ -14,7 +14,7 @@ from service.cli.options import Json
 
 app = typer.Typer(help="See the whole of it at work on this machine.", no_args_is_help=True, rich_markup_mode=None)
 
-DEFAULT_QUERY = "run tasks concurrently and wait for them with a timeout"
+DEFAULT_QUERY = "parse command line arguments"
 
 
 @app.callback()

@@ -127,11 +127,6 @@ class Attempts:
         self._timers.clear(key)
         return self._live.pop(key, None)
 
-    def drop_workflow(self, tenant: str, workflow_id: str) -> None:
-        """Forget all attempts of a workflow that leaves memory."""
-        for key in [k for k in self._live if k.tenant == tenant and k.workflow_id == workflow_id]:
-            self.drop(key)
-
     def _look(self, key: StepKey) -> None:
         live = self._live.get(key)
         if live is None:
@@ -140,11 +135,16 @@ class Attempts:
         if live.executor is None and live.lost_us:
             if now >= live.lost_us + self._grace_us:
                 message = "the executor that ran the attempt is gone and did not come back in time"
-                self._fail(live, value_pb2.Failure(reason="EXECUTOR_LOST", message=message, retryable=True))
+                self._fail_and_look_again(live, "EXECUTOR_LOST", message, self._grace_us)
             else:
                 self._timers.set(key, live.lost_us + self._grace_us)
         elif live.heartbeat_us and now >= live.heard_us + live.heartbeat_us:
             message = f"the tool was silent for longer than its heartbeat timeout of {live.heartbeat_us // 1000} ms"
-            self._fail(live, value_pb2.Failure(reason="HEARTBEAT_TIMEOUT", message=message, retryable=True))
+            self._fail_and_look_again(live, "HEARTBEAT_TIMEOUT", message, live.heartbeat_us)
         elif live.heartbeat_us:
             self._timers.set(key, live.heard_us + live.heartbeat_us)
+
+    def _fail_and_look_again(self, live: LiveAttempt, reason: str, message: str, after_us: int) -> None:
+        self._fail(live, value_pb2.Failure(reason=reason, message=message, retryable=True))
+        # The failure may not get into the log; once it is there, nobody looks any more.
+        self._timers.set(live.key, self._clock.now_us() + after_us)

@@ -30,6 +30,7 @@ from store.contract import (
     Append,
     Committed,
     OpenWorkflow,
+    QueueFullError,
     StoreError,
     StreamAppend,
     StreamConflictError,
@@ -38,6 +39,9 @@ from store.contract import (
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+RELOAD_AFTER_US = 500_000
+"""How long a workflow whose append found the writer's queue full waits before it is folded again."""
 
 
 class Engine:
@@ -260,13 +264,18 @@ class Engine:
         for reply, _ in turn.replies:
             reply(refused, 0)
         self._drop(turn.resident, refused if not isinstance(error, StreamConflictError) else None)
-        if not isinstance(error, StreamConflictError) and error.reason != "QUEUE_FULL":
+        if isinstance(error, QueueFullError):
+            # It goes on from the log once the writer had time to catch up.
+            self.timers.set(turn.resident.key, turn.now_us + RELOAD_AFTER_US)
+        elif not isinstance(error, StreamConflictError):
             self._fatal(error)
 
     def _drop(self, resident: Resident, error: Exception | None) -> None:
-        """Forget a workflow's state; with no error its mail is answered from the log again."""
+        """Forget a workflow's state; with no error its mail is answered from the log again.
+
+        Its attempts run on, because that they were started is in the log.
+        """
         self.residency.remove(resident)
-        self.attempts.drop_workflow(*resident.key)
         mailbox, readers, waiters = resident.mailbox, resident.readers, resident.waiters
         resident.mailbox, resident.readers, resident.waiters = type(mailbox)(), [], []
         for mail in mailbox:
@@ -329,6 +338,10 @@ class Engine:
         except DomainError as error:
             resident.failed = error
             self._drop(resident, error)
+            return
+        except StoreError as error:
+            resident.failed = Unavailable(error.reason, f"the log cannot be read: {error}")
+            self._drop(resident, resident.failed)
             return
         if not resident.state.started:
             missing = NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {resident.key.workflow_id}")

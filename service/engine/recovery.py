@@ -59,7 +59,8 @@ async def park_idle(engine: Engine, store: EventStore) -> int:
 
 
 def _forget_if_idle(engine: Engine, resident: Resident, wake_us: int | None) -> bool:
-    if resident.mailbox or resident.scheduled:
+    # Mail may have come while the entry was written, or someone who waits for the end.
+    if resident.mailbox or resident.scheduled or resident.waiters:
         return False
     engine.residency.remove(resident)
     if wake_us is not None:
@@ -101,13 +102,26 @@ def _unattended(engine: Engine, resident: Resident) -> list[str]:
     return found
 
 
+async def reload_forgotten(engine: Engine, store: EventStore, now_us: int) -> int:
+    """Load what is open or due and not in memory: a turn that failed left it behind. Returns how many."""
+    reloaded = 0
+    for entry in await store.open_workflows():
+        key = WorkflowKey(entry.tenant, entry.stream_id)
+        is_due = entry.wake_at_us is None or entry.wake_at_us <= now_us
+        if is_due and engine.residency.get(key) is None and key not in engine.residency.quarantined:
+            reloaded += 1
+            engine.wake(key)
+    return reloaded
+
+
 async def make_rounds(engine: Engine, store: EventStore, clock: Clock, interval_s: float) -> None:
     """Reconcile and park, again and again, until cancelled."""
     while True:
         await asyncio.sleep(interval_s)
         started_us = clock.now_us()
         try:
-            woken, parked = reconcile(engine, started_us), await park_idle(engine, store)
+            woken = reconcile(engine, started_us) + await reload_forgotten(engine, store, started_us)
+            parked = await park_idle(engine, store)
         except StoreError:
             logger.exception("a round could not be finished; the next one tries again")
             continue

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 from service.domain.errors import Unavailable
 from service.domain.evolve import evolve
+from service.domain.state import BACKING_OFF
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
 from service.engine.timers import Clock
-from store.contract import EventReader
+from store.contract import CorruptLogError, EventReader
 from store.records import UnknownEventTypeError, decode_record, known_payload
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,10 @@ class Residency:
                 yield resident
 
     async def load(self, resident: Resident) -> None:
-        """Fold a workflow from the log. Raises Unavailable for a stream that cannot be folded: it is quarantined."""
+        """Fold a workflow from the log. Raises Unavailable for a stream that cannot be folded: it is quarantined.
+
+        Raises StoreError when the log cannot be read now.
+        """
         key = resident.key
         try:
             events = await self._reader.read_stream(*key)
@@ -96,7 +100,7 @@ class Residency:
                 resident.note(payload, recorded.recorded_at_us, recorded.position)
                 if resident.principal is None and event.HasField("principal"):
                     resident.principal = event.principal
-        except (UnknownEventTypeError, KeyError, ValueError) as error:
+        except (UnknownEventTypeError, CorruptLogError, KeyError, ValueError) as error:
             logger.exception("stream %s cannot be folded and is quarantined", key.workflow_id)
             self.quarantined[key] = f"{type(error).__name__}: {error}"
             raise Unavailable("STREAM_QUARANTINED", f"workflow {key.workflow_id} cannot be rebuilt: {error}") from error
@@ -107,8 +111,12 @@ class Residency:
 
 
 def _parkable(resident: Resident) -> bool:
-    """Whether nothing but time or a message can move the workflow."""
+    """Whether nothing but time or a message can move the workflow: what holds a slot backs off."""
     if not resident.durable or resident.mailbox or resident.scheduled or resident.unadmitted or resident.waiters:
         return False
     state = resident.state
-    return state.running and state.running_slots == 0 and not state.to_settle and not state.changed
+    if not state.running or state.to_settle or state.changed:
+        return False
+    if state.running_slots == 0:
+        return True
+    return all(step.state == BACKING_OFF for step in state.steps.values() if step.holds_slot)

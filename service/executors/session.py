@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,8 @@ class ExecutorSession:
             payload_limit_bytes=parts.limits.payload_bytes,
         )
         self._outbox: list[wire.ServiceItem] = []
+        self._unsaved: list[tuple[LiveAttempt, wire.AttemptChunk]] = []
+        self._saving = False
         self._wake = asyncio.Event()
         self.place: Executor | None = None
         self._ended = False
@@ -113,9 +116,11 @@ class ExecutorSession:
         """Take work from now on."""
         self.place = Executor(self, self.tenant, serves, max_attempts)
 
-    def begin(self) -> None:
-        """Offer the session's places. Called after Welcome was queued, so that work comes behind it."""
+    def begin(self, welcome: wire.Welcome) -> None:
+        """Say welcome, ahead of what came up while attempts were claimed, and offer the session's places."""
         assert self.place is not None, "connect comes first"
+        self._outbox.insert(0, wire.ServiceItem(welcome=welcome))
+        self._wake.set()
         self._parts.engine.dispatcher.connect(self.place)
 
     def disconnect(self) -> None:
@@ -129,12 +134,14 @@ class ExecutorSession:
         """Decide about an attempt the executor holds from an earlier session."""
         assert self.place is not None, "connect comes first"
         reference = held.attempt
-        live = await self._find_running(reference)
-        if live is None or (live.executor is not None and not live.executor.gone):
-            return wire.HeldVerdict(attempt=reference, action=wire.HeldVerdict.ACTION_ABORT)
+        await self._load(reference)
         chunks = await self._parts.store.read_attempt_chunks(
             self.tenant, reference.workflow_id, reference.step_id, reference.attempt
         )
+        # Looked for only now: while chunks were read, the attempt may have been lost, or given to another.
+        live = self._parts.engine.attempts.find(self.tenant, reference)
+        if live is None or (live.executor is not None and not live.executor.gone):
+            return wire.HeldVerdict(attempt=reference, action=wire.HeldVerdict.ACTION_ABORT)
         if live.durable_chunks != len(chunks) or live.received_chunks != len(chunks):
             live.restart_chunks([chunk.data for chunk in chunks])
         live.deferred = None
@@ -145,25 +152,21 @@ class ExecutorSession:
             attempt=reference, action=wire.HeldVerdict.ACTION_KEEP, resume_after_chunk=live.durable_chunks
         )
 
-    async def _find_running(self, reference: wire.AttemptReference) -> LiveAttempt | None:
-        engine = self._parts.engine
-        try:
-            # Loading the workflow makes its running attempts known.
-            await engine.read(WorkflowKey(self.tenant, reference.workflow_id), lambda resident: resident.version)
-        except DomainError:
-            return None
-        return engine.attempts.find(self.tenant, reference)
+    async def _load(self, reference: wire.AttemptReference) -> None:
+        """Load an attempt's workflow, which makes its running attempts known. One that cannot be loaded has none."""
+        key = WorkflowKey(self.tenant, reference.workflow_id)
+        with suppress(DomainError):
+            await self._parts.engine.read(key, lambda resident: resident.version)
 
     # Inwards
 
     def receive(self, frame: wire.SessionRequest) -> None:
         """Handle a frame's items in order."""
         self.heard_us = self._parts.clock.now_us()
-        chunks: list[tuple[LiveAttempt, wire.AttemptChunk]] = []
         for item in frame.items:
             kind = item.WhichOneof("item")
             if kind == "chunk":
-                self._chunk(item.chunk, chunks)
+                self._chunk(item.chunk)
             elif kind == "result":
                 self._result(item.result)
             elif kind == "failure":
@@ -174,8 +177,9 @@ class ExecutorSession:
                 self._heartbeat(item.attempt_heartbeat.attempt)
             elif kind == "leaving" and self.place is not None:
                 self._parts.engine.dispatcher.disconnect(self.place)
-        if chunks:
-            self._parts.spawn(self._make_durable(chunks))
+        if self._unsaved and not self._saving:
+            self._saving = True
+            self._parts.spawn(self._save_chunks())
 
     def _heartbeat(self, reference: wire.AttemptReference) -> None:
         live = self._live(reference)
@@ -205,7 +209,7 @@ class ExecutorSession:
             ),
         )
 
-    def _chunk(self, chunk: wire.AttemptChunk, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
+    def _chunk(self, chunk: wire.AttemptChunk) -> None:
         live = self._live(chunk.attempt)
         if live is None or chunk.sequence <= live.received_chunks:
             return
@@ -218,7 +222,16 @@ class ExecutorSession:
             self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=problem))
             return
         live.received_chunks += 1
-        chunks.append((live, chunk))
+        self._unsaved.append((live, chunk))
+
+    async def _save_chunks(self) -> None:
+        """Make chunks durable, one batch after the other: an attempt's digest is over their order."""
+        try:
+            while self._unsaved and not self._ended:
+                chunks, self._unsaved = self._unsaved, []
+                await self._make_durable(chunks)
+        finally:
+            self._saving = False
 
     async def _make_durable(self, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
         rows = [
@@ -235,10 +248,13 @@ class ExecutorSession:
             return
         acknowledged: dict[int, LiveAttempt] = {}
         for (live, chunk), row in zip(chunks, recorded, strict=True):
+            acknowledged[id(live)] = live
+            if chunk.sequence != live.durable_chunks + 1:
+                # It was on its way to the log from an earlier session already, and has been counted.
+                continue
             # As it is recorded: a sealed chunk that comes again is sealed anew, and left as it was.
             live.chunks_digest.update(row.data)
             live.durable_chunks = chunk.sequence
-            acknowledged[id(live)] = live
             self._parts.engine.watchers.publish(live.key.workflow, row)
         for live in acknowledged.values():
             note = wire.ChunksAcknowledged(attempt=live.reference, sequence=live.durable_chunks)

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from podium.v1 import audit_service_pb2, executor_service_pb2, value_pb2
+from podium.v1 import audit_service_pb2, executor_service_pb2, value_pb2, workflow_service_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import invalid, refusal_of
@@ -26,7 +26,7 @@ def everywhere():
         step("stream", {"secret": CANARY}, id="streamed"),
         step("vault", {"secret": CANARY, "bad": True}, id="bad", on_failure=2),
         step("vault", {"secret": "${steps.small.output.list}"}, id="refused", on_failure=2),
-        step("vault", {"secret": f"${{steps.small.output.{CANARY.replace('-', '_')}}}"}, id="astray", on_failure=2),
+        step("vault", {"secret": f'${{steps.small.output["{CANARY}"]}}'}, id="astray", on_failure=2),
         step("plain", {"secret": "${steps.small.output.secret}"}, id="passed"),
         step("plain", {"got": "${steps.large.output.secret}", "also": "${steps.streamed.output}"}, id="both"),
         step("plain", {}, id="asked", condition="steps.small.output.secret != ''", on_failure=2),
@@ -119,6 +119,14 @@ async def test_a_repeated_request_with_a_secret_is_recognised(caller):
         opened = await caller.start(open=True)
         added = await caller.add(opened, step("vault", {"secret": CANARY}), request_id="a")
         assert await caller.add(opened, step("vault", {"secret": CANARY}), request_id="a") == added
+        [started, *_] = await caller.history(first)
+        body = workflow_service_pb2.StartWorkflowRequest(steps=[step("vault", {"secret": CANARY})])
+        tried = hashlib.sha256(body.SerializeToString(deterministic=True)).digest()
+        assert tried not in started.workflow_started.request_digest
+        open_body = workflow_service_pb2.StartWorkflowRequest(open=True)
+        known = hashlib.sha256(open_body.SerializeToString(deterministic=True)).digest()
+        [started, *_] = await caller.history(opened)
+        assert started.workflow_started.request_digest == known, "this is how it is tried"
 
 
 async def test_a_sealed_template_from_the_log_is_not_opened_for_whoever_submits_it(caller):

@@ -1,4 +1,4 @@
-"""A tenant sees nothing of another: no workflow, no tool, no event, no line of the audit trail, no value, no attempt."""
+"""A tenant sees nothing of another: no workflow, tool or event, no line of the audit trail, no value, no attempt."""
 
 import hashlib
 import json

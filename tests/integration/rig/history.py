@@ -1,5 +1,7 @@
 """Reads a history: what was recorded, in order, and what follows from the record alone."""
 
+from itertools import pairwise
+
 ENDINGS = ("step_succeeded", "step_failed", "step_denied", "step_skipped", "step_canceled")
 
 
@@ -58,7 +60,7 @@ def concurrency(events, prefix=""):
 def check_versions(events):
     """Versions are without gaps from 1, positions and times never go back."""
     assert [event.stream_version for event in events] == list(range(1, len(events) + 1))
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in pairwise(events):
         assert before.position < after.position
         assert before.recorded_at_us <= after.recorded_at_us
 
