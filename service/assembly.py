@@ -66,7 +66,7 @@ from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.tasks import Tasks
-from store.contract import EventStore
+from store.contract import EventStore, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +142,14 @@ class Service:
 
     def begin_work(self, parts: ApiParts) -> None:
         """Go on with what is open, and look at it again and again."""
-        self._tasks.spawn(self._recover(parts.engine, parts.store))
-        interval_s = self._settings.timings.reconcile_interval_ms / 1000
-        self._tasks.spawn(make_rounds(parts.engine, parts.store, self._clock, interval_s))
+        self._tasks.spawn(self._work(parts.engine, parts.store))
+
+    async def _work(self, engine: Engine, store: EventStore) -> None:
+        try:
+            logger.info("recovered: %d open workflows", await recover(engine, store))
+        except StoreError:
+            logger.exception("recovery could not be finished; the rounds go on with it")
+        await make_rounds(engine, store, self._clock, self._settings.timings.reconcile_interval_ms / 1000)
 
     async def _open_sealing(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Sealing:
         settings = self._settings
@@ -298,10 +303,6 @@ class Service:
 
     async def _watch_log(self, store: EventStore) -> None:
         self._fail(await store.failed())
-
-    async def _recover(self, engine: Engine, store: EventStore) -> None:
-        count = await recover(engine, store)
-        logger.info("recovered: %d open workflows", count)
 
     async def drain(self) -> None:
         """Stop taking work, let calls end for a bounded time, then let go."""

@@ -9,6 +9,7 @@ import orjson
 
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import executor_service_pb2_grpc as grpc_stubs
+from service.admission.nesting import nested_within
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
@@ -63,19 +64,24 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             session.disconnect()
 
     async def _open(self, hello: pb.Hello) -> ExecutorSession:
-        if not hello.executor or not hello.tools or not 1 <= hello.max_attempts <= MAX_ATTEMPTS:
+        names = {definition.name for definition in hello.tools}
+        if not hello.executor or not names or not 1 <= hello.max_attempts <= MAX_ATTEMPTS:
             raise InvalidInput(
                 "INVALID_HELLO",
                 f"an executor needs a name, at least one tool, and max_attempts between 1 and {MAX_ATTEMPTS}",
                 violations=[("hello", "executor, tools or max_attempts is missing or out of bounds")],
             )
-        serves: dict[str, int] = {}
+        if len(names) < len(hello.tools):
+            raise InvalidInput(
+                "INVALID_HELLO", "a tool is named twice", violations=[("hello.tools", "has two tools of one name")]
+            )
         for definition in hello.tools:
             p.require(self._parts, "tools.serve", definition.name)
             current = self._parts.catalog.newest(current_caller().tenant, definition.name)
             if current is None or current.definition != definition:
                 p.require(self._parts, "tools.register", definition.name)
-            serves[definition.name] = await register(self._parts, definition)
+        # Only when all of them may be served: a refused executor leaves nothing behind.
+        serves = {definition.name: await register(self._parts, definition) for definition in hello.tools}
         session = ExecutorSession(
             self._parts.tokens.token(), hello, p.cause_of_request(), current_caller().tenant, self._session_parts
         )
@@ -132,11 +138,9 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             if len(data) > self._parts.payload_bytes:
                 problem = f"is larger than {self._parts.payload_bytes} bytes"
                 raise InvalidInput("PAYLOAD_TOO_LARGE", f"the value {problem}", violations=[("data", problem)])
-        try:
-            orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            problem = f"is not valid JSON: {error}"
-            raise InvalidInput("INVALID_PAYLOAD", f"the value {problem}", violations=[("data", problem)]) from None
+        problem = _problem(bytes(data), self._session_parts.limits.output_depth)
+        if problem:
+            raise InvalidInput("INVALID_PAYLOAD", f"the value {problem}", violations=[("data", problem)])
         seals = await self._sealer_of_upload(attempt)
         if seals is not None:
             return pb.UploadResponse(payload=await seals.seal_upload(bytes(data)))
@@ -182,3 +186,14 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         while not isinstance(made := await self._parts.engine.read(key, make), str):
             await self._parts.payloads.fetch(caller.tenant, made.reference.digest)
         return pb.GetArgumentsResponse(arguments_json=made)
+
+
+def _problem(data: bytes, depth_limit: int) -> str:
+    """What is wrong with an uploaded value; empty: nothing is."""
+    try:
+        if not nested_within(data.decode(), depth_limit):
+            return f"is nested more than {depth_limit} levels deep"
+        orjson.loads(data)
+    except (UnicodeDecodeError, orjson.JSONDecodeError) as error:
+        return f"is not valid JSON: {error}"
+    return ""

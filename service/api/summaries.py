@@ -89,7 +89,7 @@ def outcome(resident: Resident, step: Step) -> tuple[tool_service_pb2.ToolOutcom
     marks = resident.marks.get(step.id)
     message = tool_service_pb2.ToolOutcome(
         state=step.state,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
-        failure=step.failure or resident.state.failure,
+        failure=None if step.state == s.SUCCEEDED else step.failure or resident.state.failure,
         event=event_name(marks.ended_position) if marks else "",
         attempts=step.attempts,
     )

@@ -1,4 +1,4 @@
-"""Draws a picture of a workflow as a tree: a line a step, a second one for what a running step says, items below.
+"""Draws a picture of a workflow as a tree: a line a step, with what it says while it runs; items below their step.
 
 What does not fit the height is counted: running and failed items are shown before those that ended well.
 """
@@ -129,7 +129,10 @@ class _Drawing:
         if step.fraction is not None:
             text.append_text(self._bar(step.fraction))
             text.append(f" {step.fraction:.0%} ")
-        text.append(step.doing or step.tail, "dim")
+        text.append(step.doing, "dim")
+        if step.tail:
+            text.append(" | " if self._ascii else " │ ", "dim")
+            text.append(step.tail)
         return text
 
     def _bar(self, fraction: float) -> Text:

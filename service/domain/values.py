@@ -141,7 +141,13 @@ def make_arguments(state: Workflow, step: Step, ports: Ports) -> Arguments:
     if ports.seals is None:
         return Arguments(arguments_text(state, step, ports.payloads), hold_secrets=False)
     opened = _OpenedSeals(ports.seals)
-    return Arguments(arguments_text(state, step, ports.payloads, opened), opened.used)
+    text = arguments_text(state, step, ports.payloads, opened)
+    return Arguments(text, opened.used or _runs_over_sealed(step))
+
+
+def _runs_over_sealed(step: Step) -> bool:
+    """Whether the step's item is from a sealed list, which was opened when the list was expanded."""
+    return step.parent is not None and step.plan.definition.for_each.items.HasField("sealed")
 
 
 def arguments_text(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> str:

@@ -97,6 +97,7 @@ class Engine:
                 resident.loaded = True
             else:
                 self._load(resident)
+        resident.may_begin = resident.may_begin or create
         resident.mailbox.append(mail)
         self.schedule(resident)
 
@@ -126,7 +127,7 @@ class Engine:
     async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
         """Read a workflow's state as the log has it now. Raises NotFound."""
         resident = self.residency.get(key)
-        if resident is not None and resident.durable:
+        if resident is not None and resident.durable and resident.state.started:
             return reader(resident)
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._wait_to_read(key, reader, future)
@@ -150,6 +151,8 @@ class Engine:
                 future.set_exception(found.failed)
             elif found.dropped or not found.durable:
                 self._wait_to_read(key, reader, future)
+            elif not found.state.started:
+                future.set_exception(_not_found(key))
             else:
                 try:
                     future.set_result(reader(found))
@@ -265,8 +268,9 @@ class Engine:
             reply(refused, 0)
         self._drop(turn.resident, refused if not isinstance(error, StreamConflictError) else None)
         if isinstance(error, QueueFullError):
-            # It goes on from the log once the writer had time to catch up.
-            self.timers.set(turn.resident.key, turn.now_us + RELOAD_AFTER_US)
+            if turn.resident.version > len(turn.events):
+                # It goes on from the log once the writer had time to catch up.
+                self.timers.set(turn.resident.key, turn.now_us + RELOAD_AFTER_US)
         elif not isinstance(error, StreamConflictError):
             self._fatal(error)
 
@@ -343,10 +347,9 @@ class Engine:
             resident.failed = Unavailable(error.reason, f"the log cannot be read: {error}")
             self._drop(resident, resident.failed)
             return
-        if not resident.state.started:
-            missing = NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {resident.key.workflow_id}")
-            resident.failed = missing
-            self._drop(resident, missing)
+        if not resident.state.started and not resident.may_begin:
+            resident.failed = _not_found(resident.key)
+            self._drop(resident, resident.failed)
             return
         self.schedule(resident)
 
@@ -368,6 +371,10 @@ class Engine:
         self._call_readers(resident)
         if resident.mailbox:
             self.schedule(resident)
+
+
+def _not_found(key: WorkflowKey) -> NotFound:
+    return NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {key.workflow_id}")
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -86,6 +86,7 @@ class Resident:
         "loading",
         "mailbox",
         "marks",
+        "may_begin",
         "opened",
         "principal",
         "readers",
@@ -108,6 +109,8 @@ class Resident:
         """An append is on its way; until it is durable the state is ahead of the log and nobody may see it."""
         self.loaded = False
         self.loading = False
+        self.may_begin = False
+        """Someone wants to start it, so that it is no mistake when the log does not know it."""
         self.dropped = False
         """It was removed from memory; whoever still holds it must ask again."""
         self.failed: Exception | None = None

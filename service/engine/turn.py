@@ -18,7 +18,7 @@ from service.domain import state as s
 from service.domain.conditions import Expressions
 from service.domain.decide import Rules, StaleFenceError, decide
 from service.domain.effects import Admit, Queue, Run, changed_effects
-from service.domain.errors import DomainError
+from service.domain.errors import DomainError, Unavailable
 from service.domain.evolve import evolve
 from service.domain.state import Step, TimerKind
 from service.domain.templates import TemplateError
@@ -134,6 +134,8 @@ class TurnTaker:
         except Exception:
             for assigned in turn.assigned:
                 self._dispatcher.give_back(assigned.executor)
+            for reply, _ in turn.replies:
+                reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
         return turn
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import orjson
 
 from podium.v1 import value_pb2
+from service.admission.nesting import nested_within
 from service.engine.attempts import LiveAttempt
 from service.engine.keys import ToolVersion
 from service.engine.payloads import PayloadCache
@@ -32,12 +33,14 @@ class Outputs:
         *,
         inline_limit_bytes: int,
         payload_limit_bytes: int,
+        depth_limit: int,
     ) -> None:
         self._store = store
         self._payloads = payloads
         self._sealer_of = sealer_of
         self._inline_limit_bytes = inline_limit_bytes
         self._payload_limit_bytes = payload_limit_bytes
+        self._depth_limit = depth_limit
 
     def chunk(self, live: LiveAttempt, data: bytes) -> bytes:
         """A chunk as it is recorded."""
@@ -47,8 +50,10 @@ class Outputs:
     def inline(self, live: LiveAttempt, output: value_pb2.Value) -> value_pb2.Value:
         """An output that came with the result. It must be JSON, because it becomes part of other JSON text."""
         text = output.json
-        if len(text) > self._inline_limit_bytes:
+        if len(text) > self._inline_limit_bytes or len(text.encode()) > self._inline_limit_bytes:
             raise ValueError(f"the output is larger than {self._inline_limit_bytes} bytes: upload it")
+        if not nested_within(text, self._depth_limit):
+            raise ValueError(f"the output is nested more than {self._depth_limit} levels deep")
         try:
             orjson.loads(text)
         except orjson.JSONDecodeError as error:

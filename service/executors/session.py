@@ -75,6 +75,7 @@ class ExecutorSession:
             parts.sealer_of,
             inline_limit_bytes=parts.limits.inline_bytes,
             payload_limit_bytes=parts.limits.payload_bytes,
+            depth_limit=parts.limits.output_depth,
         )
         self._outbox: list[wire.ServiceItem] = []
         self._unsaved: list[tuple[LiveAttempt, wire.AttemptChunk]] = []
@@ -140,7 +141,8 @@ class ExecutorSession:
         )
         # Looked for only now: while chunks were read, the attempt may have been lost, or given to another.
         live = self._parts.engine.attempts.find(self.tenant, reference)
-        if live is None or (live.executor is not None and not live.executor.gone):
+        is_free = live is not None and (live.executor is None or live.executor.gone)
+        if live is None or not is_free or live.tool.tool not in self.place.serves:
             return wire.HeldVerdict(attempt=reference, action=wire.HeldVerdict.ACTION_ABORT)
         if live.durable_chunks != len(chunks) or live.received_chunks != len(chunks):
             live.restart_chunks([chunk.data for chunk in chunks])
@@ -346,7 +348,6 @@ class ExecutorSession:
     def _settle(self, live: LiveAttempt, command: c.Command) -> None:
         """Post an outcome. Its place is free at once; it is acknowledged when it is durable or was refused."""
         reference = live.reference
-        self._free(reference)
 
         def settled(error: Exception | None, _position: int) -> None:
             if isinstance(error, Unavailable):
@@ -359,6 +360,8 @@ class ExecutorSession:
             self.send(wire.ServiceItem(outcome_acknowledged=note))
 
         self._parts.engine.post(live.key.workflow, Mail(command, self._cause, settled))
+        # Only now: an offer of the free place must not overtake the outcome, or the log would show one attempt too many.
+        self._free(reference)
 
     def _outcome_refused(self, reference: wire.AttemptReference) -> None:
         self._free(reference)

@@ -25,6 +25,7 @@ MAY_SLEEP: dict[str, str] = {}
 OWNERS = {
     "service/clock.py": "the service's time and chance",
     "service/config.py": "the service's environment",
+    "service/cli/child_processes.py": "what child processes inherit",
     "clients/python/podium/chance.py": "the client's chance",
     "clients/python/podium/discovery.py": "the client's environment",
     "clients/python/podium/tasks.py": "the client's background tasks",

@@ -6,6 +6,7 @@ from podium.v1 import definition_pb2, replay_service_pb2, tool_service_pb2, work
 from service.domain.errors import DomainError, IllegalState
 from tests.simulation.executors import TOOLS
 from tests.simulation.service_life import ServiceGone
+from tests.simulation.virtual_time import elapse
 
 SUBJECT = "client"
 ENDINGS = {"workflow_succeeded", "workflow_failed", "workflow_canceled"}
@@ -73,7 +74,7 @@ class Clients:
                 group.create_task(self._after(self._chance.uniform(0, within_s), kind, f"request-{number}"))
 
     async def _after(self, delay_s, kind, request_id):
-        await asyncio.sleep(delay_s)
+        await elapse(delay_s)
         await kind(request_id)
 
     async def ask(self, service, method, request):
@@ -83,7 +84,7 @@ class Clients:
             try:
                 answer = await life.call(getattr(getattr(life, service), method), request, SUBJECT)
             except ServiceGone:
-                await asyncio.sleep(self._chance.uniform(0.05, 0.5))
+                await elapse(self._chance.uniform(0.05, 0.5))
             else:
                 self._world.ledger.answered(request, answer)
                 return answer
@@ -116,7 +117,7 @@ class Clients:
                 )
                 await self.ask("workflows", "AddSteps", add)
                 # Long enough, at times, to be parked.
-                await asyncio.sleep(chance.choice([0, 0.5, 25]))
+                await elapse(chance.choice([0, 0.5, 25]))
             finish = workflow_service_pb2.FinishWorkflowRequest(workflow_id=workflow_id, request_id=request_id)
             await self.ask("workflows", "FinishWorkflow", finish)
         except IllegalState:
@@ -138,14 +139,14 @@ class Clients:
                 group.create_task(self._inspect(workflow_id))
 
     async def _cancel(self, workflow_id):
-        await asyncio.sleep(self._chance.uniform(0, 10))
+        await elapse(self._chance.uniform(0, 10))
         request = workflow_service_pb2.CancelWorkflowRequest(workflow_id=workflow_id, request_id="cancel")
         await self.ask("workflows", "CancelWorkflow", request)
 
     async def _inspect(self, workflow_id):
         """Look at the live state at any moment: it is what the log says by then, never more."""
         for _ in range(5):
-            await asyncio.sleep(self._chance.uniform(0, 3))
+            await elapse(self._chance.uniform(0, 3))
             await self.replay(workflow_id)
 
     async def replay(self, workflow_id):
@@ -169,7 +170,7 @@ class Clients:
             rpc = life.spawn(read(), SUBJECT)
             await asyncio.wait([rpc])
             if life.gone.is_set() or isinstance(rpc.exception(), DomainError):
-                await asyncio.sleep(self._chance.uniform(0.05, 0.5))
+                await elapse(self._chance.uniform(0.05, 0.5))
             else:
                 await rpc
         self._world.ledger.watched(workflow_id, seen)

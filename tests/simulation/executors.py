@@ -6,6 +6,7 @@ import json
 from podium.v1 import definition_pb2, value_pb2
 from podium.v1 import executor_service_pb2 as pb
 from service.tasks import Tasks
+from tests.simulation.virtual_time import elapse
 
 CANCELED = value_pb2.Failure(reason="CANCELED", message="told to stop")
 KEEP = pb.HeldVerdict.ACTION_KEEP
@@ -86,15 +87,15 @@ class SimulatedExecutor:
         if self.connection is not None:
             self.break_connection()
 
-    def break_connection(self):
+    def break_connection(self, within_s=0.5):
         """The connection breaks, and each side notices when it does."""
         broken, chance = self.connection, self._chance
         if broken is None:
             return
         loop = asyncio.get_running_loop()
-        loop.call_later(chance.uniform(0, 0.5), broken.break_for_executor)
+        loop.call_later(chance.uniform(0, within_s), broken.break_for_executor)
         # Now and then nobody tells the service, and it has to learn from the silence.
-        loop.call_later(60.0 if chance.happens(0.2) else chance.uniform(0, 0.5), broken.break_for_service)
+        loop.call_later(60.0 if chance.happens(0.2) else chance.uniform(0, within_s), broken.break_for_service)
 
     def stop(self):
         """As after SIGSTOP."""
@@ -123,24 +124,28 @@ class SimulatedExecutor:
             for attempt in self.attempts.values():
                 attempt.connection = None
             self.connection = None
-            await asyncio.sleep(self._chance.uniform(0.05, 1.0))
+            await elapse(self._chance.uniform(0.001, 1.0))
 
     async def _beat(self, connection):
         while True:
-            await asyncio.sleep(0.7)
+            await elapse(0.7)
             await self._awake.wait()
             connection.send(pb.ExecutorItem(heartbeat=pb.SessionHeartbeat()))
 
     async def _one_session(self, connection):
         held = list(self.attempts.values())
         holding = [pb.HeldAttempt(attempt=attempt.reference) for attempt in held]
-        hello = pb.Hello(
-            executor="simulated", instance_id=self._instance, tools=TOOLS, max_attempts=4, holding=holding
-        )
+        hello = pb.Hello(executor="simulated", instance_id=self._instance, tools=TOOLS, max_attempts=2, holding=holding)
         connection.send(pb.ExecutorItem(hello=hello))
+        if self._world.faulty and self._chance.happens(0.1):
+            # A bad line: it breaks again while attempts are claimed on it.
+            self.break_connection(within_s=0.1)
         items = await connection.receive()
         await self._awake.wait()
         if items is None:
+            return
+        if not items[0].HasField("welcome"):
+            self._world.ledger.violations.append("a session began with something else than a welcome")
             return
         self._welcomed(connection, items[0].welcome, held)
         if self._leaving:
@@ -173,7 +178,7 @@ class SimulatedExecutor:
         attempt.stopped.set()
 
     async def _report_late(self, attempt):
-        await asyncio.sleep(self._chance.uniform(0, 10))
+        await elapse(self._chance.uniform(0, 10))
         if self.connection is not None:
             late = attempt.outcome or self._success(attempt)
             self.connection.send(late)

@@ -122,9 +122,7 @@ def _outcomes(log, workflow_id, accepted):
             yield f"{workflow_id} {name} was completed {count} times"
     yield from (f"step {step} of {workflow_id} ended {count} times" for step, count in endings.items() if count > 1)
     for name, step_id, attempt, fence in accepted:
-        if name == workflow_id and (
-            started.get((step_id, attempt)) != fence or not (failed + done)[step_id, attempt]
-        ):
+        if name == workflow_id and (started.get((step_id, attempt)) != fence or not (failed + done)[step_id, attempt]):
             yield f"an outcome of {name}/{step_id} attempt {attempt} was accepted and is not in the log"
 
 
@@ -137,6 +135,14 @@ def _success(log, workflow_id, payload, fence):
     digest = hashlib.sha256(b"".join(chunks)).digest() if chunks else b""
     if (len(chunks), digest) != (payload.chunk_count, payload.chunks_digest):
         yield f"the chunks of {expected} are not those of its success"
+
+
+def held_by_nobody(life):
+    """Attempts whose executor is not connected, while nobody waits to get them back."""
+    connected = life.places()
+    for live in list(life.engine.attempts._live.values()):
+        if live.executor is not None and live.executor not in connected and not life.executors.opening:
+            yield f"attempt {live.attempt} of {live.key} is held by nobody"
 
 
 def places(life):

@@ -14,18 +14,19 @@ from service.assembly import Service
 from service.config import Settings, Timings
 from service.domain.errors import LimitExceeded, Unavailable
 from service.domain.retry import RetryDefaults
+from service.engine.recovery import recover
 
 TENANT = "acme"
 SETTINGS = Settings(
     timings=Timings(
         reconnect_grace_ms=3_000,
         heartbeat_interval_ms=1_000,
-        park_after_ms=10_000,
+        park_after_ms=4_000,
         reconcile_interval_ms=5_000,
         start_to_close_ms=8_000,
         cancel_grace_ms=3_000,
     ),
-    retry=RetryDefaults(max_attempts=4, initial_backoff_ms=300, max_backoff_ms=5_000),
+    retry=RetryDefaults(max_attempts=4, initial_backoff_ms=300, multiplier=6, max_backoff_ms=12_000),
 ).checked()
 
 
@@ -45,6 +46,19 @@ def as_caller(subject):
     return context
 
 
+class WatchedExecutors(ExecutorServicer):
+    """The servicer, which tells whether a session is being opened and so on no list yet."""
+
+    opening = 0
+
+    async def _open(self, hello):
+        self.opening += 1
+        try:
+            return await super()._open(hello)
+        finally:
+            self.opening -= 1
+
+
 class ServiceLife(Service):
     """The service's own parts put together as it does, with servicers that are called directly."""
 
@@ -62,14 +76,14 @@ class ServiceLife(Service):
         parts = await self.assemble(self.store)
         self.engine = parts.engine
         interval_ms = self._settings.timings.heartbeat_interval_ms
-        self.executors = ExecutorServicer(parts, self._session_parts(parts), heartbeat_interval_ms=interval_ms)
+        self.executors = WatchedExecutors(parts, self._session_parts(parts), heartbeat_interval_ms=interval_ms)
         self.workflows = WorkflowServicer(parts, None)
         self.tools = ToolServicer(parts)
         self.replays = ReplayServicer(self.engine, self.store)
         if reconciling:
             self.begin_work(parts)
         else:
-            self._tasks.spawn(self._recover(self.engine, self.store))
+            self._tasks.spawn(recover(self.engine, self.store))
 
     def _stop_failed(self):
         raise AssertionError(f"the model store never fails: {self.failure}")

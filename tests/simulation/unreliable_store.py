@@ -4,9 +4,11 @@ import asyncio
 
 from store.contract import QueueFullError
 from tests.contract.model import ModelStore
+from tests.simulation.virtual_time import elapse
 
-COMMIT_MAX_S = 0.02
-READ_MAX_S = 0.01
+READ_MAX_S = 0.05
+COMMIT_MAX_S = (0.02, 0.4, 1.5)
+"""What a commit takes at most, on a disk that is quick, busy or slow."""
 
 
 class UnreliableStore(ModelStore):
@@ -15,6 +17,7 @@ class UnreliableStore(ModelStore):
     def __init__(self, database, clock, chance):
         super().__init__(database, clock)
         self._chance = chance
+        self._commit_max_s = chance.choice(COMMIT_MAX_S)
         self.refusing = 0.0
         """How often an append is refused because the queue is full."""
         self.submitted = 0
@@ -41,7 +44,7 @@ class UnreliableStore(ModelStore):
         return await super().read_attempt_chunks(*attempt)
 
     async def _take_a_while(self):
-        await asyncio.sleep(self._chance.uniform(0, READ_MAX_S))
+        await elapse(self._chance.uniform(0, READ_MAX_S))
 
     def crash(self, *, committing):
         """The process is gone: what waited is lost, or `committing`: durable, and nobody was told."""
@@ -54,7 +57,7 @@ class UnreliableStore(ModelStore):
 
     def _enqueue(self, change, done):
         if self._is_open and not self._queue:
-            delay_s = self._chance.uniform(0, COMMIT_MAX_S)
+            delay_s = self._chance.uniform(0, self._commit_max_s)
             asyncio.get_running_loop().call_later(delay_s, self._commit)
             self._queue.append((change, done))
         elif self._is_open:

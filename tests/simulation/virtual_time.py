@@ -43,6 +43,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         pass
 
 
+async def elapse(seconds):
+    """Let so much virtual time pass; it takes none."""
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    timer = loop.call_later(seconds, passed.set_result, None)
+    try:
+        await passed
+    finally:
+        timer.cancel()
+
+
 class VirtualClock:
     """The service's clocks, tied to the loop."""
 

@@ -34,6 +34,7 @@ FAILURE = v.Failure(
 )
 PAYLOAD = v.PayloadReference(digest=bytes(range(32)), size_bytes=1 << 20)
 SEALED = v.SealedValue(key_id="key-1", nonce=b"nonce", ciphertext=b"\x00\xffciphertext", keyed_digest=bytes(32))
+LARGE_SEALED = v.SealedValue(key_id="key-2", keyed_digest=b"\x05" * 32, payload=PAYLOAD)
 
 OUTPUT_OF = d.Reference(step_output="search", path=[d.PathElement(member="urls"), d.PathElement(index=-1)])
 TEMPLATE = d.Template(
@@ -111,6 +112,10 @@ PAYLOADS = {
         authority=AUTHORITY,
         request_digest=b"\x02" * 32,
         request_id="request-2",
+    ),
+    "steps_added.sealed": e.StepsAdded(
+        steps=[d.StepDefinition(id="login", tool="login", tool_version=2, arguments=d.Template(sealed=LARGE_SEALED))],
+        authority=AUTHORITY,
     ),
     "workflow_finish_requested": e.WorkflowFinishRequested(request_id="request-3"),
     "workflow_cancel_requested": e.WorkflowCancelRequested(

@@ -36,10 +36,13 @@ def dev_file(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def dev(program, dev_file):
+def dev(program, dev_file, tmp_path):
     """A development server that is ready."""
-    server = program("dev", "--json", "--port", "0", PODIUM_DEV_FILE=str(dev_file))
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    server = program("dev", "--json", "--port", "0", PODIUM_DEV_FILE=str(dev_file), TMPDIR=str(folder))
     server.ready = json.loads(server.says())
+    server.temporary = folder
     return server
 
 
@@ -63,8 +66,10 @@ async def test_the_sdk_finds_a_development_server_by_itself(dev, dev_file):
 
 
 async def test_a_development_server_leaves_nothing_behind(dev, dev_file):
+    assert list(dev.temporary.iterdir())
     assert await asyncio.to_thread(dev.end, signal.SIGINT) == 0
     assert not dev_file.exists()
+    assert not list(dev.temporary.iterdir())
     with pytest.raises(podium.Unavailable):
         async with podium.connect():
             pass

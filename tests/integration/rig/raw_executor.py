@@ -42,16 +42,17 @@ class RawExecutor:
                 frame = await self.stream.read()
                 if frame is grpc.aio.EOF:
                     return None
-                self._items.extend(frame.items)
-        item = self._items.pop(0)
-        kind = item.WhichOneof("item")
-        return kind, getattr(item, kind)
+                kinds = [(item.WhichOneof("item"), item) for item in frame.items]
+                self._items.extend((kind, getattr(item, kind)) for kind, item in kinds)
+        return self._items.pop(0)
 
     async def expect(self, kind):
-        """The next item, which must be of this kind."""
-        found = await self.next()
+        """The next item of this kind. What comes before it stays for whoever asks for it."""
+        passed = []
+        while (found := await self.next()) is not None and found[0] != kind:
+            passed.append(found)
+        self._items[:0] = passed
         assert found is not None, f"the session ended before any {kind}"
-        assert found[0] == kind, found
         return found[1]
 
     async def work(self):

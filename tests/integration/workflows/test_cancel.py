@@ -1,4 +1,4 @@
-"""Cancel reaches the tool; the first durable outcome wins; what does not end in its grace is abandoned, and said to be."""
+"""Cancel reaches the tool; the first durable outcome wins; what outlasts its grace is abandoned, and said to be."""
 
 import asyncio
 import threading

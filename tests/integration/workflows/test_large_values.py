@@ -25,7 +25,7 @@ async def tools(connect):
     @app.tool(read_only=True)
     async def make(size: int, letter: str = "x") -> dict:
         """Make a text."""
-        return {"text": letter * size}
+        return {"text": letter * size, "size": size}
 
     @app.tool(read_only=True)
     async def measure(document: dict) -> dict:
@@ -55,7 +55,7 @@ async def test_a_large_output_is_the_next_steps_large_argument(caller, tools, si
     )
     assert (await caller.ended(workflow_id)).state == SUCCEEDED
     steps = await caller.steps(workflow_id)
-    assert json.loads(steps["step_1"].output_json) == {"text": "x" * size}
+    assert json.loads(steps["step_1"].output_json) == {"text": "x" * size, "size": size}
     assert json.loads(steps["step_2"].output_json) == measured("x" * size)
     assert json.loads(steps["step_3"].output_json) == measured("x" * size + "!")
     stored = payloads(await caller.history(workflow_id), "step_succeeded")[0].output.payload
@@ -80,15 +80,11 @@ async def test_a_chain_of_values_that_grow_through_the_limit(caller, tools):
 
 async def test_many_large_outputs_are_collected_in_order(caller, tools):
     letters = list("abcdef")
+    each_letter = definition_pb2.ForEach(items_json=json.dumps(letters))
+    each_text = definition_pb2.ForEach(items_json='"${steps.step_1.output}"')
     workflow_id = await caller.start(
-        step(
-            "make",
-            {"size": 300 * KIB, "letter": "${item}"},
-            for_each=definition_pb2.ForEach(items_json=json.dumps(letters)),
-        ),
-        step(
-            "measure", {"document": "${item}"}, for_each=definition_pb2.ForEach(items_json='"${steps.step_1.output}"')
-        ),
+        step("make", {"size": 300 * KIB, "letter": "${item}"}, for_each=each_letter),
+        step("measure", {"document": "${item}"}, for_each=each_text),
         step("measure", {"document": "${steps.step_1.output[-1]}"}),
     )
     assert (await caller.ended(workflow_id)).state == SUCCEEDED
@@ -114,10 +110,14 @@ async def test_a_large_input_and_large_literal_arguments_reach_the_tool(caller, 
 async def test_a_condition_reads_the_part_it_names_of_a_large_value(caller, tools):
     workflow_id = await caller.start(
         step("make", {"size": 500 * KIB}),
-        step("measure", {"document": {"text": "ran"}}, condition="has(steps.step_1.output.text)"),
+        step("measure", {"document": {"text": "ran"}}, condition="steps.step_1.output.size > 1"),
+        step("measure", {"document": {"text": "no"}}, condition="steps.step_1.output.text == 'x'"),
     )
-    assert (await caller.ended(workflow_id)).state == SUCCEEDED
-    assert (await caller.steps(workflow_id))["step_2"].state == value_pb2.STEP_STATE_SUCCEEDED
+    await caller.ended(workflow_id)
+    steps = await caller.steps(workflow_id)
+    assert steps["step_2"].state == value_pb2.STEP_STATE_SUCCEEDED
+    assert steps["step_3"].failure.reason == "CONDITION_ERROR"
+    assert "reads more than 65536 bytes" in steps["step_3"].failure.message
 
 
 async def test_arguments_over_the_inline_limit_are_fetched_by_who_runs_the_attempt(caller):
@@ -197,10 +197,10 @@ async def test_an_uploaded_output_that_is_nested_too_deeply_is_refused(caller):
 async def test_an_output_that_has_no_json_form_fails_the_attempt_once(caller, connect):
     app = podium.Executor("odd")
 
-    @app.tool(read_only=True, name="set")
-    async def a_set() -> object:
+    @app.tool(read_only=True)
+    async def an_object() -> object:
         """Return what JSON does not have."""
-        return {1, 2}
+        return object()
 
     @app.tool(read_only=True)
     async def not_a_number() -> float:
@@ -208,7 +208,7 @@ async def test_an_output_that_has_no_json_form_fails_the_attempt_once(caller, co
         return float("nan")
 
     await connect(app)
-    for name in ("set", "not_a_number"):
+    for name in ("an_object", "not_a_number"):
         outcome = (await caller.call(name)).outcome
         assert (outcome.failure.reason, outcome.attempts) == ("INVALID_OUTPUT", 1), name
 

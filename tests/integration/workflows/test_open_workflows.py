@@ -89,7 +89,8 @@ async def test_an_open_workflow_without_a_step_succeeds_when_it_is_finished(call
 
 
 async def test_a_step_cannot_depend_on_one_that_comes_later(caller, tools):
-    workflow_id = await caller.start(step("echo"), open=True)
+    workflow_id = await caller.start(step("gated", {"gate": "g"}), open=True)
+    await tools.entered["g"].wait()
     async with caller.recording_nothing():
         refusal = await invalid(caller.add(workflow_id, step("echo", depends_on=["step_3"])))
     assert "step_3" in refusal.message

@@ -1,4 +1,4 @@
-"""The mission's example as it was written, through the shorthand dialect; and that without the dialect it is only text."""
+"""The mission's example as it was written, through the shorthand dialect; without the dialect it is only text."""
 
 import pytest
 

@@ -10,7 +10,7 @@ from service.domain import commands as c
 from service.domain.canonical import state_digest
 from service.domain.decide import Rules, StaleFenceError, decide
 from service.domain.effects import Admit, Queue, effects
-from service.domain.errors import DomainError
+from service.domain.errors import DomainError, InvalidInput
 from service.domain.evolve import evolve
 from service.domain.state import US_PER_MS, Workflow
 from service.domain.values import Ports, arguments_text
@@ -92,8 +92,12 @@ class Walk:
     # Deciding and folding
 
     def _do(self, move, *, settled=True):
-        for command in move(self):
-            self._apply(command)
+        try:
+            for command in move(self):
+                self._apply(command)
+        except InvalidInput:
+            # Steps that need steps which were refused before them.
+            assert self._additions != list(self.plan.additions)
         if settled:
             self._settle()
 

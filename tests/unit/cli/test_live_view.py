@@ -153,11 +153,16 @@ def test_a_running_step_shows_how_far_it_is_and_what_it_says(history, picture):
     apply(picture, [*opening(history, "a", "b"), history.started("a"), history.started("b")])
     apply(
         picture,
-        [progress("a", 0.45, "indexing\x1b[2J 9 of 20"), chunk("b", b"one\ntwo \xe2\x9c"), chunk("b", b"\x93\n")],
+        [
+            progress("a", 0.45, "indexing\x1b[2J 9 of 20"),
+            chunk("a", b"first\nsecond\n"),
+            chunk("b", b"one\ntwo \xe2\x9c"),
+            chunk("b", b"\x93\n"),
+        ],
     )
     text = drawn(picture)
-    assert "45% indexing[2J 9 of 20" in text
-    assert "two ✓" in text
+    assert "45% indexing[2J 9 of 20 │ second" in text
+    assert "│ two ✓" in text
     assert "\x1b" not in text
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from podium.v1 import definition_pb2 as pb
-from service.domain import commands as c
 from service.domain import decide as decider
 from service.domain.definition import normalise
 from service.domain.effects import Admit, changed_effects, effects
@@ -17,7 +16,7 @@ from store.records import encode_envelope, encode_record
 from tests.unit.domain.workflow_run import VALIDATION, Run, begins, completes, starts, step
 
 DOMAIN = str(Path(decider.__file__).parent)
-SMALL, LARGE = 100, 10_000
+SMALL, MEDIUM, LARGE = 100, 2000, 10_000
 GROWTH_MAX = 1.1
 ENVELOPE = encode_envelope(shard=0, tenant="acme", stream_id="wf_1")
 
@@ -44,9 +43,6 @@ def skipped(count):
 
 def items(count):
     return [step("all", each=list(range(count - 2)), arguments={"n": "${item}"}, at_once=7), step("last", "all")]
-
-
-SHAPES = [chain, fan, narrow_fan, skipped, items]
 
 
 def run_through(run, steps, max_parallel):
@@ -102,19 +98,23 @@ def cost_of_rebuilding(shape, count):
     return calls_in_domain(lambda: rebuild(records)) / count
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
-def test_a_step_costs_the_same_in_a_large_workflow(shape):
-    assert cost_of_running(shape, LARGE) <= GROWTH_MAX * cost_of_running(shape, SMALL)
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [(chain, LARGE), (fan, LARGE), (narrow_fan, MEDIUM), (skipped, MEDIUM), (items, MEDIUM)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_step_costs_the_same_in_a_large_workflow(shape, count):
+    assert cost_of_running(shape, count) <= GROWTH_MAX * cost_of_running(shape, SMALL)
 
 
 @pytest.mark.parametrize("shape", [chain, fan], ids=lambda shape: shape.__name__)
 def test_rebuilding_a_step_costs_the_same_in_a_large_workflow(shape):
-    assert cost_of_rebuilding(shape, LARGE) <= GROWTH_MAX * cost_of_rebuilding(shape, SMALL)
+    assert cost_of_rebuilding(shape, MEDIUM) <= GROWTH_MAX * cost_of_rebuilding(shape, SMALL)
 
 
 @pytest.mark.parametrize("shape", [chain, fan], ids=lambda shape: shape.__name__)
 def test_validating_a_step_costs_the_same_in_a_large_workflow(shape):
-    assert cost_of_validating(shape, LARGE) <= GROWTH_MAX * cost_of_validating(shape, SMALL)
+    assert cost_of_validating(shape, MEDIUM) <= GROWTH_MAX * cost_of_validating(shape, SMALL)
 
 
 @pytest.mark.parametrize("shape", [chain, fan], ids=lambda shape: shape.__name__)

@@ -152,6 +152,33 @@ def test_a_workflow_whose_items_all_fail_goes_on_where_the_step_says_so():
     assert run.events[-1] == WORKFLOW_SUCCEEDED
 
 
+def test_a_for_each_that_went_on_early_still_waits_for_all_of_its_items():
+    # It may begin after a or b, and both c and the other one end while its items run.
+    plan = starts(
+        step("a"),
+        step("b"),
+        step("c"),
+        step("each", "a", "b", "c", join=pb.JOIN_ANY, each=["x", "y", "z"]),
+        step("last", arguments={"all": "${steps.each.output}"}),
+    )
+    history = given(plan, runs("a"), begins("each[0]", "each[1]", "each[2]"), runs("b"), runs("c"))
+    assert history.run.step("each").waiting == 3
+    history.when(completes("each[0]", "X")).then(succeeded("each[0]", '"X"'))
+    history.when(completes("each[1]", "Y")).then(succeeded("each[1]", '"Y"'))
+    outcome = history.when(completes("each[2]", "Z"))
+    outcome.then(succeeded("each[2]", '"Z"'), collected("each", 3)).with_arguments("last", {"all": ["X", "Y", "Z"]})
+
+
+def test_a_for_each_that_went_on_early_does_not_mind_failures_of_the_rest():
+    plan = starts(
+        step("a"),
+        step("b", on_failure=CONTINUE),
+        step("each", "a", "b", join=pb.JOIN_ANY, each=["x"]),
+    )
+    history = given(plan, runs("a"), breaks("b"), begins("each[0]"))
+    history.when(completes("each[0]")).then(succeeded("each[0]"), collected("each", 1), WORKFLOW_SUCCEEDED)
+
+
 def test_items_are_repeated_by_themselves():
     rules = Rules(retry=RetryDefaults(jitter=0, initial_backoff_ms=100))
     history = given(over(["x", "y"], tool="look"), breaks("a[0]", retryable=True), runs("a[1]"), rules=rules)

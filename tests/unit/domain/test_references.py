@@ -1,12 +1,26 @@
 """References in a running workflow: what steps get as their arguments."""
 
+from dataclasses import replace
+
 import pytest
 
 from podium.v1 import definition_pb2 as pb
 from podium.v1 import value_pb2
-from service.domain.values import PayloadNotLoadedError
+from service.domain.definition import normalise
+from service.domain.values import PayloadNotLoadedError, Ports, make_arguments
 from tests.unit.domain.scenario import failed, given, workflow_failed
-from tests.unit.domain.workflow_run import Run, begins, breaks, completes, denies, runs, starts, step
+from tests.unit.domain.workflow_run import (
+    EXPRESSIONS,
+    VALIDATION,
+    Run,
+    begins,
+    breaks,
+    completes,
+    denies,
+    runs,
+    starts,
+    step,
+)
 
 CONTINUE = pb.ON_FAILURE_CONTINUE
 
@@ -100,6 +114,27 @@ def test_a_sealed_value_cannot_be_an_argument_here():
     run.perform(completes("a", value_pb2.Value(sealed=value_pb2.SealedValue(key_id="key"))))
     with pytest.raises(ValueError, match="sealed"):
         run.arguments("b")
+
+
+class OpenSeals:
+    """Seals that close nothing: what is sealed stands in the ciphertext."""
+
+    def text(self, sealed):
+        return sealed.ciphertext.decode()
+
+    def template(self, sealed):
+        return pb.Template.FromString(sealed.ciphertext)
+
+
+def test_what_runs_over_a_sealed_list_holds_secrets():
+    run = Run()
+    run.ports = Ports(EXPRESSIONS, run.payloads, OpenSeals())
+    [definition] = normalise([step("a", each=["x"], arguments={"n": "${item}"})], VALIDATION)
+    sealed = value_pb2.SealedValue(ciphertext=definition.for_each.items.SerializeToString())
+    definition.for_each.items.CopyFrom(pb.Template(sealed=sealed))
+    start = next(starts(step("a"))(run))
+    run.perform(lambda _: iter([replace(start, steps=[definition])]))
+    assert make_arguments(run.state, run.step("a[0]"), run.ports) == ('{"n":"x"}', True)
 
 
 def test_the_shorthand_names_outputs_and_conditions():
