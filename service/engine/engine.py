@@ -23,7 +23,7 @@ from service.engine.dispatch import Executor
 from service.engine.effects import Effects
 from service.engine.keys import StepKey, WorkflowKey
 from service.engine.residency import Residency
-from service.engine.resident import Cause, Content, Mail, Offer, Reply, Resident
+from service.engine.resident import Cause, Content, Mail, Offer, Resident, answering
 from service.engine.timers import Timers
 from service.engine.turn import Turn
 from store.contract import (
@@ -112,7 +112,7 @@ class Engine:
         """Post a command and wait until its outcome is durable. Returns the log's position; raises what refused it."""
         self._refuse_overload(key)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.post(key, Mail(content, cause, _resolver(future)), create=create)
+        self.post(key, Mail(content, cause, answering(future)), create=create)
         return await future
 
     def _refuse_overload(self, key: WorkflowKey) -> None:
@@ -165,16 +165,23 @@ class Engine:
         """Wait until the workflow has ended, durably. Raises NotFound."""
         while True:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiter = partial(_resolve, future)
 
-            def register(resident: Resident, future: asyncio.Future[None] = future) -> bool:
+            def register(resident: Resident, waiter: Callable[[], None] = waiter) -> Resident | None:
                 if not resident.state.running:
-                    return True
-                resident.waiters.append(partial(_resolve, future))
-                return False
+                    return None
+                resident.waiters.append(waiter)
+                return resident
 
-            if await self.read(key, register):
+            waited_at = await self.read(key, register)
+            if waited_at is None:
                 return
-            await future
+            try:
+                await future
+            finally:
+                # Who gave up must not keep the workflow in memory.
+                if waiter in waited_at.waiters:
+                    waited_at.waiters.remove(waiter)
 
     def wake(self, key: WorkflowKey) -> None:
         """Let a workflow look at its timers."""
@@ -380,15 +387,3 @@ def _not_found(key: WorkflowKey) -> NotFound:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _resolver(future: asyncio.Future[int]) -> Reply:
-    def reply(error: Exception | None, position: int) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(position)
-
-    return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,20 @@ from service.engine.keys import WorkflowKey
 
 Reply = Callable[[Exception | None, int], None]
 """Called once the outcome is durable: with an error or None, and the log's position."""
+
+
+def answering(future: asyncio.Future[int]) -> Reply:
+    """A reply that settles a future, unless nobody waits for it any more."""
+
+    def reply(error: Exception | None, position: int) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(position)
+
+    return reply
 
 
 class Cause(NamedTuple):

@@ -360,7 +360,7 @@ class ExecutorSession:
             self.send(wire.ServiceItem(outcome_acknowledged=note))
 
         self._parts.engine.post(live.key.workflow, Mail(command, self._cause, settled))
-        # Only now: an offer of the free place must not overtake the outcome, or the log would show one attempt too many.
+        # Only now: were the free place offered first, the log would show one attempt more than there are places.
         self._free(reference)
 
     def _outcome_refused(self, reference: wire.AttemptReference) -> None:

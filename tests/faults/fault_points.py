@@ -89,7 +89,7 @@ def servicer_class(fuse):
     """The servicer that tells the fuse of frames: assignments that have left and results that came in."""
 
     class WatchedServicer(ExecutorServicer):
-        async def Session(self, request_iterator, context):
+        async def Session(self, request_iterator, context):  # noqa: N802 - the contract's name
             async def incoming():
                 async for frame in request_iterator:
                     if any(item.HasField("result") for item in frame.items):

@@ -25,7 +25,7 @@ HEARTBEAT_S = 0.1
 class LedgerServing(serving.Serving):
     """The SDK's own serving, which tells what it was assigned and what was acknowledged to it."""
 
-    fences = {}
+    fences = None
     ledger = None
     session_over = None
 
@@ -147,6 +147,7 @@ async def main(address, token, ledger, name):
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     threading.Thread(target=end_with_stdin, daemon=True).start()
     LedgerServing.ledger = Ledger(ledger, echo=sys.stdout)
+    LedgerServing.fences = {}
     serving.Serving = LedgerServing
     # The services here live for a second; each comes back at once.
     serving.STABLE_S = 0.0

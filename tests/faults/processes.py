@@ -199,11 +199,18 @@ class ExecutorProcess:
         self._process.kill()
         await self._process.wait()
 
-    async def until(self, event, **wanted):
-        """Wait for an entry of its ledger."""
-        after = wanted.pop("after", 0)
+    @property
+    def mark(self):
+        """How much it has told so far; what it tells from now on comes after it."""
+        return len(self.lines.told)
+
+    async def until(self, event, *, after=0, since=None, **wanted):
+        """Wait for an entry of its ledger, after a mark or since another entry."""
         expected = {"event": event, **wanted}.items()
-        return await self.lines.until(lambda entry: expected <= entry.items(), after=after)
+        since_ns = since["at_ns"] if since else 0
+        return await self.lines.until(
+            lambda entry: expected <= entry.items() and entry["at_ns"] > since_ns, after=after
+        )
 
 
 @contextlib.asynccontextmanager

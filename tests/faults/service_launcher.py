@@ -45,7 +45,7 @@ def start(order):
         from tests.faults.fault_points import become_service  # noqa: PLC0415 - gRPC comes after the fork
 
         status = become_service(order, report)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it was, the fork must not go on as its parent does
         traceback.print_exc()
     finally:
         sys.stderr.flush()

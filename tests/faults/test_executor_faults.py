@@ -127,7 +127,7 @@ async def test_a_stopped_executor_that_comes_back_in_time_keeps_its_attempt(fiel
     await executor.until("welcomed")
     async with calling(client, "patient") as call:
         running = await executor.until("started", tool="patient")
-        mark = len(executor.lines.told)
+        mark = executor.mark
         executor.signal(signal.SIGSTOP)
         await sessions_become(client, 0)
         executor.signal(signal.SIGCONT)
@@ -144,7 +144,7 @@ async def test_a_stopped_executor_that_comes_back_too_late_is_told_to_stop(field
     await first.until("welcomed")
     async with calling(client, "patient") as call:
         lost = await first.until("started", tool="patient")
-        mark = len(first.lines.told)
+        mark = first.mark
         first.signal(signal.SIGSTOP)
         second = await field.executor("second")
         await second.until("started", tool="patient", attempt=2)

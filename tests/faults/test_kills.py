@@ -33,10 +33,11 @@ async def under_fire(field, executor, client, windows, *, writer="honest"):
             await field.begin(window=window, armed=True)
             assert await field.exited() == -signal.SIGKILL
         for window in windows:
-            mark = len(executor.lines.told)
+            mark = executor.mark
             await field.start(window=window, nth=chance.randint(1, 6), writer=writer)
+            welcomed = await executor.until("welcomed", after=mark)
             # The call that is held starts anew in every session, and ends with it: it is running and unanswered.
-            held = await executor.until("started", tool="hold", after=mark)
+            held = await executor.until("started", tool="hold", after=mark, since=welcomed)
             assert any(request.startswith("hold") for request in client.in_flight), held
             field.arm()
             assert await field.exited() == -signal.SIGKILL

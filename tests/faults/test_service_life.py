@@ -56,7 +56,7 @@ async def test_sigterm_drains_and_loses_nothing(field):
     load = Load(client)
     running = asyncio.ensure_future(load.run())
     for _ in range(DRAINS):
-        mark = len(executor.lines.told)
+        mark = executor.mark
         await executor.until("finished", tool="pieces", after=mark)
         field.signal(signal.SIGTERM)
         assert await field.exited() == 0

@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def shared_service(tmp_path_factory):
     process = ServiceProcess(tmp_path_factory.mktemp("service"), heartbeat_interval_ms=1000, reconnect_grace_ms=3000)
-    process.start()
+    process.start(points=True)
     yield process
     process.stop()
 

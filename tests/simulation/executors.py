@@ -1,4 +1,4 @@
-"""Executors that keep to the protocol, mostly: they hang, die, stop and come back, and answer late with stale fences."""
+"""Executors that keep to the protocol, mostly: they hang, die, stop and come back, and answer with stale fences."""
 
 import asyncio
 import json

@@ -140,7 +140,7 @@ def _success(log, workflow_id, payload, fence):
 def held_by_nobody(life):
     """Attempts whose executor is not connected, while nobody waits to get them back."""
     connected = life.places()
-    for live in list(life.engine.attempts._live.values()):
+    for live in list(life.engine.attempts._live.values()):  # noqa: SLF001 - the simulation looks into the service
         if live.executor is not None and live.executor not in connected and not life.executors.opening:
             yield f"attempt {live.attempt} of {live.key} is held by nobody"
 
@@ -152,5 +152,5 @@ def places(life):
             yield f"places leak: {place.taken} are taken, for {sorted(place.holding)}"
     if len(life.engine.attempts):
         yield f"{len(life.engine.attempts)} attempts are tracked, and none runs"
-    if life.engine.dispatcher._waiting:
-        yield f"steps wait for a place that do not exist any more: {life.engine.dispatcher._waiting}"
+    if waiting := life.engine.dispatcher._waiting:  # noqa: SLF001 - the simulation looks into the service
+        yield f"steps wait for a place that do not exist any more: {waiting}"

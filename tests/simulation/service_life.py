@@ -42,7 +42,7 @@ def caller(subject):
 def as_caller(subject):
     """A context in which the real interceptor would have admitted this caller."""
     context = contextvars.copy_context()
-    context.run(authentication._caller.set, caller(subject))
+    context.run(authentication._caller.set, caller(subject))  # noqa: SLF001 - stands in for the interceptor
     return context
 
 
@@ -122,4 +122,4 @@ class ServiceLife(Service):
 
     def places(self):
         """The places of every executor that is connected."""
-        return [session.place for session in self.executors._sessions]
+        return [session.place for session in self.executors._sessions]  # noqa: SLF001 - the simulation looks into the service

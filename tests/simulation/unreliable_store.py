@@ -7,17 +7,16 @@ from tests.contract.model import ModelStore
 from tests.simulation.virtual_time import elapse
 
 READ_MAX_S = 0.05
-COMMIT_MAX_S = (0.02, 0.4, 1.5)
-"""What a commit takes at most, on a disk that is quick, busy or slow."""
+COMMIT_MAX_S = 0.02
 
 
 class UnreliableStore(ModelStore):
     """A ModelStore for one life of the service; the database outlives it."""
 
-    def __init__(self, database, clock, chance):
+    def __init__(self, database, clock, chance, *, commit_max_s=COMMIT_MAX_S):
         super().__init__(database, clock)
         self._chance = chance
-        self._commit_max_s = chance.choice(COMMIT_MAX_S)
+        self._commit_max_s = commit_max_s
         self.refusing = 0.0
         """How often an append is refused because the queue is full."""
         self.submitted = 0

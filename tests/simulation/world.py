@@ -18,6 +18,8 @@ FAULTS_FOR_S = 30.0
 REFUSALS_FOR_S = 15.0
 """After the faults, the store goes on refusing for a while: nobody's places may be lost by that."""
 ENDS_WITHIN_S = 400.0
+DISKS_S = (0.02, 0.4, 1.5)
+"""What a commit takes at most, on a disk that is quick, busy or slow: one for each life of the service."""
 CLIENTS = 8
 EXECUTORS = 2
 
@@ -89,7 +91,7 @@ class World:
     # The service.
 
     async def _start_service(self):
-        store = UnreliableStore(self.database, self._clock, self.chance)
+        store = UnreliableStore(self.database, self._clock, self.chance, commit_max_s=self.chance.choice(DISKS_S))
         life = ServiceLife(store, self._clock, self.chance)
         await life.begin(reconciling=self._rules.reconciling)
         wake, attempts = life.engine.wake, life.engine.attempts
@@ -98,7 +100,7 @@ class World:
             if not (self.faulty and self.chance.happens(self._rules.dropped_wakes)):
                 wake(key)
 
-        life.engine.timers._fire = fire
+        life.engine.timers._fire = fire  # noqa: SLF001 - the simulation loses a wake-up
         if not self._rules.fencing:
             attempts.find = lambda tenant, reference: attempts.of_step(
                 (tenant, reference.workflow_id, reference.step_id)

@@ -16,6 +16,7 @@ import grpc.aio
 from podium.connection import Connection
 from podium.errors import Unavailable
 from podium.outbox import Outbox
+from podium.tasks import end, spawn
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import executor_service_pb2_grpc
 
@@ -71,14 +72,22 @@ class Session:
 
     async def _exchange(self, call: Stream, welcome: pb.Welcome, received: Callable[[pb.ServiceItem], None]) -> None:
         heartbeat_s = welcome.heartbeat_interval_ms / 1000 * HEARTBEAT_SHARE or DEFAULT_HEARTBEAT_S
+        # No TaskGroup: one that a child's error has ended leaves its task marked as cancelled on Python 3.11.2, and
+        # every timeout of that task then raises CancelledError instead of TimeoutError.
+        sending = spawn(self._send(call, heartbeat_s), name="podium-session-send")
+        receiving = spawn(self._receive(call, received), name="podium-session-receive")
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._send(call, heartbeat_s))
-                group.create_task(self._receive(call, received))
-        except ExceptionGroup as errors:
-            # Whichever of the two failed first stopped the other.
-            if not isinstance(errors.exceptions[0], _SessionEnded):
-                raise errors.exceptions[0] from None
+            await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, receiving):
+                await end(task)
+        # Whichever of the two failed first stopped the other; of two failures, reading tells how the stream ended.
+        for task in (receiving, sending):
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                if isinstance(error, _SessionEnded):
+                    return
+                raise error
 
     async def _first_frame(self, call: Stream) -> pb.SessionResponse:
         try:

@@ -1,14 +1,10 @@
 """Health and reflection answer everybody, and tell the truth."""
 
-import asyncio
-import signal
-
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-import podium
 from tests.integration.rig.requests import FILES
 
 SERVICES = {name for file in FILES for name in (s.full_name for s in file.DESCRIPTOR.services_by_name.values())}
@@ -48,30 +44,3 @@ async def test_reflection_lists_every_service_and_describes_it_with_all_it_needs
     assert listed == SERVICES | {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     for name in SERVICES:
         assert (await ask(file_containing_symbol=name)).file_descriptor_response.file_descriptor_proto
-
-
-async def test_a_service_that_drains_says_so_while_it_lets_calls_end(own_service):
-    service = own_service(drain_ms=20_000).start()
-    app = podium.Executor("slow")
-    started, let_go = asyncio.Event(), asyncio.Event()
-
-    @app.tool
-    async def wait() -> str:
-        """Wait until the test says so."""
-        started.set()
-        await let_go.wait()
-        return "done"
-
-    async with (
-        grpc.aio.insecure_channel(service.address) as watching,
-        podium.connect(service.address, service.token(), serve=app) as client,
-    ):
-        watch = health_pb2_grpc.HealthStub(watching).Watch(health_pb2.HealthCheckRequest())
-        assert (await watch.read()).status == SERVING
-        call = asyncio.create_task(client.call("wait"))
-        await started.wait()
-        service.signal(signal.SIGTERM)
-        assert (await watch.read()).status == NOT_SERVING
-        let_go.set()
-        assert await call == "done", "a call that runs when the service drains is answered"
-    assert await asyncio.to_thread(service.ended) == 0

@@ -6,7 +6,7 @@ import pytest
 
 import podium
 from podium.v1 import tool_service_pb2, workflow_service_pb2
-from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.caller import step
 from tests.integration.rig.refusal import refusal_of
 
 TOGETHER = 20
@@ -162,34 +162,3 @@ async def test_twenty_cancels_at_once_are_recorded_once(ana):
     await asyncio.gather(*[ana.cancel(workflow_id, request_id="c") for _ in range(TOGETHER)])
     names = [event.WhichOneof("payload") for event in await ana.history(workflow_id)]
     assert names.count("workflow_cancel_requested") == names.count("workflow_canceled") == 1
-
-
-async def test_all_of_it_holds_after_the_service_was_killed(own_service, counting):
-    service = own_service(reconnect_grace_ms=3000, heartbeat_interval_ms=1000).start()
-    token = service.token()
-    ana = Caller(service.address, token)
-    async with podium.connect(service.address, token, serve=counting):
-        start = workflow_service_pb2.StartWorkflowRequest(open=True, request_id="start")
-        workflow_id = (await ana.workflows.StartWorkflow(start)).workflow_id
-        added = await ana.add(workflow_id, step("count", {"n": 5}), request_id="add")
-        one = tool_service_pb2.CallToolRequest(call=call(1), request_id="call")
-        many = tool_service_pb2.CallToolBatchRequest(calls=[call(2), call(3)], request_id="batch")
-        called, batched = await ana.tools.CallTool(one), await ana.tools.CallToolBatch(many)
-        await ana.finish(workflow_id, request_id="finish")
-        await ana.ended(workflow_id)
-        runs = list(counting.runs)
-    await ana.close()
-    service.kill()
-    service.start()
-    again = Caller(service.address, token)
-    async with again.recording_nothing():
-        assert (await again.workflows.StartWorkflow(start)).workflow_id == workflow_id
-        assert await again.add(workflow_id, step("count", {"n": 5}), request_id="add") == added
-        assert await again.tools.CallTool(one) == called
-        assert await again.tools.CallToolBatch(many) == batched
-        await again.finish(workflow_id, request_id="finish")
-        assert reused(await refusal_of(again.add(workflow_id, step("count", {"n": 6}), request_id="add")))
-        start.name = "changed"
-        assert reused(await refusal_of(again.workflows.StartWorkflow(start)))
-    assert counting.runs == runs
-    await again.close()

@@ -1,14 +1,13 @@
 """A connection that breaks costs nothing: attempts go on, chunks are neither lost nor doubled, results arrive once."""
 
 import asyncio
-import contextlib
 import json
 
 import pytest
 
 import podium
 from podium.v1 import executor_service_pb2, value_pb2
-from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.caller import step
 from tests.integration.rig.cutting_proxy import cutting_proxy
 from tests.integration.rig.history import of_step, payload
 from tests.integration.rig.raw_executor import raw_executor, tool
@@ -166,28 +165,3 @@ async def test_an_attempt_cannot_be_claimed_by_who_does_not_serve_its_tool(calle
             assert executor.held[workflow_id, "step_1"].action == KEEP
             await executor.succeed(attempt, "mine")
             assert (await executor.expect("outcome_acknowledged")).accepted
-
-
-async def test_an_attempt_survives_a_restart_of_the_service_with_its_fence_and_chunks(own_service):
-    service = own_service(reconnect_grace_ms=10_000, heartbeat_interval_ms=1000).start()
-    ana = Caller(service.address, service.token())
-    streaming = tool("stream", streams_output=True)
-    with contextlib.suppress(BaseExceptionGroup):
-        async with raw_executor(ana, streaming) as executor:
-            workflow_id = await ana.start(step("stream"))
-            attempt = (await executor.work()).attempt
-            await executor.chunk(attempt, 1, b"before ")
-            await executor.expect("chunks_acknowledged")
-            service.kill()
-    await ana.close()
-    service.start()
-    again = Caller(service.address, service.token())
-    async with raw_executor(again, streaming, holding=[held(attempt, 1)]) as executor:
-        verdict = executor.held[workflow_id, "step_1"]
-        assert (verdict.action, verdict.resume_after_chunk, verdict.attempt) == (KEEP, 1, attempt)
-        await executor.chunk(attempt, 2, b"after")
-        await executor.succeed(attempt, None, chunk_count=2)
-        assert (await executor.expect("outcome_acknowledged")).accepted
-    assert (await again.steps(workflow_id))["step_1"].output_json == '"before after"'
-    assert (await again.replay(workflow_id)).matches
-    await again.close()

@@ -1,18 +1,27 @@
 """A session's rules: credits bound what runs, fences refuse the stale, the silent are dead, drains let work end."""
 
 import asyncio
-import signal
 
 import pytest
 
 import podium
 from podium.v1 import definition_pb2, executor_service_pb2, value_pb2
-from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.caller import step
 from tests.integration.rig.history import concurrency, kinds, of_step, payloads
 from tests.integration.rig.raw_executor import raw_executor, tool
+from tests.integration.rig.service_process import ServiceProcess
 from tests.integration.rig.toolbox import toolbox
 
 SUCCEEDED = value_pb2.WORKFLOW_STATE_SUCCEEDED
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory):
+    """A service that soon takes an executor for dead."""
+    settings = {"heartbeat_interval_ms": 100, "reconnect_grace_ms": 300}
+    process = ServiceProcess(tmp_path_factory.mktemp("impatient"), **settings).start()
+    yield process
+    process.stop()
 
 
 async def test_no_more_is_assigned_than_the_executor_has_places(caller):
@@ -133,9 +142,8 @@ async def test_a_result_that_is_sent_twice_is_recorded_once(caller):
     assert kinds(events).count("step_succeeded") == 1
 
 
-async def test_an_executor_that_falls_silent_is_dead_and_its_work_goes_to_another(own_service):
-    service = own_service(heartbeat_interval_ms=100, reconnect_grace_ms=200).start()
-    ana = Caller(service.address, service.token())
+async def test_an_executor_that_falls_silent_is_dead_and_its_work_goes_to_another(impatient, admit):
+    ana = admit(to=impatient)
     once_more = definition_pb2.RetryPolicy(initial_backoff_ms=1)
     async with raw_executor(ana, "work", beating=False, instance_id="silent") as silent:
         workflow_id = await ana.start(step("work", retry=once_more))
@@ -151,7 +159,6 @@ async def test_an_executor_that_falls_silent_is_dead_and_its_work_goes_to_anothe
     assert (await ana.ended(workflow_id)).state == SUCCEEDED
     failed = payloads(await ana.history(workflow_id), "attempt_failed")
     assert [each.failure.reason for each in failed] == ["EXECUTOR_LOST"]
-    await ana.close()
 
 
 async def test_an_executor_that_leaves_gets_no_more_work_and_ends_what_it_has(caller):
@@ -168,26 +175,6 @@ async def test_an_executor_that_leaves_gets_no_more_work_and_ends_what_it_has(ca
             await staying.succeed(given.attempt)
             await staying.expect("outcome_acknowledged")
     assert (await caller.ended(workflow_id)).state == SUCCEEDED
-
-
-async def test_a_service_that_stops_tells_its_executors_and_takes_the_results_of_what_runs(own_service):
-    service = own_service(drain_ms=20_000).start()
-    ana = Caller(service.address, service.token())
-    async with raw_executor(ana, "work") as executor:
-        workflow_id = await ana.start(step("work"))
-        given = await executor.work()
-        service.signal(signal.SIGTERM)
-        await executor.expect("drain")
-        await executor.succeed(given.attempt, "in time")
-        assert (await executor.expect("outcome_acknowledged")).accepted
-        await executor.stream.done_writing()
-        assert await executor.next() is None
-    await ana.close()
-    assert await asyncio.to_thread(service.ended) == 0
-    service.start()
-    again = Caller(service.address, service.token())
-    assert (await again.ended(workflow_id)).state == SUCCEEDED
-    await again.close()
 
 
 async def test_an_sdk_executor_that_stops_lets_its_work_end(caller, service, tenant):
@@ -207,9 +194,8 @@ async def test_an_sdk_executor_that_stops_lets_its_work_end(caller, service, ten
     assert of_step(await caller.history(workflow_id), "step_1").count("attempt_started") == 1
 
 
-async def test_an_executor_killed_in_the_middle_of_a_step_loses_it_to_the_next(own_service):
-    service = own_service(heartbeat_interval_ms=200, reconnect_grace_ms=300).start()
-    ana = Caller(service.address, service.token())
+async def test_an_executor_killed_in_the_middle_of_a_step_loses_it_to_the_next(impatient, admit):
+    ana = admit(to=impatient)
     retry = definition_pb2.RetryPolicy(initial_backoff_ms=1)
     async with raw_executor(ana, tool("work", read_only=False), instance_id="first") as first:
         once = definition_pb2.RetryPolicy(max_attempts=1)
@@ -227,4 +213,3 @@ async def test_an_executor_killed_in_the_middle_of_a_step_loses_it_to_the_next(o
     steps = await ana.steps(workflow_id)
     assert steps["step_1"].output_json == '"anew"'
     assert steps["step_2"].failure.reason == "EXECUTOR_LOST", "at most once means at most once"
-    await ana.close()

@@ -8,7 +8,7 @@ import pytest
 
 import podium
 from podium.v1 import value_pb2
-from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_versions, kind, kinds
 from tests.integration.rig.toolbox import toolbox
 
@@ -186,31 +186,3 @@ async def test_what_is_read_right_after_it_was_acknowledged_is_never_stale(calle
         assert "step_2" in await caller.steps(workflow_id)
         await caller.cancel(workflow_id)
         assert (await caller.get(workflow_id)).state != value_pb2.WORKFLOW_STATE_RUNNING
-
-
-async def test_a_watch_goes_on_over_a_restart_of_the_service(own_service):
-    service = own_service(reconnect_grace_ms=10_000, heartbeat_interval_ms=1000).start()
-    token = service.token()
-    tools = toolbox()
-    async with podium.connect(service.address, token, serve=tools) as client:
-        workflow = podium.Workflow()
-        first = workflow.step("echo", value=1)
-        gated = workflow.step("gated", gate="g", after=[first])
-        workflow.step("echo", value=gated)
-        run = await client.start(workflow)
-        seen, killed = [], False
-        async for update in run.watch():
-            if update.event is not None:
-                seen.append(update.event)
-            if update.step_id == gated.id and update.kind == "attempt_started":
-                await tools.entered["g"].wait()
-                killed = True
-                await asyncio.to_thread(service.kill)
-                await asyncio.to_thread(service.start)
-                tools.gates["g"].set()
-        assert killed
-        check_versions(seen)
-        assert kinds(seen)[-1] == "workflow_succeeded"
-    ana = Caller(service.address, token)
-    assert await ana.history(run.id) == seen, "what was seen before the kill is what is recorded"
-    await ana.close()

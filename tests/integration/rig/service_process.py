@@ -95,6 +95,10 @@ class ServiceProcess:
         settings = Settings(storage=Storage(state_directory=self.directory / "state"))
         return mint_token(settings, subject=subject, roles=tuple(roles), **claims)
 
+    def commits(self):
+        """How many group commits there were."""
+        return self.points.read_text().splitlines().count("committed")
+
     def complaints(self):
         """The lines of its log that speak of an error. That a client hung up while it was written to is none."""
         lines = self.log.read_text().splitlines()

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-import podium
 from podium.v1 import definition_pb2, value_pb2, workflow_service_pb2
-from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_allowed_before_started, check_versions, payloads
 from tests.integration.rig.refusal import invalid
 from tests.integration.rig.toolbox import toolbox
@@ -15,30 +14,25 @@ SUCCEEDED = value_pb2.WORKFLOW_STATE_SUCCEEDED
 MANY = 2000
 
 
-async def test_ten_sequential_steps_cost_at_most_twelve_commits(own_service):
-    service = own_service().start(points=True)
-    token = service.token()
-    ana = Caller(service.address, token)
-    async with podium.connect(service.address, token, serve=toolbox()):
-        steps = [step("echo", {"value": "${input}"})]
-        steps += [step("echo", {"value": f"${{steps.step_{n}.output}}"}) for n in range(1, 10)]
-        before = service.points.read_text().count("committed\n")
-        workflow_id = await ana.start(*steps, input_json="1")
-        assert (await ana.ended(workflow_id)).state == SUCCEEDED
-        commits = service.points.read_text().count("committed\n") - before
-        events = await ana.history(workflow_id)
-    await ana.close()
-    assert commits <= 12
-    groups = sorted({event.recorded_at_us for event in events})
-    assert len(groups) == commits, "the log tells the same: each group commit has its own time"
-    check_allowed_before_started(events)
-
-
 @pytest.fixture
 async def tools(connect):
     app = toolbox(max_parallel=64)
     await connect(app)
     return app
+
+
+async def test_ten_sequential_steps_cost_at_most_twelve_commits(service, caller, tools):
+    steps = [step("echo", {"value": "${input}"})]
+    steps += [step("echo", {"value": f"${{steps.step_{n}.output}}"}) for n in range(1, 10)]
+    before = service.commits()
+    workflow_id = await caller.start(*steps, input_json="1")
+    assert (await caller.ended(workflow_id)).state == SUCCEEDED
+    commits = service.commits() - before
+    events = await caller.history(workflow_id)
+    assert commits <= 12
+    groups = sorted({event.recorded_at_us for event in events})
+    assert len(groups) == commits, "the log tells the same: each group commit has its own time"
+    check_allowed_before_started(events)
 
 
 async def test_two_thousand_steps_run_and_are_listed_page_by_page(caller, tools):

@@ -210,6 +210,15 @@ def test_what_was_about_to_be_settled_is_canceled():
     run = given(starts(step("a"), step("b", "a", condition="true")), begins("a")).run
     run.apply(next(completes("a")(run)))
     assert run.perform(cancels()) == [cancel_requested(), WORKFLOW_CANCELED]
+    assert not run.state.to_settle
+
+
+def test_nothing_is_held_after_the_request():
+    plan = starts(step("a", each=[1, 2], at_once=1), step("b"), step("c"), max_parallel=1)
+    run = given(plan, begins("b")).run
+    assert (len(run.state.held), len(run.step("a").items_held)) == (2, 1)
+    run.perform(cancels())
+    assert (len(run.state.held), len(run.step("a").items_held)) == (0, 0)
 
 
 def test_no_attempt_begins_after_the_request():

@@ -53,6 +53,13 @@ def test_outputs_are_collected_in_the_order_of_the_items():
     history.when(runs("a[1]", "Y")).with_arguments("b", {"all": ["X", "Y", "Z"]})
 
 
+def test_the_texts_of_the_items_are_kept_only_while_they_run():
+    run = given(over(["x"], arguments={"n": "${item}"}), begins("a[0]")).run
+    assert run.step("a").item_texts == ['"x"']
+    run.perform(completes("a[0]"))
+    assert run.step("a").item_texts is None
+
+
 def test_a_thousand_items_are_one_event():
     outcome = given().when(over(list(range(1000))))
     assert len(outcome.run.events) == 3

@@ -99,6 +99,7 @@ def test_a_workflow_that_takes_too_long_fails_and_abandons_what_runs():
     outcome.then(abandoned("a"), workflow_failed("", "WORKFLOW_TIMEOUT", retryable=True)).admitting().queueing()
     run = history.run
     assert not run.state.running
+    assert run.state.failure.reason == "WORKFLOW_TIMEOUT"
     assert {s.id: s.state for s in run.state.steps.values()} == dict.fromkeys("abcd", run.step("a").state)
     assert (run.state.unfinished, run.state.running_slots) == (0, 0)
     history.when(completes("a")).then_refused()

@@ -20,6 +20,7 @@ START_US = 1_700_000_000_000_000
 TIMEOUT_MS = 60_000
 QUEUE_MS = 30_000
 GRACE_MS = 10_000
+ROUNDS_MAX = 20_000
 AUTHORITY = value_pb2.Authority(principal=value_pb2.Principal(subject="ada"), roles=["analyst"])
 EXPRESSIONS = CelExpressions()
 
@@ -72,9 +73,14 @@ class Run:
         first = len(self.events)
         for command in move(self):
             self.apply(command)
-            while self.apply(c.Advance(self.now_us)):
-                pass
+            self.settle()
         return self.events[first:]
+
+    def settle(self):
+        for _ in range(ROUNDS_MAX):
+            if not self.apply(c.Advance(self.now_us)):
+                return
+        raise AssertionError("settling never ends")
 
     def step(self, step_id):
         return self.state.steps[step_id]
