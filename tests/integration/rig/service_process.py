@@ -53,6 +53,7 @@ class ServiceProcess:
             )
         line = self._process.stdout.readline()
         if not line:
+            self.ended()
             raise RuntimeError(f"the service did not start:\n{self.log.read_text()}")
         self._port = int(json.loads(line)["address"].rpartition(":")[2])
         return self
