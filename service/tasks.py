@@ -15,7 +15,8 @@ class Tasks:
     """The background tasks of one owner, as an asynchronous context manager that cancels what is left."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
+        # In the order in which they began, so that they are cancelled in the same order every time.
+        self._running: dict[asyncio.Task[Any], None] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -23,7 +24,7 @@ class Tasks:
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Run a coroutine in the background."""
         task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
+        self._running[task] = None
         task.add_done_callback(self._ended)
 
     async def __aenter__(self) -> Self:
@@ -42,6 +43,6 @@ class Tasks:
             await asyncio.wait(self._running)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a background task failed", exc_info=error)

@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from service.api.handlers import Context, SurroundingInterceptor
 from service.domain import errors
+from store.contract import OwnershipLostError, QueueFullError, StoreClosedError, StoreError
 
 DOMAIN = "podium"
 MESSAGE_LENGTH_MAX = 1024
@@ -77,6 +78,15 @@ def internal_status(method: str) -> status_pb2.Status:
     return status
 
 
+def refusal_by_store(error: StoreError) -> errors.DomainError | None:
+    """What a caller is told of a store that takes nothing more, or not now; None: the error is a bug."""
+    if isinstance(error, QueueFullError):
+        return errors.LimitExceeded(error.reason, "as much waits to be written as may wait", retry_after_ms=500)
+    if isinstance(error, StoreClosedError | OwnershipLostError):
+        return errors.Unavailable(error.reason, "the log cannot be written now", retry_after_ms=500)
+    return None
+
+
 class ErrorInterceptor(SurroundingInterceptor):
     """Turns what servicers raise into statuses. Comes first, so that it sees what other interceptors raise."""
 
@@ -107,8 +117,9 @@ class _Mapped(AbstractAsyncContextManager[None]):
         # CancelledError and GeneratorExit are no Exception; AbortError has set its status already.
         if not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
             return
-        if isinstance(error, errors.DomainError):
-            status = to_status(error)
+        refusal = refusal_by_store(error) if isinstance(error, StoreError) else error
+        if isinstance(refusal, errors.DomainError):
+            status = to_status(refusal)
         else:
             _log.error("%s failed", self._method, exc_info=error)
             status = internal_status(self._method)

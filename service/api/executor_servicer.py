@@ -36,7 +36,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         self._parts = parts
         self._session_parts = session_parts
         self._heartbeat_interval_ms = heartbeat_interval_ms
-        self._sessions: set[ExecutorSession] = set()
+        self._sessions: dict[ExecutorSession, None] = {}
 
     def drain(self) -> None:
         """Tell every executor that the service is about to stop."""
@@ -52,7 +52,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         if first is None or not first.items or first.items[0].WhichOneof("item") != "hello":
             raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
         session = await self._open(first.items[0].hello)
-        self._sessions.add(session)
+        self._sessions[session] = None
         try:
             async with Tasks() as tasks:
                 tasks.spawn(self._read(session, frames, first))
@@ -60,7 +60,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
                 while (frame := await session.next_frame()) is not None:
                     yield frame
         finally:
-            self._sessions.discard(session)
+            del self._sessions[session]
             session.disconnect()
 
     async def _open(self, hello: pb.Hello) -> ExecutorSession:

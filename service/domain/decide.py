@@ -82,7 +82,8 @@ def _add_steps(state: Workflow, command: c.AddSteps, ports: Ports, rules: Rules)
     del ports
     _require_running(state)
     if not state.open:
-        raise IllegalState("WORKFLOW_NOT_OPEN", "the workflow takes no more steps: start it with open = true")
+        why = "it is being canceled" if state.canceling else "it was finished, or not started with open = true"
+        raise IllegalState("WORKFLOW_NOT_OPEN", f"the workflow takes no more steps: {why}")
     if len(state.steps) + len(command.steps) > rules.steps_limit:
         raise IllegalState("TOO_MANY_STEPS", f"a workflow has at most {rules.steps_limit} steps")
     return _steps_added(command.steps, command.authority, command.request_id, command.request_digest)

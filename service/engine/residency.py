@@ -9,6 +9,8 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from google.protobuf.message import DecodeError
+
 from service.domain.errors import Unavailable
 from service.domain.evolve import evolve
 from service.domain.state import BACKING_OFF

@@ -54,18 +54,19 @@ class Watchers:
     def __init__(self, limit: int = 1000) -> None:
         self._limit = limit
         """Items a watcher may be behind before it reads from the log again."""
-        self._watchers: dict[WorkflowKey, set[Watcher]] = {}
+        self._watchers: dict[WorkflowKey, dict[Watcher, None]] = {}
+        """In the order in which they came, so that they are told in the same order every time."""
 
     def add(self, key: WorkflowKey) -> Watcher:
         """Begin to watch."""
         watcher = Watcher(self._limit)
-        self._watchers.setdefault(key, set()).add(watcher)
+        self._watchers.setdefault(key, {})[watcher] = None
         return watcher
 
     def remove(self, key: WorkflowKey, watcher: Watcher) -> None:
         """Stop watching."""
-        watchers = self._watchers.get(key, set())
-        watchers.discard(watcher)
+        watchers = self._watchers.get(key, {})
+        watchers.pop(watcher, None)
         if not watchers:
             self._watchers.pop(key, None)
 

@@ -129,9 +129,9 @@ def shown_to_watchers(log, client):
     """A watcher is shown what is recorded, byte for byte."""
     records = {event.SerializeToString(deterministic=True).hex() for event in log.events}
     shown = {(entry["workflow"], entry["record"]) for entry in client if entry["event"] == "shown"}
-    yield from (f"a watcher of {name} was shown what is not in the log" for name, record in shown - {
-        (name, record) for name, record in shown if record in records
-    })  # fmt: skip
+    for name, record in sorted(shown):
+        if record not in records:
+            yield f"a watcher of {name} was shown what is not in the log"
 
 
 def request_ids(client):

@@ -69,7 +69,7 @@ class ServiceLife(Service):
         self.store = store
         self.engine = None
         self.gone = asyncio.Event()
-        self._rpcs = set()
+        self._rpcs = {}
 
     async def begin(self, *, reconciling=True):
         await self.store.open()
@@ -91,8 +91,8 @@ class ServiceLife(Service):
     def spawn(self, work, subject):
         """Run the handler of an RPC, which ends with this life."""
         task = asyncio.get_running_loop().create_task(work, context=as_caller(subject))
-        self._rpcs.add(task)
-        task.add_done_callback(self._rpcs.discard)
+        self._rpcs[task] = None
+        task.add_done_callback(self._rpcs.pop)
         return task
 
     async def call(self, method, request, subject):

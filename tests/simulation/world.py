@@ -63,7 +63,7 @@ class World:
         return Connection(self._loop, self.chance, self._life, SUBJECT) if self._up.is_set() else None
 
     async def run(self):
-        """Run to the end, and return everything that is wrong."""
+        """Run to the end."""
         await self._start_service()
         for definition in TOOLS:
             request = tool_service_pb2.RegisterToolRequest(definition=definition)
@@ -86,7 +86,6 @@ class World:
             await executor.die()
         await self._dying.close()
         await self._life.crash(committing=False)
-        return self.ledger.violations
 
     # The service.
 
@@ -188,6 +187,17 @@ class World:
         self.ledger.violations += [*self.ledger.at_the_end(), *invariants.places(self._life)]
 
 
+def lived(seed, rules=None):
+    """Live through a seed, and return what the world had become by then."""
+
+    async def live(loop):
+        world = World(loop, seed, rules or Rules())
+        await world.run()
+        return world
+
+    return run_virtually(live, seed=seed)
+
+
 def violations_of(seed, rules=None):
     """Live through a seed, and return everything that was wrong."""
-    return run_virtually(lambda loop: World(loop, seed, rules or Rules()).run(), seed=seed)
+    return lived(seed, rules).ledger.violations

@@ -198,11 +198,13 @@ def test_a_request_without_an_id_is_not_remembered():
     assert not given(open_with(step("a")), adds(step("b"))).run.state.requests
 
 
-def test_a_large_request_is_remembered_as_one_and_its_digest_stands_on_its_last_event():
-    run = given(open_with(), adds(*(step(f"s{i}") for i in range(1001)), request_id="r1", digest=b"d1")).run
-    assert len(added_by(run, "r1")) == 1001
+@pytest.mark.parametrize(("count", "digests"), [(500, [b"d1"]), (1000, [b"", b"d1"]), (1001, [b"", b"", b"d1"])])
+def test_a_large_request_is_remembered_as_one_and_its_digest_stands_on_its_last_event(count, digests):
+    run = given(open_with(), adds(*(step(f"s{i}") for i in range(count)), request_id="r1", digest=b"d1")).run
+    assert run.state.requests["r1"][0] == b"d1"
+    assert len(added_by(run, "r1")) == count
     events = [event for event in run.events if isinstance(event, events_pb2.StepsAdded)][1:]
-    assert [(event.request_id, event.request_digest) for event in events] == [("r1", b""), ("r1", b""), ("r1", b"d1")]
+    assert [(event.request_id, event.request_digest) for event in events] == [("r1", digest) for digest in digests]
 
 
 def test_the_last_thousand_requests_are_remembered():

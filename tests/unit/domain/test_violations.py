@@ -136,11 +136,25 @@ def test_values_are_nested_only_so_deeply():
     assert_refused(pb.StepDefinition(id="a", tool="work", for_each=each), "for_each.items", "too deeply")
 
 
-@pytest.mark.parametrize("text", ["x" * 100, "ü" * 50])
+SMALL = Validation(TOOLS.get, lambda *_: (), EXPRESSIONS, Limits(arguments_bytes=100))
+
+
+@pytest.mark.parametrize("text", ["x" * 99, "ü" * 50])
 def test_arguments_are_bounded_in_bytes(text):
-    validation = Validation(TOOLS.get, lambda *_: (), EXPRESSIONS, Limits(arguments_bytes=100))
     definition = pb.StepDefinition(id="a", tool="work", arguments_json=f'"{text}"')
-    assert_refused(definition, "arguments_json", "is larger than 100 bytes", validation=validation)
+    assert_refused(definition, "arguments_json", "is larger than 100 bytes", validation=SMALL)
+
+
+@pytest.mark.parametrize("text", ["x" * 98, "ü" * 49])
+def test_arguments_may_be_as_large_as_the_bound(text):
+    normalise([pb.StepDefinition(id="a", tool="work", arguments_json=f'"{text}"')], SMALL)
+
+
+def test_typed_arguments_are_bounded_as_a_whole():
+    half = Template(literal_json=f'"{"x" * 48}"')
+    normalise([template(array=pb.ArrayTemplate(elements=[half, half]))], SMALL)
+    one_more = template(array=pb.ArrayTemplate(elements=[half, half, Template(literal_json="1")]))
+    assert_refused(one_more, "arguments", "is larger than 100 bytes", validation=SMALL)
 
 
 @pytest.mark.parametrize("name", ["item", "index", "item.x"])
