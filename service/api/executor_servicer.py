@@ -115,6 +115,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             session.receive(first)
             async for frame in frames:
                 session.receive(frame)
+                await session.may_read()
         finally:
             session.end()
 

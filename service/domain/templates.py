@@ -18,6 +18,10 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _SHORTHAND = re.compile(r"step_[1-9][0-9]*")
 
 
+FILLED_LIMIT_BYTES = 8 * 1024 * 1024
+"""What references may add to a template; the largest value fits."""
+
+
 class TemplateError(ValueError):
     """A template cannot be parsed or filled. The message says where and why."""
 
@@ -254,41 +258,65 @@ def has_sealed(template: pb.Template) -> bool:
     return kind == "sealed"
 
 
-def fill(template: pb.Template, scope: Scope) -> str:
+def fill(template: pb.Template, scope: Scope, limit_bytes: int = FILLED_LIMIT_BYTES) -> str:
     """Fill a template's holes and return the JSON text. Raises TemplateError for a path that leads nowhere.
 
-    Raises another ValueError when a value that fills a hole is no JSON or is sealed.
+    Raises TemplateError as soon as what fills the holes is longer than the limit, and another ValueError when a value
+    that fills a hole is no JSON or is sealed.
     """
-    kind = template.WhichOneof("kind")
-    if kind == "literal_json":
-        return template.literal_json
-    if kind == "reference":
-        return _value_text(template.reference, scope)
-    if kind == "interpolation":
-        return compact_json("".join(_part_text(part, scope) for part in template.interpolation.parts))
-    if kind == "object":
-        members = (f"{compact_json(m.name)}:{fill(m.value, scope)}" for m in template.object.members)
-        return "{" + ",".join(members) + "}"
-    if kind == "array":
-        return "[" + ",".join(fill(element, scope) for element in template.array.elements) + "]"
-    return "null"
+    return _Filling(scope, limit_bytes).text(template)
 
 
-def _value_text(reference: pb.Reference, scope: Scope) -> str:
-    text = scope.text(reference)
-    if not reference.path:
+class _Filling:
+    """One filling of one template. A few references can name a large value many times, so what they add is counted."""
+
+    def __init__(self, scope: Scope, limit_bytes: int) -> None:
+        self._scope = scope
+        self._limit_bytes = limit_bytes
+        self._left = limit_bytes
+        self._parsed: dict[bytes, object] = {}
+
+    def text(self, template: pb.Template) -> str:
+        kind = template.WhichOneof("kind")
+        if kind == "literal_json":
+            return template.literal_json
+        if kind == "reference":
+            return self._value_text(template.reference)
+        if kind == "interpolation":
+            return compact_json("".join(self._part_text(part) for part in template.interpolation.parts))
+        if kind == "object":
+            members = (f"{compact_json(m.name)}:{self.text(m.value)}" for m in template.object.members)
+            return "{" + ",".join(members) + "}"
+        if kind == "array":
+            return "[" + ",".join(self.text(element) for element in template.array.elements) + "]"
+        return "null"
+
+    def _value_text(self, reference: pb.Reference) -> str:
+        value = self._scope.text
+        text = compact_json(_walk(self._root(reference), reference)) if reference.path else value(reference)
+        self._left -= len(text)
+        if self._left < 0:
+            raise TemplateError(f"is larger than {self._limit_bytes} bytes once its references are filled")
         return text
-    return compact_json(_walk(json.loads(text), reference))
 
+    def _root(self, reference: pb.Reference) -> object:
+        """The value the path begins at, parsed once however many references begin there."""
+        root = pb.Reference()
+        root.CopyFrom(reference)
+        del root.path[:]
+        key = root.SerializeToString()
+        if key not in self._parsed:
+            self._parsed[key] = json.loads(self._scope.text(reference))
+        return self._parsed[key]
 
-def _part_text(part: pb.InterpolationPart, scope: Scope) -> str:
-    if part.WhichOneof("kind") != "reference":
-        return part.text
-    text = _value_text(part.reference, scope)
-    if not text.startswith('"'):
-        return text
-    value: str = json.loads(text)
-    return value
+    def _part_text(self, part: pb.InterpolationPart) -> str:
+        if part.WhichOneof("kind") != "reference":
+            return part.text
+        text = self._value_text(part.reference)
+        if not text.startswith('"'):
+            return text
+        value: str = json.loads(text)
+        return value
 
 
 def _walk(value: object, reference: pb.Reference) -> object:

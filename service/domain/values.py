@@ -17,6 +17,9 @@ from service.domain.conditions import Expressions
 from service.domain.state import Step, Workflow
 from service.domain.templates import TemplateError, compact_json, fill
 
+ITEMS_LIMIT = 100_000
+"""Items a for_each may have at all; the workflow's limit on steps is usually nearer."""
+
 
 class PayloadNotLoadedError(Exception):
     """A stored value is needed that is not in memory."""
@@ -177,5 +180,8 @@ def item_texts(state: Workflow, step: Step, payloads: Payloads, seals: Seals | N
         items = json.loads(_fill(step.plan.definition.for_each.items, StepScope(state, step, payloads), seals))
         if not isinstance(items, list):
             raise TemplateError("for_each needs a list")
+        if len(items) > ITEMS_LIMIT:
+            # Refused before each of them costs anything.
+            raise TemplateError(f"for_each has {len(items)} items, more than {ITEMS_LIMIT}")
         step.item_texts = [compact_json(item) for item in items]
     return step.item_texts

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 
 from google.protobuf.message import DecodeError
 
@@ -66,11 +67,17 @@ class Residency:
         if resident.loaded and not resident.state.running:
             self._residents.pop(key, None)
             self._ended[key] = resident
-            while len(self._ended) > ENDED_KEPT:
-                _, oldest = self._ended.popitem(last=False)
-                oldest.dropped = True
+            self._ended.move_to_end(key)
+            self._forget_ended()
         elif key in self._residents:
             self._residents.move_to_end(key)
+
+    def _forget_ended(self) -> None:
+        """Forget the ended workflows that were asked for least recently, but none that owes somebody an answer."""
+        surplus = len(self._ended) - ENDED_KEPT
+        for resident in list(islice(self._ended.values(), max(0, surplus))):
+            if not (resident.mailbox or resident.readers or resident.scheduled or resident.in_flight):
+                self.remove(resident)
 
     def running(self) -> Iterator[Resident]:
         """The workflows in memory that have not ended."""
@@ -102,7 +109,7 @@ class Residency:
                 resident.note(payload, recorded.recorded_at_us, recorded.position)
                 if resident.principal is None and event.HasField("principal"):
                     resident.principal = event.principal
-        except (UnknownEventTypeError, CorruptLogError, KeyError, ValueError) as error:
+        except (UnknownEventTypeError, CorruptLogError, DecodeError, KeyError, ValueError) as error:
             logger.exception("stream %s cannot be folded and is quarantined", key.workflow_id)
             self.quarantined[key] = f"{type(error).__name__}: {error}"
             raise Unavailable("STREAM_QUARANTINED", f"workflow {key.workflow_id} cannot be rebuilt: {error}") from error

@@ -32,6 +32,12 @@ from store.contract import EventStore, OutputChunk, StoreError
 logger = logging.getLogger(__name__)
 
 
+OUTBOX_ITEMS = 50_000
+"""Items that may wait for an executor: more than the places any executor may have, each with a few words."""
+UNSAVED_BYTES = 8 * 1024 * 1024
+"""Bytes of chunks that may wait to be durable before the executor is not read any further."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
     """Bounds on what an executor may send."""
@@ -79,17 +85,30 @@ class ExecutorSession:
         )
         self._outbox: list[wire.ServiceItem] = []
         self._unsaved: list[tuple[LiveAttempt, wire.AttemptChunk]] = []
+        self._unsaved_bytes = 0
+        self._saved = asyncio.Event()
         self._saving = False
         self._wake = asyncio.Event()
         self.place: Executor | None = None
         self._ended = False
 
-    # Outwards
-
     def send(self, item: wire.ServiceItem) -> None:
-        """Queue an item; all that is queued in one turn of the loop leaves in one frame."""
+        """Queue an item; all that is queued in one turn of the loop leaves in one frame.
+
+        An executor that sends without reading what is said to it is let go.
+        """
+        if len(self._outbox) >= OUTBOX_ITEMS:
+            logger.warning("executor %s does not read: its session is ended", self.executor)
+            self.end()
+            return
         self._outbox.append(item)
         self._wake.set()
+
+    async def may_read(self) -> None:
+        """Wait until so much of what was read is durable that more may be read."""
+        while self._unsaved_bytes > UNSAVED_BYTES and not self._ended:
+            self._saved.clear()
+            await self._saved.wait()
 
     async def next_frame(self) -> wire.SessionResponse | None:
         """Wait for something to say and take all of it; None: the session has ended."""
@@ -104,8 +123,7 @@ class ExecutorSession:
         """Say no more: the executor is gone or silent."""
         self._ended = True
         self._wake.set()
-
-    # The connection's life
+        self._saved.set()
 
     def is_of(self, other: ExecutorSession) -> bool:
         """Whether both are connections of one process."""
@@ -159,8 +177,6 @@ class ExecutorSession:
         key = WorkflowKey(self.tenant, reference.workflow_id)
         with suppress(DomainError):
             await self._parts.engine.read(key, lambda resident: resident.version)
-
-    # Inwards
 
     def receive(self, frame: wire.SessionRequest) -> None:
         """Handle a frame's items in order."""
@@ -225,6 +241,7 @@ class ExecutorSession:
             return
         live.received_chunks += 1
         self._unsaved.append((live, chunk))
+        self._unsaved_bytes += len(chunk.data)
 
     async def _save_chunks(self) -> None:
         """Make chunks durable, one batch after the other: an attempt's digest is over their order."""
@@ -232,6 +249,8 @@ class ExecutorSession:
             while self._unsaved and not self._ended:
                 chunks, self._unsaved = self._unsaved, []
                 await self._make_durable(chunks)
+                self._unsaved_bytes -= sum(len(chunk.data) for _, chunk in chunks)
+                self._saved.set()
         finally:
             self._saving = False
 
