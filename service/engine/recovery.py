@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from service.domain.effects import Queue, Run, effects
 from service.engine.engine import Engine
@@ -22,22 +23,32 @@ LOADS_AT_ONCE = 64
 async def recover(engine: Engine, store: EventStore) -> int:
     """Fold every open workflow that is not parked and set the timers of the parked ones. Returns how many are open."""
     opened = await store.open_workflows()
-    gate = asyncio.Semaphore(LOADS_AT_ONCE)
-
-    async def load(key: WorkflowKey) -> None:
-        async with gate:
-            done = asyncio.Event()
-            engine.post(key, Mail(None, reply=lambda _error, _position: done.set()))
-            await done.wait()
-
-    async with asyncio.TaskGroup() as group:
-        for entry in opened:
-            key = WorkflowKey(entry.tenant, entry.stream_id)
-            if entry.wake_at_us is None:
-                group.create_task(load(key))
-            elif entry.wake_at_us < FAR_FUTURE_US:
-                engine.timers.set(key, entry.wake_at_us)
+    unparked = []
+    for entry in opened:
+        key = WorkflowKey(entry.tenant, entry.stream_id)
+        if entry.wake_at_us is None:
+            unparked.append(key)
+        elif entry.wake_at_us < FAR_FUTURE_US:
+            engine.timers.set(key, entry.wake_at_us)
+    for first in range(0, len(unparked), LOADS_AT_ONCE):
+        await _fold(engine, unparked[first : first + LOADS_AT_ONCE])
     return len(opened)
+
+
+async def _fold(engine: Engine, keys: Sequence[WorkflowKey]) -> None:
+    """Load workflows and wait until each has had its turn."""
+    left = len(keys)
+    folded = asyncio.Event()
+
+    def count(_error: Exception | None, _position: int) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            folded.set()
+
+    for key in keys:
+        engine.post(key, Mail(None, reply=count))
+    await folded.wait()
 
 
 async def park_idle(engine: Engine, store: EventStore) -> int:
