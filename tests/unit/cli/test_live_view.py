@@ -213,7 +213,9 @@ async def test_without_a_terminal_a_flood_is_sampled(history, picture):
 
 
 async def test_on_a_terminal_the_tree_stays_when_the_workflow_has_ended(history, picture):
-    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=10, highlight=False, markup=False)
+    # A terminal of its own, whatever the tests run in: a dumb one has no cursor to hide.
+    looks = {"force_terminal": True, "width": 80, "height": 10, "_environ": {"TERM": "xterm"}}
+    console = Console(file=io.StringIO(), highlight=False, markup=False, **looks)
     updates = [*opening(history, "a"), history.started("a"), history.succeeded("a")]
     updates.append(history.event(events_pb2.WorkflowSucceeded()))
     await follow(updates_of(updates), picture, TreeView(picture, lambda: history.now_us, console))
