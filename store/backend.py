@@ -23,8 +23,17 @@ ChunkRow = tuple[int, int, int, str, int, int, int, bytes]
 PayloadRow = tuple[int, int, bytes, int, int, bytes]
 """shard, tenant_key, digest, size, touched_at_us, data."""
 
-DataKeyRow = tuple[str, bytes | None, int | None]
-"""key_id, wrapped_key, destroyed_at_us."""
+DataKeyRow = tuple[str, bytes | None, int | None, str | None]
+"""key_id, wrapped_key, destroyed_at_us, tenant."""
+
+SnapshotRow = tuple[int, int, int, bytes, bytes]
+"""shard, stream_key, stream_version, state_schema, data."""
+
+TileRow = tuple[int, int, int, bytes]
+"""shard, level, tile_index, hashes."""
+
+CheckpointRow = tuple[int, int, bytes, str]
+"""shard, size, root, note."""
 
 
 class TenantState(NamedTuple):
@@ -111,9 +120,22 @@ class Batch:
     chunks: list[ChunkRow] = field(default_factory=list)
     payloads: list[PayloadRow] = field(default_factory=list)
     data_keys: list[DataKeyRow] = field(default_factory=list)
+    snapshots: list[SnapshotRow] = field(default_factory=list)
+    tiles: list[TileRow] = field(default_factory=list)
+    checkpoints: list[CheckpointRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.opened or self.closed or self.chunks or self.payloads or self.data_keys)
+        return bool(
+            self.events
+            or self.opened
+            or self.closed
+            or self.chunks
+            or self.payloads
+            or self.data_keys
+            or self.snapshots
+            or self.tiles
+            or self.checkpoints
+        )
 
 
 class Backend(Protocol):

@@ -211,6 +211,39 @@ class DataKey(NamedTuple):
     wrapped_key: bytes | None
     """None: it was destroyed, and everything it sealed is erased."""
     destroyed_at_us: int | None = None
+    tenant: str = ""
+    """Whose key it is; empty: not recorded, it was made before that was."""
+
+
+class Tile(NamedTuple):
+    """A full tile of the Merkle tree over the log: the 256 hashes of a level from 256 * tile_index on."""
+
+    level: int
+    """0: over the hashes of the records; each level is over the roots of 256 of the one below."""
+    tile_index: int
+    hashes: bytes
+
+
+class SignedCheckpoint(NamedTuple):
+    """What the log's owner signed: so many events, with this root."""
+
+    size: int
+    """The position of the last event it covers."""
+    root: bytes
+    note: str
+    """The signed note, as it is published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A stream's state at a version, so that loading it needs no fold of what came before. A cache."""
+
+    tenant: str
+    stream_id: str
+    stream_version: int
+    state_schema: bytes
+    """Names the fold that made it; a snapshot of another fold is of no use."""
+    data: bytes
 
 
 OnCommitted = Callable[[Committed | StoreError], None]
@@ -252,6 +285,18 @@ class EventReader(Protocol):
 
     async def read_data_keys(self) -> list[DataKey]:
         """Read all data keys, in the order of their ids."""
+
+    async def read_snapshot(self, tenant: str, stream_id: str) -> Snapshot | None:
+        """Read the newest snapshot of a stream."""
+
+    async def read_tiles(self, level: int, first: int, count: int) -> list[Tile]:
+        """Read those of `count` tiles of a level from tile_index `first` on that exist, in order."""
+
+    async def read_checkpoints(self, after_size: int = 0, limit: int = 1000) -> list[SignedCheckpoint]:
+        """Read signed checkpoints in order of size."""
+
+    async def last_checkpoint(self) -> SignedCheckpoint | None:
+        """Read the checkpoint of the largest size."""
 
     async def open_workflows(self) -> list[OpenWorkflow]:
         """List the workflows that have not ended, in the order of the appends that opened them."""
@@ -296,6 +341,15 @@ class EventStore(EventReader, Protocol):
 
     async def write_data_key(self, key: DataKey) -> None:
         """Make a data key durable, in place of what was stored under its id. One that was destroyed stays so."""
+
+    async def write_snapshot(self, snapshot: Snapshot) -> None:
+        """Make a snapshot durable in place of the stream's last one. One that is older than that changes nothing.
+
+        Raises StreamMissingError when the stream is not recorded.
+        """
+
+    async def write_tree(self, tiles: Sequence[Tile], checkpoint: SignedCheckpoint | None = None) -> None:
+        """Make tiles and perhaps a checkpoint durable, together. What exists already is left as it is."""
 
     def subscribe(self, after_position: int = 0, tenant: str | None = None) -> AsyncIterator[SubscriptionBatch]:
         """Deliver every event after a position once and in order: first what is stored, then what commits.

@@ -21,13 +21,25 @@ from store.contract import (
     OutputChunk,
     RecordedChunk,
     RecordedEvent,
+    SignedCheckpoint,
+    Snapshot,
     StoreClosedError,
     StoreError,
     StoreLimits,
+    Tile,
 )
 from store.sequencer import Sequencer
 from store.subscription import Subscription, Tail
-from store.units import AppendUnit, AttemptKey, ChunksUnit, DataKeyUnit, PayloadUnit, attempt_of
+from store.units import (
+    AppendUnit,
+    AttemptKey,
+    ChunksUnit,
+    DataKeyUnit,
+    PayloadUnit,
+    SnapshotUnit,
+    TreeUnit,
+    attempt_of,
+)
 from store.writer import GroupCommitWriter
 
 T = TypeVar("T")
@@ -145,6 +157,18 @@ class EventLog:
         self._open_writer().submit(DataKeyUnit(key, partial(_settle, outcome)))
         await outcome
 
+    async def write_snapshot(self, snapshot: Snapshot) -> None:
+        """Make a snapshot durable; see EventStore."""
+        outcome: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        self._open_writer().submit(SnapshotUnit(snapshot, partial(_settle, outcome)))
+        await outcome
+
+    async def write_tree(self, tiles: Sequence[Tile], checkpoint: SignedCheckpoint | None = None) -> None:
+        """Make tiles and a checkpoint durable; see EventStore."""
+        outcome: asyncio.Future[Sequence[Tile]] = asyncio.get_running_loop().create_future()
+        self._open_writer().submit(TreeUnit(tiles, checkpoint, partial(_settle, outcome)))
+        await outcome
+
     def subscribe(self, after_position: int = 0, tenant: str | None = None) -> Subscription:
         """Follow the log; see EventStore."""
         return Subscription(self._reader, self._tail, after_position, tenant)
@@ -180,6 +204,22 @@ class EventLog:
     async def read_data_keys(self) -> list[DataKey]:
         """Read all data keys; see EventReader."""
         return await self._open_reader().read_data_keys()
+
+    async def read_snapshot(self, tenant: str, stream_id: str) -> Snapshot | None:
+        """Read a stream's snapshot; see EventReader."""
+        return await self._open_reader().read_snapshot(tenant, stream_id)
+
+    async def read_tiles(self, level: int, first: int, count: int) -> list[Tile]:
+        """Read tiles of the Merkle tree; see EventReader."""
+        return await self._open_reader().read_tiles(level, first, count)
+
+    async def read_checkpoints(self, after_size: int = 0, limit: int = 1000) -> list[SignedCheckpoint]:
+        """Read signed checkpoints; see EventReader."""
+        return await self._open_reader().read_checkpoints(after_size, limit)
+
+    async def last_checkpoint(self) -> SignedCheckpoint | None:
+        """Read the newest checkpoint; see EventReader."""
+        return await self._open_reader().last_checkpoint()
 
     async def open_workflows(self) -> list[OpenWorkflow]:
         """List the workflows that have not ended; see EventReader."""

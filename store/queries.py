@@ -18,6 +18,9 @@ _open: Table = _TABLES["open_workflows"]
 _chunks: Table = _TABLES["output_chunks"]
 _payloads: Table = _TABLES["payloads"]
 _data_keys: Table = _TABLES["data_keys"]
+_tiles: Table = _TABLES["tiles"]
+_checkpoints: Table = _TABLES["checkpoints"]
+_snapshots: Table = _TABLES["snapshots"]
 _shards: Table = _TABLES["shards"]
 
 _SHARD: BindParameter[int] = bindparam("shard")
@@ -104,10 +107,43 @@ READ_PAYLOAD = select(_payloads.c.data).where(
 )
 """shard, tenant, digest → the payload's bytes."""
 
-READ_DATA_KEYS = select(_data_keys.c.key_id, _data_keys.c.wrapped_key, _data_keys.c.destroyed_at_us).order_by(
-    _data_keys.c.key_id
-)
+READ_DATA_KEYS = select(
+    _data_keys.c.key_id, _data_keys.c.wrapped_key, _data_keys.c.destroyed_at_us, func.coalesce(_data_keys.c.tenant, "")
+).order_by(_data_keys.c.key_id)
 """→ all data keys, in the order of their ids."""
+
+READ_SNAPSHOT = select(_snapshots.c.stream_version, _snapshots.c.state_schema, _snapshots.c.data).where(
+    _snapshots.c.shard == _SHARD, _snapshots.c.stream_key == STREAM_KEY
+)
+"""shard, tenant, stream_id → the stream's snapshot."""
+
+READ_TILES = (
+    select(_tiles.c.level, _tiles.c.tile_index, _tiles.c.hashes)
+    .where(
+        _tiles.c.shard == _SHARD,
+        _tiles.c.level == bindparam("level"),
+        _tiles.c.tile_index >= bindparam("first"),
+        _tiles.c.tile_index < bindparam("end"),
+    )
+    .order_by(_tiles.c.tile_index)
+)
+"""shard, level, first, end → full tiles in order of index."""
+
+READ_CHECKPOINTS = (
+    select(_checkpoints.c.size, _checkpoints.c.root, _checkpoints.c.note)
+    .where(_checkpoints.c.shard == _SHARD, _checkpoints.c.size > bindparam("after_size"))
+    .order_by(_checkpoints.c.size)
+    .limit(bindparam("limit"))
+)
+"""shard, after_size, limit → signed checkpoints in order of size."""
+
+LAST_CHECKPOINT = (
+    select(_checkpoints.c.size, _checkpoints.c.root, _checkpoints.c.note)
+    .where(_checkpoints.c.shard == _SHARD)
+    .order_by(_checkpoints.c.size.desc())
+    .limit(1)
+)
+"""shard → the signed checkpoint of the largest size."""
 
 OPEN_WORKFLOWS = (
     select(_tenants.c.name, _streams.c.stream_id, _open.c.wake_at_us)

@@ -20,13 +20,24 @@ from store.contract import (
     OutputChunk,
     RecordedChunk,
     RecordedEvent,
+    Snapshot,
     StoreError,
     StreamAppend,
     StreamConflictError,
     StreamMissingError,
 )
 from store.records import encode_record, type_number
-from store.units import AppendUnit, AttemptKey, ChunksUnit, PayloadUnit, StreamKey, Unit, attempt_of
+from store.units import (
+    AppendUnit,
+    AttemptKey,
+    ChunksUnit,
+    PayloadUnit,
+    SnapshotUnit,
+    StreamKey,
+    TreeUnit,
+    Unit,
+    attempt_of,
+)
 
 
 @dataclass(slots=True)
@@ -114,9 +125,15 @@ class Sequencer:
                 tell(partial(unit.done, self._chunks(group.batch, unit.chunks)))
             elif isinstance(unit, PayloadUnit):
                 tell(partial(unit.done, self._payload(group.batch, unit, stamp)))
+            elif isinstance(unit, SnapshotUnit):
+                tell(partial(unit.done, self._snapshot(group.batch, unit.snapshot)))
+            elif isinstance(unit, TreeUnit):
+                self._tree(group.batch, unit)
+                tell(partial(unit.done, unit.tiles))
             else:
-                group.batch.data_keys.append(unit.key)
-                tell(partial(unit.done, unit.key))
+                key = unit.key
+                group.batch.data_keys.append((key.key_id, key.wrapped_key, key.destroyed_at_us, key.tenant or None))
+                tell(partial(unit.done, key))
         group.batch.new_head = self._head
         group.batch.last_ordinal = self._last_ordinal
         self._forget()
@@ -237,6 +254,19 @@ class Sequencer:
         self._store_tenant(batch, unit.tenant, tenant)
         batch.payloads.append((self._shard, tenant.key, unit.digest, len(unit.data), stamp, unit.data))
         return unit.digest
+
+    def _snapshot(self, batch: Batch, snapshot: Snapshot) -> Snapshot | StoreError:
+        stream = self._streams[snapshot.tenant, snapshot.stream_id]
+        if stream.version == 0:
+            return StreamMissingError(snapshot.stream_id)
+        row = (self._shard, stream.key, snapshot.stream_version, snapshot.state_schema, snapshot.data)
+        batch.snapshots.append(row)
+        return snapshot
+
+    def _tree(self, batch: Batch, unit: TreeUnit) -> None:
+        batch.tiles.extend([(self._shard, *tile) for tile in unit.tiles])
+        if unit.checkpoint is not None:
+            batch.checkpoints.append((self._shard, *unit.checkpoint))
 
     def _tenant(self, name: str) -> _Tenant:
         tenant = self._tenants.get(name)

@@ -56,10 +56,18 @@ _WRITE_PAYLOAD = (
     "ON CONFLICT (tenant_key, digest) DO UPDATE SET touched_at_us = excluded.touched_at_us"
 )
 _WRITE_DATA_KEY = (
-    "INSERT INTO data_keys (key_id, wrapped_key, destroyed_at_us) VALUES (?, ?, ?) "
+    "INSERT INTO data_keys (key_id, wrapped_key, destroyed_at_us, tenant) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (key_id) DO UPDATE SET wrapped_key = excluded.wrapped_key, destroyed_at_us = excluded.destroyed_at_us "
     "WHERE data_keys.wrapped_key IS NOT NULL"
 )
+_WRITE_SNAPSHOT = (
+    "INSERT INTO snapshots (shard, stream_key, stream_version, state_schema, data) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (stream_key) DO UPDATE SET stream_version = excluded.stream_version, "
+    "state_schema = excluded.state_schema, data = excluded.data "
+    "WHERE excluded.stream_version >= snapshots.stream_version"
+)
+_INSERT_TILE = "INSERT INTO tiles (shard, level, tile_index, hashes) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_INSERT_CHECKPOINT = "INSERT INTO checkpoints (shard, size, root, note) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _FIND_STREAM = (
     "SELECT stream_key, (SELECT coalesce(max(stream_version), 0) FROM events "
     "WHERE events.shard = streams.shard AND events.stream_key = streams.stream_key) "
@@ -216,7 +224,7 @@ class SqliteBackend:
                 raw.execute("ROLLBACK")
             raise
         self._log_bytes += _weight(batch)
-        if any(wrapped_key is None for _, wrapped_key, _ in batch.data_keys):
+        if any(wrapped_key is None for _, wrapped_key, _, _ in batch.data_keys):
             # The log still holds the key that was destroyed.
             self._checkpoint("TRUNCATE")
         return self._log_bytes > _CHECKPOINT_BYTES
@@ -236,6 +244,9 @@ class SqliteBackend:
             (_INSERT_CHUNK, batch.chunks),
             (_WRITE_PAYLOAD, batch.payloads),
             (_WRITE_DATA_KEY, batch.data_keys),
+            (_WRITE_SNAPSHOT, batch.snapshots),
+            (_INSERT_TILE, batch.tiles),
+            (_INSERT_CHECKPOINT, batch.checkpoints),
         ):
             if rows:
                 raw.executemany(statement, rows)

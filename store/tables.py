@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that makes these tables."""
 
 # An INTEGER PRIMARY KEY is the rowid of SQLite; a BIGINT is not.
@@ -53,6 +53,7 @@ def schema(dialect: str) -> MetaData:
     _names(metadata, dialect)
     _work(metadata, dialect)
     _values(metadata, dialect)
+    _derived(metadata, dialect)
     return metadata
 
 
@@ -173,5 +174,42 @@ def _values(metadata: MetaData, dialect: str) -> None:
         Column("key_id", Text, nullable=False),
         Column("wrapped_key", LargeBinary, nullable=True),
         _number("destroyed_at_us", null=True),
+        # Whose key it is. Of a key from before this column: inside what is wrapped.
+        Column("tenant", _NAME, nullable=True),
         PrimaryKeyConstraint("key_id"),
+    )
+
+
+def _derived(metadata: MetaData, dialect: str) -> None:
+    """What follows from the events and is kept because making it anew would take long."""
+    Table(
+        "tiles",
+        metadata,
+        # The full tiles of the Merkle tree: 256 hashes of 32 bytes. What has no full tile yet is hashed when asked.
+        _shard(),
+        Column("level", SmallInteger, nullable=False),
+        _number("tile_index"),
+        Column("hashes", LargeBinary, nullable=False),
+        PrimaryKeyConstraint(*_key(dialect, "level", "tile_index")),
+    )
+    Table(
+        "checkpoints",
+        metadata,
+        # What was signed. A checkpoint is never changed: a second one of a size must say the same.
+        _shard(),
+        _number("size"),
+        Column("root", LargeBinary, nullable=False),
+        Column("note", Text, nullable=False),
+        PrimaryKeyConstraint(*_key(dialect, "size")),
+    )
+    Table(
+        "snapshots",
+        metadata,
+        # The newest of a stream. One whose state_schema is not that of this version is as good as none.
+        _shard(),
+        _number("stream_key"),
+        Column("stream_version", Integer, nullable=False),
+        Column("state_schema", LargeBinary, nullable=False),
+        Column("data", LargeBinary, nullable=False),
+        PrimaryKeyConstraint(*_key(dialect, "stream_key")),
     )

@@ -1,11 +1,21 @@
-"""What waits in the writer's queue: appends, chunks, payloads and data keys, in the order in which they came."""
+"""What waits in the writer's queue: appends, chunks, payloads and what is derived, in the order in which they came."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from store.contract import Append, DataKey, OnCommitted, OutputChunk, RecordedChunk, StoreError
+from store.contract import (
+    Append,
+    DataKey,
+    OnCommitted,
+    OutputChunk,
+    RecordedChunk,
+    SignedCheckpoint,
+    Snapshot,
+    StoreError,
+    Tile,
+)
 
 StreamKey = tuple[str, str]
 """tenant, stream_id."""
@@ -100,7 +110,52 @@ class DataKeyUnit:
         return []
 
 
-Unit = AppendUnit | ChunksUnit | PayloadUnit | DataKeyUnit
+@dataclass(slots=True)
+class SnapshotUnit:
+    """A snapshot in the queue. The outcome is the snapshot."""
+
+    snapshot: Snapshot
+    done: Callable[[Snapshot | StoreError], None]
+
+    @property
+    def data_bytes(self) -> int:
+        """What it weighs against the bounds in bytes."""
+        return len(self.snapshot.data)
+
+    @property
+    def event_count(self) -> int:
+        """How many rows it adds."""
+        return 1
+
+    def streams(self) -> list[StreamKey]:
+        """The streams it names."""
+        return [(self.snapshot.tenant, self.snapshot.stream_id)]
+
+
+@dataclass(slots=True)
+class TreeUnit:
+    """Tiles and a checkpoint in the queue. The outcome is the tiles."""
+
+    tiles: Sequence[Tile]
+    checkpoint: SignedCheckpoint | None
+    done: Callable[[Sequence[Tile] | StoreError], None]
+
+    @property
+    def data_bytes(self) -> int:
+        """What it weighs against the bounds in bytes."""
+        return sum([len(tile.hashes) for tile in self.tiles])
+
+    @property
+    def event_count(self) -> int:
+        """How many rows it adds."""
+        return len(self.tiles) + (self.checkpoint is not None)
+
+    def streams(self) -> list[StreamKey]:
+        """The streams it names."""
+        return []
+
+
+Unit = AppendUnit | ChunksUnit | PayloadUnit | DataKeyUnit | SnapshotUnit | TreeUnit
 
 
 def attempt_of(chunk: OutputChunk) -> AttemptKey:

@@ -40,6 +40,9 @@ class ModelDatabase:
         self.attempts = defaultdict(list)
         self.payloads = {}
         self.data_keys = {}
+        self.snapshots = {}
+        self.tiles = {}
+        self.checkpoints = {}
         self.is_owned = False
 
 
@@ -83,6 +86,12 @@ class ModelStore:
 
     async def write_data_key(self, key):
         await self._submitted(partial(self._write_data_key, key))
+
+    async def write_snapshot(self, snapshot):
+        await self._submitted(partial(self._write_snapshot, snapshot))
+
+    async def write_tree(self, tiles, checkpoint=None):
+        await self._submitted(partial(self._write_tree, tiles, checkpoint))
 
     # The writer.
 
@@ -189,6 +198,20 @@ class ModelStore:
         if stored is None or stored.wrapped_key is not None:
             self._db.data_keys[key.key_id] = key
 
+    def _write_snapshot(self, snapshot):
+        name = snapshot.tenant, snapshot.stream_id
+        if not self._version(*name):
+            raise StreamMissingError(snapshot.stream_id)
+        stored = self._db.snapshots.get(name)
+        if stored is None or stored.stream_version <= snapshot.stream_version:
+            self._db.snapshots[name] = snapshot
+
+    def _write_tree(self, tiles, checkpoint):
+        for tile in tiles:
+            self._db.tiles.setdefault(tile[:2], tile)
+        if checkpoint is not None:
+            self._db.checkpoints.setdefault(checkpoint.size, checkpoint)
+
     def _version(self, tenant, stream_id):
         return len(self._db.streams.get((tenant, stream_id), ()))
 
@@ -225,6 +248,19 @@ class ModelStore:
 
     async def read_data_keys(self):
         return [key for _, key in sorted(self._readable().data_keys.items())]
+
+    async def read_snapshot(self, tenant, stream_id):
+        return self._readable().snapshots.get((tenant, stream_id))
+
+    async def read_tiles(self, level, first, count):
+        tiles = self._readable().tiles
+        return [tiles[level, index] for index in range(first, first + count) if (level, index) in tiles]
+
+    async def read_checkpoints(self, after_size=0, limit=1000):
+        return [kept for size, kept in sorted(self._readable().checkpoints.items()) if size > after_size][:limit]
+
+    async def last_checkpoint(self):
+        return max(self._readable().checkpoints.values(), default=None)
 
     async def open_workflows(self):
         entries = sorted(self._readable().open.items(), key=lambda entry: entry[1][0])

@@ -4,21 +4,16 @@ import sqlite3
 import stat
 from contextlib import closing
 from importlib.resources import files
-from io import StringIO
 
 import pytest
 from alembic.config import Config
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from store.contract import DatabaseInUseError, StoreError
 from store.lockfile import LockFile
 from store.migrate import SchemaMismatchError, check, current, migrate
 from store.sqlite import sqlite_log
-from store.tables import REVISION, schema
+from store.tables import REVISION
 from tests.contract.events import TENANT, FakeClock, append_to
 
 
@@ -144,24 +139,3 @@ def test_the_position_is_the_rowid(url, tmp_path):
     with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
         indexes = connection.execute("SELECT name FROM pragma_index_list('events')").fetchall()
     assert {name for (name,) in indexes} == {"sqlite_autoindex_events_1", "events_by_tenant"}
-
-
-def statements_for_postgres():
-    """What the migrations would execute on Postgres."""
-    output = StringIO()
-    context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": output})
-    with Operations.context(context):
-        for script in reversed(list(scripts().walk_revisions())):
-            script.module.upgrade()
-    return output.getvalue()
-
-
-def test_the_same_history_makes_the_tables_of_postgres():
-    made = " ".join(statements_for_postgres().split())
-    for table in schema("postgresql").sorted_tables:
-        for wanted in (CreateTable(table), *(CreateIndex(index) for index in sorted(table.indexes, key=str))):
-            assert " ".join(str(wanted.compile(dialect=postgresql.dialect())).split()) in made
-
-
-def test_postgres_refuses_changes_of_events_too():
-    assert "BEFORE UPDATE OR DELETE OR TRUNCATE ON events" in statements_for_postgres()
