@@ -159,7 +159,7 @@ class SqliteBackend:
 
     def _open(self) -> ShardState:
         if not self._path.is_file():
-            raise StoreError(f"there is no database at {self._path}: make one with `podium migrate`")
+            raise StoreError(f"there is no database at {self._path}: make one with `podium database migrate`")
         try:
             self._engine = write_engine(self._path, synchronous=self.synchronous)
             self._connection = connection = self._engine.connect()
