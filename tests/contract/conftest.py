@@ -5,9 +5,11 @@ import shutil
 import pytest
 
 from store.migrate import migrate
+from store.postgres import postgres_log
 from store.sqlite import sqlite_log
 from tests.contract.events import FakeClock
 from tests.contract.model import ModelDatabase, ModelStore
+from tests.postgres import postgres_for_tests
 
 
 @pytest.fixture(scope="session")
@@ -17,19 +19,31 @@ def empty_database(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    with postgres_for_tests() as server:
+        yield server
+
+
 @pytest.fixture
 def clock():
     return FakeClock()
 
 
-@pytest.fixture(params=["sqlite", "model"])
-def make_store(request, clock, tmp_path, empty_database):
+@pytest.fixture(params=["sqlite", "postgres", "model"])
+async def make_store(request, clock, tmp_path):
     """Makes stores, not yet open, over one and the same database."""
     if request.param == "model":
         database = ModelDatabase()
-        return lambda: ModelStore(database, clock)
-    path = shutil.copy(empty_database, tmp_path / "log.db")
-    return lambda: sqlite_log(path, clock=clock)
+        yield lambda: ModelStore(database, clock)
+    elif request.param == "sqlite":
+        path = shutil.copy(request.getfixturevalue("empty_database"), tmp_path / "log.db")
+        yield lambda: sqlite_log(path, clock=clock)
+    else:
+        server = request.getfixturevalue("postgres")
+        url = await server.create_database()
+        yield lambda: postgres_log(url, clock=clock, reader_connections=2)
+        await server.drop_database(url)
 
 
 @pytest.fixture
