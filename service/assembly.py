@@ -129,6 +129,7 @@ class Service:
         stack.callback(parts.engine.close)
         self._server = await self._listen(parts, database, runners)
         self.begin_work(parts)
+        self._tasks.spawn(self._watch_log(store))
         # What lives as long as the process need not be looked at by every collection.
         gc.freeze()
 

@@ -9,7 +9,6 @@ from store.postgres import postgres_log
 from store.sqlite import sqlite_log
 from tests.contract.events import FakeClock
 from tests.contract.model import ModelDatabase, ModelStore
-from tests.postgres import postgres_for_tests
 
 
 @pytest.fixture(scope="session")
@@ -17,12 +16,6 @@ def empty_database(tmp_path_factory):
     path = tmp_path_factory.mktemp("empty") / "log.db"
     migrate(f"sqlite:///{path}")
     return path
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    with postgres_for_tests() as server:
-        yield server
 
 
 @pytest.fixture
