@@ -33,8 +33,7 @@ class GrowingTree:
             size += len(hashes) << TILE_HEIGHT * level
             # The higher levels come first, being the larger subtrees.
             peaks[:0] = [
-                root_of(hashes[place << height : (place + 1) << height])
-                for height, place in subtrees((0, len(hashes)))
+                root_of(hashes[place << height : (place + 1) << height]) for height, place in subtrees((0, len(hashes)))
             ]
         self._range = CompactRange(size, peaks)
 
