@@ -34,6 +34,10 @@ class NoteError(ValueError):
     """A text is no checkpoint, or none that a known key has signed. The message says what is wrong with it."""
 
 
+class NotAVerifierKey(ValueError):
+    """A text is no verifier key. The message says what is wrong with it."""
+
+
 class UnknownSignerError(NoteError):
     """No known key has signed the note, and none of its signatures claims to be of one."""
 
@@ -66,15 +70,15 @@ class Verifier:
 
     @classmethod
     def from_text(cls, text: str) -> Verifier:
-        """Read the form in which a key is published, name+id+key. Raises ValueError."""
+        """Read the form in which a key is published, name+id+key. Raises NotAVerifierKey."""
         name, _, rest = text.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
         key = _decoded(encoded)
         if not is_log_name(name) or key[:1] != _ED25519 or len(key) != 1 + _PUBLIC_KEY_BYTES:
-            raise ValueError("is no verifier key: NAME+ID+KEY, as `podium log key` prints it")
+            raise NotAVerifierKey(f"{text!r} is no verifier key: NAME+ID+KEY, as `podium log key` prints it")
         verifier = cls(name, key[1:])
         if verifier.key_id.hex() != key_id:
-            raise ValueError(f"has an id that is not that of its key, which is {verifier.key_id.hex()}")
+            raise NotAVerifierKey(f"{text!r} has an id that is not that of its key, which is {verifier.key_id.hex()}")
         return verifier
 
     def text(self) -> str:
