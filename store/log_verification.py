@@ -177,11 +177,10 @@ class LogVerification:
             seen, said = self._sequences.get(tenant, 0), extent.sequences.get(tenant, 0)
             if seen is not None and seen != said:
                 self.find("TENANT_SEQUENCE", f"tenant {tenant} has {seen} events, and its row says {said}")
-        for size in sorted(self._claims):
-            for claim in self._claims[size]:
-                self.find(
-                    "LOG_TRUNCATED", f"the log ends at position {self.position}, and {claim.source} covers {size}"
-                )
+        beyond = {claim.source: size for size in sorted(self._claims) for claim in self._claims[size]}
+        for source, size in beyond.items():
+            if size > extent.head:
+                self.find("LOG_TRUNCATED", f"the log ends at position {extent.head}, and {source} covers {size}")
 
     def _grown(self, tree: GrowingTree, event: RecordedEvent) -> list[Tile]:
         try:
