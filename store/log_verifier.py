@@ -88,8 +88,8 @@ class LogVerifier:
                 "LOG_TRUNCATED",
                 f"the log ends at position {extent.head}, and a stored checkpoint covers {extent.checkpoint_size}",
             )
-        await self._read_through(verification, extent.head)
-        verification.close(extent)
+        if await self._is_read_through(verification, extent.head):
+            verification.close(extent)
         return VerifiedLog(
             head=extent.head,
             root=verification.root(),
@@ -121,20 +121,22 @@ class LogVerifier:
         # Whoever signed it: a root that is met does no harm, and one that is not is worth knowing.
         verification.expect([claim])
 
-    async def _read_through(self, verification: LogVerification, head: int) -> None:
+    async def _is_read_through(self, verification: LogVerification, head: int) -> bool:
+        """Verify the rows up to the head, and tell whether all that are there could be read."""
         while verification.position < head:
             after = verification.position
             try:
                 events = await self._reader.log_as_stored(after, _BATCH_EVENTS)
                 events = [event for event in events if event.position <= head]
                 if not events:
-                    return
+                    break
                 await self._verify_batch(verification, events)
             except StoreError as error:
                 verification.find("UNREADABLE", f"what stands behind position {after} cannot be read: {error}")
-                return
+                return False
             if self._on_progress is not None:
                 self._on_progress(verification.position, head)
+        return True
 
     async def _verify_batch(self, verification: LogVerification, events: list[RecordedEvent]) -> None:
         for stream, before in verification.unknown_streams(events).items():
