@@ -85,12 +85,14 @@ async def test_a_little_growth_is_signed_after_a_while(log):
 
 async def test_the_last_events_are_signed_when_it_ends(log):
     outside = KeptNotes()
-    async with at_work(log, outside, every_events=1000):
+    async with at_work(log, outside):
         await log.append(append_to("a", 3))
-    assert [read_checkpoint(note).size for note in outside.notes] in ([3], [])
-    async with at_work(log, outside, every_events=1000, interval_s=0.01):
         await outside.covers(3)
-    assert read_checkpoint(outside.notes[-1]).size == 3
+    async with at_work(log, outside, every_events=1000) as task:
+        await log.append(append_to("b", 4))
+        # Whether it has looked at them yet or not, they are signed.
+        await asyncio.wait([task], timeout=0.05)
+    assert read_checkpoint(outside.notes[-1]).size == 7
 
 
 async def test_a_log_that_does_not_grow_is_not_signed_again(log):
@@ -126,6 +128,17 @@ async def test_a_copy_that_failed_is_made_with_the_next_one(log, caplog):
         await outside.covers(3)
     assert "the place is full; it is tried again" in caplog.text
     assert outside.notes == healthy.notes
+
+
+async def test_a_copy_that_a_crash_left_behind_is_made_at_the_next_start(log):
+    outside = KeptNotes()
+    async with at_work(log, outside):
+        await log.append(append_to("a", 3))
+        await outside.covers(3)
+    behind = KeptNotes()
+    async with at_work(log, outside, behind, interval_s=0.01):
+        await behind.covers(3)
+    assert behind.notes == outside.notes == [(await log.last_checkpoint()).note]
 
 
 # What it never does: sign another history than the one it has signed before.
