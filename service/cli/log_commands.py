@@ -73,9 +73,9 @@ def verify(
     outside = "" if checkpoints is None else read_text(str(checkpoints), "--checkpoints")
     if checkpoints is not None and not outside:
         raise _refused(f"--checkpoints {checkpoints} is empty")
-    if not keys and settings.checkpoint_key_file.exists():
-        keys = [verifier_key(settings)]
     try:
+        if not keys and settings.checkpoint_key_file.exists():
+            keys = [verifier_key(settings)]
         with _progress() as on_progress:
             verified = verify_log(settings.storage.database_url, keys or (), outside=outside, on_progress=on_progress)
     except ServeError as error:
@@ -142,15 +142,19 @@ def _tell(answer: dict[str, Any]) -> None:
     untold = answer["findings_count"] - len(answer["findings"])
     if untold:
         say(f"and {untold} more")
-    counted = ", ".join(f"{answer[name]} {name.replace('_', ' ')}" for name in _COUNTED)
+    counted = ", ".join(_count(answer[name], name.replace("_", " ")) for name in _COUNTED)
     if not answer["clean"]:
-        say(f"the log is not as it was written: {answer['findings_count']} findings in {counted}")
+        say(f"the log is not as it was written: {_count(answer['findings_count'], 'findings')} in {counted}")
         return
     say(f"the log is as it was written: {counted}")
     if answer["passed_over"]:
-        note(f"{answer['passed_over']} outside checkpoints are incomplete and were passed over")
+        note(f"passed over, because incomplete: {_count(answer['passed_over'], 'outside checkpoints')}")
     if not answer["outside_checkpoints"]:
         note("Without --checkpoints, a log that was cut short or rewritten as a whole can pass.")
+
+
+def _count(number: int, things: str) -> str:
+    return f"{number} {things if number != 1 else things.removesuffix('s')}"
 
 
 @contextmanager

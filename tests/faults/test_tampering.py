@@ -128,7 +128,7 @@ def change(folder, *statements):
 def test_an_honest_log_is_clean(verify):
     said, code = verify()
     assert code == 0, said
-    assert "661 events, 3 streams, 2 tenants, 1 payloads, 2 tiles" in said
+    assert "661 events, 3 streams, 2 tenants, 1 payload, 2 tiles" in said
     assert verify(outside=False)[1] == 0
 
 
