@@ -74,7 +74,7 @@ class LogVerifier:
 
         Raises CheckpointsUnreadableError, and StoreError when the database cannot be read at all.
         """
-        # Read before the head is: what is outside may be newer than the database, never older than what we look at.
+        # The notes are older than the head that is read now, so an honest one never reaches beyond it.
         notes, passed_over = split_notes(outside)
         if outside and not notes:
             raise CheckpointsUnreadableError("what was kept outside holds no signed checkpoint")

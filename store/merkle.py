@@ -142,11 +142,10 @@ def is_consistent(old_size: int, old_root: bytes, new_size: int, new_root: bytes
         return False
     if old_size == new_size:
         return not proof and old_root == new_root
-    path = list(proof)
-    if old_size & (old_size - 1) == 0:
-        path.insert(0, old_root)
-    if not path:
+    if not proof:
         return False
+    # A complete subtree of the new tree stands for itself and is not in the proof.
+    path = [old_root, *proof] if old_size & (old_size - 1) == 0 else proof
     place, last = old_size - 1, new_size - 1
     while place & 1:
         place, last = place >> 1, last >> 1
