@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from store.backend import (
@@ -140,7 +141,7 @@ class PostgresBackend:
             self._connection = connection = await self._connect()
             await self._require_server(connection)
             state = await self._take(connection)
-        except UNREACHABLE as error:
+        except (DBAPIError, *UNREACHABLE) as error:
             await self._discard()
             raise StoreError(f"cannot open {address_of(self._url)}: {reason_of(error)}") from error
         except BaseException:
