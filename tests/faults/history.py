@@ -1,0 +1,78 @@
+"""The history checker: what clients saw of their calls, in real time, against what the log says in the end.
+
+A call begins with `invoke` and ends with `ok`, `fail` or `unknown`; one that never ends is unknown as well. Pure: it
+reads two lists. The idea, and the words, are those of Jepsen's histories.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+ENDS = {"ok", "fail", "unknown"}
+
+
+class Entry(NamedTuple):
+    """A moment in the life of a call. A history lists them in the order in which they happened."""
+
+    what: str
+    """invoke, ok, fail or unknown."""
+    call: str
+    """The name of the call, which no other call has."""
+    head: int | None = None
+    """Of a read that is ok: how many places of the log it saw. None: the call is a write."""
+
+
+def refute(history: Sequence[Entry], log: Sequence[str]) -> Iterator[str]:
+    """Everything that contradicts a history. `log` holds the writes' names by position, each once an append."""
+    places = defaultdict(list)
+    for place, call in enumerate(log, 1):
+        places[call].append(place)
+    yield from _malformed(history)
+    yield from _wrongly_there(history, places)
+    yield from _out_of_order(history, places, len(log))
+
+
+def _malformed(history):
+    begun, ended = set(), set()
+    for what, call, _ in history:
+        if what == "invoke" and call in begun:
+            yield f"{call} was invoked twice"
+        elif what in ENDS and (call not in begun or call in ended):
+            yield f"{call} ended without having begun, or twice"
+        elif what not in ENDS and what != "invoke":
+            yield f"{call}: {what} is no entry of a history"
+        (ended if what in ENDS else begun).add(call)
+
+
+def _wrongly_there(history, places):
+    invoked = {entry.call for entry in history if entry.what == "invoke"}
+    for call, found in places.items():
+        if call not in invoked:
+            yield f"{call} is in the log and nobody asked for it"
+        if len(found) > 1:
+            yield f"{call} is in the log {len(found)} times"
+    for what, call, head in history:
+        if what == "ok" and head is None and call not in places:
+            yield f"{call} was acknowledged and is not in the log"
+        if what == "fail" and call in places:
+            yield f"{call} was refused and is in the log"
+
+
+def _out_of_order(history, places, length):
+    """What was acknowledged before a call began comes before it in the log, and a read sees it."""
+    newest, newest_call = 0, ""
+    floors = {}
+    for what, call, head in history:
+        place = places[call][0] if call in places else 0
+        if what == "invoke":
+            floors[call] = newest, newest_call
+            if 0 < place < newest:
+                yield f"{call} began after {newest_call} was acknowledged, and comes before it in the log"
+        elif what == "ok" and head is None and place > newest:
+            newest, newest_call = place, call
+        elif what == "ok" and head is not None:
+            floor, before = floors.get(call, (0, ""))
+            if head < floor:
+                yield f"{call} read up to {head}, though {before} had been acknowledged at {floor}"
+            if head > length:
+                yield f"{call} read up to {head}, and the log ends at {length}"
