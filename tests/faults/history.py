@@ -5,10 +5,15 @@ reads two lists. The idea, and the words, are those of Jepsen's histories.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
+from podium.v1 import events_pb2
+
 ENDS = {"ok", "fail", "unknown"}
+COMMANDS = {"workflow_started", "steps_added", "workflow_finish_requested"}
+"""The events that a request of a client's leaves in the log, whatever else follows from it."""
 
 
 class Entry(NamedTuple):
@@ -20,6 +25,31 @@ class Entry(NamedTuple):
     """The name of the call, which no other call has."""
     head: int | None = None
     """Of a read that is ok: how many places of the log it saw. None: the call is a write."""
+
+
+class History:
+    """Writes down calls. One that is repeated under its name begins with the first try and ends with the first answer."""
+
+    def __init__(self):
+        self.entries: list[Entry] = []
+        self._begun: set[str] = set()
+        self._ended: set[str] = set()
+
+    def begin(self, call: str) -> None:
+        if call not in self._begun:
+            self._begun.add(call)
+            self.entries.append(Entry("invoke", call))
+
+    def end(self, call: str, what: str) -> None:
+        if call not in self._ended:
+            self._ended.add(call)
+            self.entries.append(Entry(what, call))
+
+
+def requests_in(events: Iterable[events_pb2.Event]) -> list[str]:
+    """The ids of the requests whose commands are in the log, in its order, each once an append."""
+    recorded = [event.request_id for event in events if event.WhichOneof("payload") in COMMANDS and event.request_id]
+    return [request_id for request_id, _ in groupby(recorded)]
 
 
 def refute(history: Sequence[Entry], log: Sequence[str]) -> Iterator[str]:

@@ -26,7 +26,11 @@ from tests.faults.row import SCALES, Row, Violation
 from tests.faults.table_text import cumulated, markdown, replace_table, verdict
 
 ROWS = (
+    "simulator",
     "store_kills",
+    "power_loss",
+    "failing_disk",
+    "rebuilt_state",
 )
 """The modules of this folder that are rows, the longest first."""
 REPORT_EVERY_S = 0.5
