@@ -35,7 +35,9 @@ def settings_for(directory, port=0, grace_ms=3000):
     return Settings(
         listening=Listening(f"127.0.0.1:{port}"),
         storage=Storage(f"sqlite:///{directory}/podium.db", directory / "state"),
-        timings=Timings(reconnect_grace_ms=grace_ms, heartbeat_interval_ms=250, reconcile_interval_ms=1000, drain_ms=3000),
+        timings=Timings(
+            reconnect_grace_ms=grace_ms, heartbeat_interval_ms=250, reconcile_interval_ms=1000, drain_ms=3000
+        ),
         retry=RetryDefaults(initial_backoff_ms=50, max_backoff_ms=200),
     ).checked()
 

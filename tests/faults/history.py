@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class History:
-    """Writes down calls. One that is repeated under its name begins with the first try and ends with the first answer."""
+    """Writes down calls. One that is repeated begins with the first try, and ends with the first answer."""
 
     def __init__(self):
         self.entries: list[Entry] = []

@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
 import podium
 from podium import serving
@@ -150,7 +149,7 @@ async def patient(ctx: podium.Context) -> str:
 async def gated(gate: str, ctx: podium.Context) -> str:
     """Run until there is a file of this name."""
     with recorded(ctx, "gated"):
-        while not Path(gate).exists():
+        while not os.access(gate, os.F_OK):
             await until(never, MOMENT_S)
         return app.name
 

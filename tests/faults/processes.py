@@ -122,9 +122,7 @@ class Battlefield:
         """What the processes wrote on stderr, for the message of a failed test."""
         return (self.directory / "stderr.log").read_text()[-4000:]
 
-    async def begin(
-        self, *, window="", nth=1, armed=False, writer="honest", port=None, grace_ms=3000, fencing=True
-    ):
+    async def begin(self, *, window="", nth=1, armed=False, writer="honest", port=None, grace_ms=3000, fencing=True):
         """Order a service; with a window it kills itself there, once armed. Returns when it has been forked."""
         if self._launcher is None:
             launched = program("service_launcher", errors=self._errors)

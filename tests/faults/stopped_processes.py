@@ -6,13 +6,13 @@ itself is stopped for longer than its heartbeats. An executor that comes back re
 """
 
 import asyncio
-import contextlib
 import random
 import signal
 import tempfile
 from pathlib import Path
 
 from tests.faults.load import Client, step
+from tests.faults.pauses import pass_time
 from tests.faults.processes import battlefield
 from tests.faults.row import Row, Violation
 from tests.faults.verdict import contradictions, read_client_and_tools, read_log
@@ -29,13 +29,6 @@ CONTROL_CASES = 4
 ALONE, ALONE_S = "stopped, and there is no other", 2.5
 """The step waits for the executor that was lost, which then speaks of its old attempt while it runs the new one."""
 KINDS = ("stopped too long",) * 5 + ("stopped for a moment",) * 2 + ("killed",) * 2 + ("service stopped",)
-
-
-async def pass_time(seconds):
-    """Let time pass: how long something is stopped is the fault itself."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
 
 
 class Fight:

@@ -138,7 +138,6 @@ def order_for(life, chance, control=""):
 def kill(directory, cycles, seed, progress=lambda done: None, control=""):
     """So many lives and deaths, on a new database every now and then. Returns the violations."""
     chance = random.Random(seed)
-    empty = directory / "empty.db"
     violations = []
     for first in range(0, cycles, LIVES_A_DATABASE):
         path = directory / f"{first}.db"

@@ -85,9 +85,7 @@ class StoreWriter:
         backend = {"resetting": ResettingBackend}.get(order["control"], WatchedBackend)
         self._backend = backend(path, on_point=on_point)
         reader = SqliteReader(path, connections=1)
-        self._log = EventLog(
-            self._backend, reader, clock=FakeClock(), limits=StoreLimits(), on_point=on_point
-        )
+        self._log = EventLog(self._backend, reader, clock=FakeClock(), limits=StoreLimits(), on_point=on_point)
         if order["control"] == "hasty":
             self._log.writer_class = HastyWriter
 

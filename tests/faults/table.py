@@ -27,7 +27,10 @@ from tests.faults.table_text import cumulated, markdown, replace_table, verdict
 
 ROWS = (
     "simulator",
+    "service_kills",
     "store_kills",
+    "stopped_processes",
+    "subscribers",
     "power_loss",
     "failing_disk",
     "rebuilt_state",
@@ -121,9 +124,15 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="python -m tests.faults.table", description="Run the fault table.")
     parser.add_argument("--only", metavar="ROW", choices=ROWS, help=f"one row alone: {', '.join(ROWS)}")
     parser.add_argument("--seed", type=int, help="what chance starts from; without it, a new one")
-    parser.add_argument("--scale", choices=SCALES, default="faults", help="how many cases; nightly goes on until stopped")
-    parser.add_argument("--json", action="store_true", help="one line of JSON a row, and of progress, instead of a table")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="also put the table between the markers of this page")
+    parser.add_argument(
+        "--scale", choices=SCALES, default="faults", help="how many cases; nightly goes on until stopped"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one line of JSON a row, and of progress, instead of a table"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="also put the table between the markers of this page"
+    )
     return parser.parse_args(arguments)
 
 
@@ -156,7 +165,8 @@ def main(arguments=None):
     names = [asked.only] if asked.only else list(ROWS)
     seed = random.randrange(1_000_000) if asked.seed is None else asked.seed
     if asked.json:
-        return 0 if all([told_as_json(name, asked.scale, seed).is_good for name in names]) else 1
+        rows = [told_as_json(name, asked.scale, seed) for name in names]
+        return 0 if all(row.is_good for row in rows) else 1
     if asked.scale == "nightly":
         return 0 if nightly(names, seed) else 1
     return 0 if once(asked, names, seed) else 1

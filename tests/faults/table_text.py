@@ -39,8 +39,7 @@ def verdict(results, scale):
 def cumulated(total, results):
     """The table of all rounds so far: cases and violations add up, and one control that is missed stays missed."""
     return [
-        (_both(before[0], now[0]), before[1] + now[1]) if before else now
-        for before, now in zip_longest(total, results)
+        (_both(before[0], now[0]), before[1] + now[1]) if before else now for before, now in zip_longest(total, results)
     ]
 
 

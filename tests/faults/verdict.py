@@ -3,8 +3,11 @@
 import hashlib
 from collections import Counter, defaultdict
 
+from service.domain.canonical import state_digest
+from service.domain.rebuild import rebuild
 from store.records import decode_record, payload_of
 from store.sqlite_reader import SqliteReader
+from tests.faults.history import History, refute, requests_in
 from tests.faults.ledger import read_ledger
 
 TENANT = "default"
@@ -18,8 +21,10 @@ class Log:
         self.recorded = recorded
         self.events = [decode_record(event.record) for event in recorded]
         self.streams = defaultdict(list)
-        for event in self.events:
+        self.records = defaultdict(list)
+        for event, stored in zip(self.events, recorded, strict=True):
             self.streams[event.stream_id].append(event)
+            self.records[event.stream_id].append(stored.record)
         self.chunks = chunks
         """(workflow, step, attempt) → the data of its chunks."""
 
@@ -61,6 +66,8 @@ def contradictions(log, client, tools):
         *acknowledged_to_clients(log, client),
         *shown_to_watchers(log, client),
         *request_ids(client),
+        *refute(history_of(client), requests_in(log.events)),
+        *live_states(log, client),
         *executed(log, tools),
         *acknowledged_to_executors(log, tools),
     ]
@@ -141,6 +148,28 @@ def request_ids(client):
         if entry["event"] == "answered":
             answers[entry["call"], entry["request_id"]].add(entry["workflow"])
     yield from (f"{name} made {sorted(made)}" for name, made in answers.items() if len(made) > 1)
+
+
+def history_of(client):
+    """The clients' requests as a history: each begins when it is sent first, and ends with its first answer."""
+    history = History()
+    for entry in client:
+        if entry["event"] == "sent":
+            history.begin(entry["request_id"])
+        elif entry["event"] == "answered":
+            history.end(entry["request_id"], "ok")
+    return history.entries
+
+
+def live_states(log, client):
+    """Every state that the service worked with is what the log gives up to that version."""
+    for entry in client:
+        if entry["event"] != "replayed":
+            continue
+        records = log.records[entry["workflow"]]
+        rebuilt = rebuild(records[: entry["version"]])
+        if not entry["matches"] or state_digest(rebuilt).hex() != entry["live"] or len(records) < entry["version"]:
+            yield f"{entry['workflow']} was live in another state at version {entry['version']} than rebuilt"
 
 
 def executed(log, tools):

@@ -43,5 +43,7 @@ class LiveStates:
                     if versions[version] != {state_digest(state)}:
                         differences.append(f"{workflow_id} was live in another state at version {version} than rebuilt")
             missing = [version for version in versions if version > len(log.events(workflow_id))]
-            differences += [f"{workflow_id} was live at version {version}, which the log does not have" for version in missing]
+            differences += [
+                f"{workflow_id} was live at version {version}, which the log does not have" for version in missing
+            ]
         return compared, differences

@@ -15,7 +15,9 @@ from tests.simulation.world import Rules, violations_of
 def command(seed, rules=None):
     """The command that lives through a seed again."""
     usual = asdict(Rules())
-    options = [f"{name}={json.dumps(value)}" for name, value in asdict(rules or Rules()).items() if value != usual[name]]
+    options = [
+        f"{name}={json.dumps(value)}" for name, value in asdict(rules or Rules()).items() if value != usual[name]
+    ]
     return " ".join(["python -m tests.simulation.replay", str(seed), *options])
 
 

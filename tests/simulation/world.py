@@ -100,9 +100,7 @@ class World:
 
     async def _start_service(self):
         disk_s = self.chance.choice(DISKS_S)
-        store = UnreliableStore(
-            self.database, self._clock, self.chance, ownership=self._ownership, commit_max_s=disk_s
-        )
+        store = UnreliableStore(self.database, self._clock, self.chance, ownership=self._ownership, commit_max_s=disk_s)
         life = ServiceLife(store, self._clock, self.chance)
         await life.begin(reconciling=self._rules.reconciling)
         wake, attempts = life.engine.wake, life.engine.attempts
