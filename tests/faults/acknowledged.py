@@ -101,8 +101,8 @@ async def missing(path, facts):
 
 
 def _halves(records):
-    for call, events in groupby(map(decode_record, records), lambda event: event.correlation_id):
-        events = list(events)
+    for call, group in groupby(map(decode_record, records), lambda event: event.correlation_id):
+        events = list(group)
         if len(events) != events[0].causation_position:
             yield f"{len(events)} of {events[0].causation_position} events of {call} are there"
 
