@@ -7,7 +7,7 @@ file that was made, too.
 
 from dataclasses import dataclass, field
 
-from tests.faults.watched_vfs import OK, Watcher
+from tests.faults.watched_vfs import IOERR_FSYNC, OK, Watcher
 
 SECTOR_BYTES = 512
 SURVIVAL = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -40,6 +40,23 @@ class Recorder(Watcher):
         self.log.append(("acknowledged", fact))
 
 
+class ForgetfulRecorder(Recorder):
+    """Fails one sync, and no other: as a kernel does that reports a lost page once and forgets it."""
+
+    def __init__(self, passing):
+        super().__init__()
+        self._passing = passing
+        self.has_failed = False
+
+    def sync(self, path):
+        if self._passing == 0 and not self.has_failed:
+            self.has_failed = True
+            self.log.append(("forget", path))
+            return IOERR_FSYNC
+        self._passing -= 1
+        return super().sync(path)
+
+
 @dataclass
 class File:
     """A file as it is on the disk, and what was done to it since its last sync."""
@@ -52,8 +69,10 @@ class File:
 class Disk:
     """The files, brought forward change by change."""
 
-    def __init__(self, files):
+    def __init__(self, files, chance=None):
         self._files = {path: File(bytearray(data)) for path, data in files.items()}
+        self._chance = chance
+        """What decides what is left of a file whose sync failed."""
 
     def apply(self, change):
         what, path, *details = change
@@ -63,6 +82,9 @@ class Disk:
             for each in file.pending:
                 _apply(file.durable, *each)
             file.pending = []
+        elif what == "forget":
+            left = _survivors(file, self._chance.choice(SURVIVAL), self._chance)
+            file.durable, file.pending = None if left is None else bytearray(left), []
         elif what == "delete" and details == [True]:
             del self._files[path]
         else:
@@ -73,20 +95,26 @@ class Disk:
         survival = chance.choice(SURVIVAL)
         left = {}
         for path, file in self._files.items():
-            if file.durable is None and chance.random() >= survival:
-                continue
-            data = bytearray(file.durable or b"")
-            for what, *details in file.pending:
-                if what == "delete":
-                    if chance.random() < survival:
-                        break
-                elif chance.random() < survival:
-                    _apply(data, what, *details)
-                elif what == "write" and chance.random() < 0.5:
-                    _tear(data, *details, chance)
-            else:
-                left[path] = bytes(data)
+            data = _survivors(file, survival, chance)
+            if data is not None:
+                left[path] = data
         return left
+
+
+def _survivors(file, survival, chance):
+    """What may be left of a file, of which so much survives that was not synced; None: there is no file."""
+    if file.durable is None and chance.random() >= survival:
+        return None
+    data = bytearray(file.durable or b"")
+    for what, *details in file.pending:
+        if what == "delete":
+            if chance.random() < survival:
+                return None
+        elif chance.random() < survival:
+            _apply(data, what, *details)
+        elif what == "write" and chance.random() < 0.5:
+            _tear(data, *details, chance)
+    return bytes(data)
 
 
 def _apply(data, what, *details):

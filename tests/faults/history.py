@@ -40,10 +40,10 @@ class History:
             self._begun.add(call)
             self.entries.append(Entry("invoke", call))
 
-    def end(self, call: str, what: str) -> None:
+    def end(self, call: str, what: str, head: int | None = None) -> None:
         if call not in self._ended:
             self._ended.add(call)
-            self.entries.append(Entry(what, call))
+            self.entries.append(Entry(what, call, head))
 
 
 def requests_in(events: Iterable[events_pb2.Event]) -> list[str]:

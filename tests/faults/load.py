@@ -134,9 +134,12 @@ class Client:
     async def replay(self, workflow_id):
         """Ask for the state that the service works with, and write it down."""
         request = replay_service_pb2.ReplayRequest(workflow_id=workflow_id)
+        read = f"read-{next(self._tries)}"
+        self._ledger.write(event="asked", read=read)
         answer = await self.ask_once(self._replays.Replay, request)
         self._ledger.write(
             event="replayed",
+            read=read,
             workflow=workflow_id,
             version=answer.stream_version,
             live=answer.live_state_digest.hex(),

@@ -18,9 +18,7 @@ from tests.faults.row import Row, Violation
 from tests.faults.watched_vfs import WatchedVfs
 
 TARGETS = {"make": 300, "faults": 10_000, "nightly": 2_000}
-IMAGES_A_RUN = 200
 IMAGES_A_MOMENT = 4
-ROUNDS_A_LIFE = (8, 14)
 CONTROL_IMAGES = 200
 MEMORY = Path("/dev/shm")
 
@@ -34,6 +32,9 @@ class NormalBackend(EagerBackend):
 class PowerLoss:
     """Runs of the store on a watched file system, and the images of its crashes."""
 
+    images_a_run = 200
+    rounds_a_life = (8, 14)
+
     def __init__(self, directory, backend_class):
         self._directory = directory
         self._backend_class = backend_class
@@ -45,26 +46,33 @@ class PowerLoss:
     def lose(self, images, seed, progress=lambda done: None):
         """Make so many images and look into each."""
         with asyncio.Runner() as runner:
-            for first in range(0, images, IMAGES_A_RUN):
+            for first in range(0, images, self.images_a_run):
                 chance = random.Random(f"{seed}/{first}")
-                path = Path(shutil.copy(self._empty, self._directory / "log.db"))
-                recorder = Recorder()
-                with self._vfs.watching(recorder):
-                    for rounds in ROUNDS_A_LIFE:
-                        runner.run(self._live(path, rounds, recorder.acknowledged))
-                moments = sorted(chance.choices(range(len(recorder.log)), k=IMAGES_A_RUN // IMAGES_A_MOMENT))
-                runner.run(self._look(path, recorder.log, moments, chance))
-                progress(first + IMAGES_A_RUN)
+                with tempfile.TemporaryDirectory(dir=self._directory) as folder:
+                    runner.run(self._one_run(Path(shutil.copy(self._empty, Path(folder) / "log.db")), chance))
+                progress(first + self.images_a_run)
 
-    async def _live(self, path, rounds, acknowledged):
+    async def _one_run(self, path, chance):
+        recorder = self.recorder(chance)
+        with self._vfs.watching(recorder):
+            for rounds in self.rounds_a_life:
+                await self.live(path, rounds, recorder)
+        moments = sorted(chance.choices(range(len(recorder.log)), k=self.images_a_run // IMAGES_A_MOMENT))
+        await self._look(path, recorder.log, moments, chance)
+
+    def recorder(self, chance):
+        return Recorder()
+
+    async def live(self, path, rounds, recorder):
+        """One life of the store: it opens the file, writes, and closes it."""
         log = log_at(path, self._backend_class)
         await log.open()
-        refusals = await write(log, f"life{rounds}", rounds, acknowledged)
+        refusals = await write(log, f"life{rounds}", rounds, recorder.acknowledged)
         await log.close()
         assert not refusals, refusals
 
     async def _look(self, path, changes, moments, chance):
-        disk = Disk({str(path): self._empty.read_bytes()})
+        disk = Disk({str(path): self._empty.read_bytes()}, chance)
         facts, done = [], 0
         for moment in moments:
             for change in changes[done:moment]:
@@ -92,5 +100,5 @@ def run(scale, seed, progress):
         control = PowerLoss(Path(folder), NormalBackend)
         control.lose(CONTROL_IMAGES, seed)
     found = any("was acknowledged and is not there" in each.what for each in control.violations)
-    made = -(-images // IMAGES_A_RUN) * IMAGES_A_RUN
+    made = -(-images // loss.images_a_run) * loss.images_a_run
     return Row("power_loss", seed, made, images, tuple(loss.violations), found)

@@ -33,6 +33,7 @@ ROWS = (
     "subscribers",
     "power_loss",
     "failing_disk",
+    "forgotten_syncs",
     "rebuilt_state",
 )
 """The modules of this folder that are rows, the longest first."""

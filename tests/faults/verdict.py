@@ -67,6 +67,7 @@ def contradictions(log, client, tools):
         *shown_to_watchers(log, client),
         *request_ids(client),
         *refute(history_of(client), requests_in(log.events)),
+        *stale_reads(log, client),
         *live_states(log, client),
         *executed(log, tools),
         *acknowledged_to_executors(log, tools),
@@ -159,6 +160,26 @@ def history_of(client):
         elif entry["event"] == "answered":
             history.end(entry["request_id"], "ok")
     return history.entries
+
+
+def stale_reads(log, client):
+    """A read of a workflow sees every request to it that was answered before."""
+    answered = {entry["request_id"]: entry["workflow"] for entry in client if entry["event"] == "answered"}
+    reads = {entry["read"]: entry["workflow"] for entry in client if entry["event"] == "replayed"}
+    histories = defaultdict(History)
+    for entry in client:
+        match entry["event"]:
+            case "sent" if entry["request_id"] in answered:
+                histories[answered[entry["request_id"]]].begin(entry["request_id"])
+            case "answered":
+                histories[entry["workflow"]].end(entry["request_id"], "ok")
+            case "asked" if entry["read"] in reads:
+                histories[reads[entry["read"]]].begin(entry["read"])
+            case "replayed":
+                seen = requests_in(log.streams[entry["workflow"]][: entry["version"]])
+                histories[entry["workflow"]].end(entry["read"], "ok", head=len(seen))
+    for workflow_id, history in histories.items():
+        yield from refute(history.entries, requests_in(log.streams[workflow_id]))
 
 
 def live_states(log, client):

@@ -82,13 +82,15 @@ class WatchedVfs:
 
     @contextlib.contextmanager
     def watching(self, watcher):
-        """Every database that is opened meanwhile is watched."""
+        """Every database that is opened meanwhile is watched, by this watcher and no other."""
+        watcher_before, default_before = self.watcher, self._library.sqlite3_vfs_find(None)
         self.watcher = watcher
         self._library.sqlite3_vfs_register(self._vfs, 1)
         try:
             yield
         finally:
-            self._library.sqlite3_vfs_register(self._original, 1)
+            self.watcher = watcher_before
+            self._library.sqlite3_vfs_register(default_before, 1)
 
     def _replace(self, table, name, kind, function):
         """Put a function in the place of another, which it gets as its first argument."""
