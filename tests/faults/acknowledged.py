@@ -7,6 +7,8 @@ import asyncio
 import sqlite3
 from itertools import groupby
 
+from sqlalchemy.exc import DBAPIError
+
 from podium.v1 import events_pb2
 from store.contract import SHARD, Append, DataKey, NewEvent, OutputChunk, StoreError, StoreLimits, StreamAppend
 from store.event_log import EventLog
@@ -65,13 +67,12 @@ async def _append(log, stream_id, version, count, call, acknowledged):
 
 
 async def _attach(log, stream_id, number, acknowledged):
-    """What is written beside the events: a chunk every time, a payload and a data key at times."""
+    """What is written beside the events: a chunk and a payload that needs new pages, and a data key at times."""
     chunk = OutputChunk(TENANT, stream_id, "step", 1, number, f"{stream_id}:{number}".encode())
     await log.append_chunks([chunk])
     acknowledged(("chunk", stream_id, number, chunk.data))
-    if number % 3 == 0:
-        data = f"{stream_id}:{number}".encode() * 300
-        acknowledged(("payload", await log.write_payload(TENANT, data), data))
+    data = f"{stream_id}:{number}".encode() * 600
+    acknowledged(("payload", await log.write_payload(TENANT, data), data))
     if number % 5 == 0:
         await log.write_data_key(DataKey(f"{stream_id}:{number}", b"wrapped", None, TENANT))
         acknowledged(("key", f"{stream_id}:{number}"))
@@ -93,7 +94,7 @@ async def missing(path, facts):
             found.append(f"the head is {log.head}, and there are {len(records)} events")
         found += _halves(records)
         found += await _lost(log, records, facts)
-    except StoreError as error:
+    except (StoreError, DBAPIError) as error:
         found.append(f"it does not read: {error}")
     finally:
         await log.close()
@@ -139,6 +140,8 @@ def _corruption(path):
     connection = sqlite3.connect(path)
     try:
         problems = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        problems = [str(error)]
     finally:
         connection.close()
     return [f"the file is corrupt: {problem}" for problem in problems if problem != "ok"]

@@ -18,7 +18,7 @@ from store.migrate import migrate
 from tests.faults.acknowledged import EagerBackend, log_at, missing, write
 from tests.faults.power_loss import MEMORY
 from tests.faults.row import Row, Violation
-from tests.faults.watched_vfs import FULL, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_WRITE, OK, WatchedVfs, Watcher
+from tests.faults.watched_vfs import FULL, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_WRITE, OK, watched_vfs, Watcher
 
 TARGETS = {"make": 150, "faults": 1_200, "nightly": 600}
 ROUNDS = {"make": 2, "faults": 12, "nightly": 6}
@@ -105,7 +105,7 @@ class FailingDisk:
     def __init__(self, directory, backend_class):
         self._directory = directory
         self._backend_class = backend_class
-        self._vfs = WatchedVfs()
+        self._vfs = watched_vfs()
         self._empty = directory / "empty.db"
         migrate(f"sqlite:///{self._empty}")
         self.cases = 0

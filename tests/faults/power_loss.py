@@ -15,7 +15,7 @@ from store.migrate import migrate
 from tests.faults.acknowledged import EagerBackend, log_at, missing, write
 from tests.faults.crash_images import Disk, Recorder
 from tests.faults.row import Row, Violation
-from tests.faults.watched_vfs import WatchedVfs
+from tests.faults.watched_vfs import watched_vfs
 
 TARGETS = {"make": 300, "faults": 10_000, "nightly": 2_000}
 IMAGES_A_MOMENT = 4
@@ -38,7 +38,7 @@ class PowerLoss:
     def __init__(self, directory, backend_class):
         self._directory = directory
         self._backend_class = backend_class
-        self._vfs = WatchedVfs()
+        self._vfs = watched_vfs()
         self._empty = directory / "empty.db"
         migrate(f"sqlite:///{self._empty}")
         self.violations = []
@@ -57,11 +57,15 @@ class PowerLoss:
         with self._vfs.watching(recorder):
             for rounds in self.rounds_a_life:
                 await self.live(path, rounds, recorder)
-        moments = sorted(chance.choices(range(len(recorder.log)), k=self.images_a_run // IMAGES_A_MOMENT))
-        await self._look(path, recorder.log, moments, chance)
+        moments = chance.choices(self.dangerous(recorder.log), k=self.images_a_run // IMAGES_A_MOMENT)
+        await self._look(path, recorder.log, sorted(moments), chance)
 
     def recorder(self, chance):
         return Recorder()
+
+    def dangerous(self, changes):
+        """Before which of the changes the power may fail."""
+        return range(len(changes))
 
     async def live(self, path, rounds, recorder):
         """One life of the store: it opens the file, writes, and closes it."""

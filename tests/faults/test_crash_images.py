@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from tests.faults.crash_images import SECTOR_BYTES, Disk, Recorder
-from tests.faults.watched_vfs import FULL, IOERR_FSYNC, WatchedVfs, Watcher
+from tests.faults.watched_vfs import FULL, IOERR_FSYNC, Watcher, watched_vfs
 
 SEEDS = 300
 
@@ -48,7 +48,7 @@ def test_truncations_and_new_files_may_be_lost_until_they_are_synced_and_deletio
 
 @pytest.fixture(scope="module")
 def vfs():
-    return WatchedVfs()
+    return watched_vfs()
 
 
 def commit(path):

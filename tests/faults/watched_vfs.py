@@ -9,6 +9,7 @@ is no part of what a crash leaves behind. https://www.sqlite.org/c3ref/vfs.html 
 import _sqlite3
 import contextlib
 import ctypes
+import functools
 from ctypes import CFUNCTYPE, POINTER, c_int, c_int64, c_void_p
 
 OK = 0
@@ -60,8 +61,14 @@ class Watcher:
         return OK
 
 
+@functools.cache
+def watched_vfs():
+    """The VFS of this process. There is one, for ever: SQLite keeps pointers into it, and so do open files."""
+    return WatchedVfs()
+
+
 class WatchedVfs:
-    """The VFS, made once a process: SQLite keeps what it was given. Use `watching` to put it to work."""
+    """The VFS; see `watched_vfs`. Use `watching` to put it to work."""
 
     def __init__(self):
         self.watcher = Watcher()
