@@ -80,7 +80,6 @@ _FIND_ATTEMPT = (
 
 _QUIET_S = 0.1
 _CHECKPOINT_BYTES = 16 << 20
-_REWRITTEN_BYTES = 1 << 20
 _BYTES_A_COMMIT = 6 * 4096
 _BYTES_AN_EVENT = 600
 """What they add to the write-ahead log, roughly: SQLite does not tell."""
@@ -161,7 +160,6 @@ class SqliteBackend:
     def _open(self) -> ShardState:
         if not self._path.is_file():
             raise StoreError(f"there is no database at {self._path}: make one with `podium migrate`")
-        self._write_log_again()
         try:
             self._engine = write_engine(self._path, synchronous=self.synchronous)
             self._connection = connection = self._engine.connect()
@@ -189,23 +187,6 @@ class SqliteBackend:
             last_stream_key=connection.execute(LAST_STREAM_KEY, shard).scalar_one(),
             tenants=[TenantState(*row) for row in connection.execute(TENANTS, shard)],
         )
-
-    def _write_log_again(self) -> None:
-        # A kernel may report a failed sync once and then take the pages to be clean: the memory of the machine shows
-        # a whole log, and the disk has one with a hole. Were it checkpointed like that, a power failure would leave
-        # newer pages in the database under an older part of the log, which is corruption. So the log is made dirty
-        # again, and synced, before SQLite looks at it.
-        log = self._path.with_name(self._path.name + "-wal")
-        if not log.exists():
-            return
-        try:
-            with log.open("r+b", buffering=0) as file:
-                while piece := file.read(_REWRITTEN_BYTES):
-                    file.seek(-len(piece), os.SEEK_CUR)
-                    file.write(piece)
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StoreError(f"cannot make {log} durable: {error.strerror}") from error
 
     def _checkpoint_everything(self, raw: sqlite3.Connection) -> None:
         # What a process that died had committed becomes durable here, or the file is not served.

@@ -18,10 +18,10 @@ from store.migrate import migrate
 from tests.faults.acknowledged import EagerBackend, log_at, missing, write
 from tests.faults.power_loss import MEMORY
 from tests.faults.row import Row, Violation
-from tests.faults.watched_vfs import FULL, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_WRITE, OK, watched_vfs, Watcher
+from tests.faults.watched_vfs import FULL, IOERR_FSYNC, IOERR_TRUNCATE, IOERR_WRITE, OK, Watcher, watched_vfs
 
-TARGETS = {"make": 150, "faults": 1_200, "nightly": 600}
-ROUNDS = {"make": 2, "faults": 12, "nightly": 6}
+TARGETS = {"make": 100, "faults": 1_200, "nightly": 500}
+ROUNDS = {"make": 1, "faults": 6, "nightly": 3}
 KINDS = tuple(product(("full", "broken"), ("once", "for good")))
 CONTROL_CASES = 60
 

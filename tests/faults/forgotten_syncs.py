@@ -7,15 +7,19 @@ the machine still shows; and then the power fails. Everything that was acknowled
 
 import sqlite3
 import tempfile
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
+from store import sqlite_engine
 from store.contract import StoreError
+from store.migrate import migrate
+from store.sqlite_engine import rewrite_log
 from tests.faults.acknowledged import EagerBackend, log_at, write
 from tests.faults.crash_images import ForgetfulRecorder
-from tests.faults.failing_disk import CarelessBackend
 from tests.faults.power_loss import MEMORY, PowerLoss
-from tests.faults.row import Row, Violation
+from tests.faults.row import Row
 from tests.faults.watched_vfs import OK, Watcher
 
 TARGETS = {"make": 120, "faults": 2_000, "nightly": 600}
@@ -26,25 +30,34 @@ CONTROL_ROUNDS = 30
 CONTROL_IMAGES = 100
 
 
-class RewritingBackend(EagerBackend):
-    """The backend, which tells the recorder what it does to the log without SQLite."""
+@contextmanager
+def rewriting_with(rewrite):
+    """Whoever opens a file for writing does this to its log first, in place of what the store does."""
+    before = sqlite_engine.rewrite_log
+    sqlite_engine.rewrite_log = rewrite
+    try:
+        yield
+    finally:
+        sqlite_engine.rewrite_log = before
 
-    recorder = None
 
-    def _write_log_again(self):
-        super()._write_log_again()
-        log = self._path.with_name(f"{self._path.name}-wal")
-        if log.exists() and self.recorder is not None:
-            self.recorder.write(str(log), 0, log.read_bytes())
-            if self.recorder.sync(str(log)) != OK:
+def seen_by(recorder):
+    """What the store does to the log without SQLite, so that the recorder sees it too."""
+
+    def rewrite(path):
+        rewrite_log(path)
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists():
+            recorder.write(str(log), 0, log.read_bytes())
+            if recorder.sync(str(log)) != OK:
                 raise StoreError("the sync of the log failed")
 
+    return rewrite
 
-class TrustingBackend(EagerBackend):
-    """A negative control: it takes the log that the machine's memory shows for the one on the disk."""
 
-    def _write_log_again(self):
-        pass
+def trusting(recorder):
+    """A negative control: the log that the machine's memory shows is taken for the one on the disk."""
+    return lambda path: None
 
 
 class ForgottenSyncs(PowerLoss):
@@ -53,8 +66,9 @@ class ForgottenSyncs(PowerLoss):
     images_a_run = 20
     rounds_a_life = (4, 1)
 
-    def __init__(self, directory, backend_class, dies=0.5):
-        super().__init__(directory, backend_class)
+    def __init__(self, directory, rewriting=seen_by, dies=0.5):
+        super().__init__(directory, EagerBackend)
+        self._rewriting = rewriting
         self._dies_how_often = dies
         self._dies = False
 
@@ -68,13 +82,14 @@ class ForgottenSyncs(PowerLoss):
         return range(failed, min(failed + DANGEROUS_CHANGES, len(changes)))
 
     async def live(self, path, rounds, recorder):
-        """One life of the store; the failure ends it, wherever it comes."""
+        """One life of the store, begun as the service begins; the failure ends it, wherever it comes."""
         failed_before = recorder.has_failed
-        self._backend_class.recorder = recorder
         log = log_at(path, self._backend_class)
         try:
-            await log.open()
-        except StoreError:
+            with rewriting_with(self._rewriting(recorder)):
+                migrate(f"sqlite:///{path}")
+                await log.open()
+        except (StoreError, DBAPIError):
             if failed_before or not recorder.has_failed:
                 raise
             return
@@ -93,7 +108,7 @@ class ForgottenSyncs(PowerLoss):
 def run(scale, seed, progress):
     images = TARGETS[scale]
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        forgotten = ForgottenSyncs(Path(folder), RewritingBackend)
+        forgotten = ForgottenSyncs(Path(folder))
         forgotten.lose(images, seed, progress)
         caught = is_trust_found(Path(folder), seed)
     return Row("forgotten_syncs", seed, images, images, tuple(forgotten.violations), caught)
@@ -102,8 +117,8 @@ def run(scale, seed, progress):
 def is_trust_found(directory, seed):
     # The power has to fail between the checkpoint of what was forgotten and the next commit, which is chance.
     for number in range(CONTROL_ROUNDS):
-        trusting = ForgottenSyncs(directory, TrustingBackend, dies=1.0)
-        trusting.lose(CONTROL_IMAGES, f"{seed}/{number}")
-        if trusting.violations:
+        control = ForgottenSyncs(directory, trusting, dies=1.0)
+        control.lose(CONTROL_IMAGES, f"{seed}/{number}")
+        if control.violations:
             return True
     return False

@@ -1,4 +1,4 @@
-"""The watched file system sees what SQLite does, and the images of a crash are what a disk may hold and nothing else."""
+"""The watched file system sees what SQLite does; images of a crash are what a disk may hold and nothing else."""
 
 import random
 import sqlite3
