@@ -66,6 +66,9 @@ from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.tasks import Tasks
+from store.checkpoint_copies import CheckpointCommand, CheckpointCopy, CheckpointFile
+from store.checkpointer import Checkpointer
+from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
 
 logger = logging.getLogger(__name__)
@@ -102,6 +105,7 @@ class Service:
         randomness: SystemRandomness,
         tokens: Tokens,
         master_key: bytes,
+        signer: Signer,
         stop: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -109,6 +113,7 @@ class Service:
         self._randomness = randomness
         self._tokens = tokens
         self._master_key = master_key
+        self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
         self.failure: Exception | None = None
@@ -122,13 +127,18 @@ class Service:
         runners = [ProjectionRunner(projection, database, store) for projection in (WorkflowList(), AuditTrail())]
         for runner in runners:
             await runner.open()
+        checkpointer = self._checkpointer(store)
+        # Behind the tasks, so that it signs what they appended last.
+        stack.push_async_callback(checkpointer.finish)
         stack.push_async_callback(self._tasks.close)
+        self._tasks.spawn(checkpointer.run())
         for runner in runners:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
         self._server = await self._listen(parts, database, runners)
         self.begin_work(parts)
+        self._tasks.spawn(self._watch_log(store))
         # What lives as long as the process need not be looked at by every collection.
         gc.freeze()
 
@@ -168,6 +178,26 @@ class Service:
             if self._sensitivity.of_input(*tool) or self._sensitivity.of_output(*tool):
                 await keyring.ready(tool.tenant)
         return Sealing(keyring, payloads, random_bytes, inline_limit_bytes=settings.limits.inline_bytes)
+
+    def _checkpointer(self, store: EventStore) -> Checkpointer:
+        settings = self._settings.checkpoints
+        copies: list[CheckpointCopy] = []
+        if settings.checkpoint_file is not None:
+            copies.append(CheckpointFile(settings.checkpoint_file))
+        if settings.command_words:
+            copies.append(CheckpointCommand(settings.command_words))
+        if not copies:
+            logger.warning(
+                "checkpoints are kept in the database alone, which proves nothing against whoever can change it: "
+                "set PODIUM_CHECKPOINT_FILE or PODIUM_CHECKPOINT_COMMAND to copy them elsewhere"
+            )
+        return Checkpointer(
+            store,
+            self._signer,
+            copies,
+            every_events=settings.checkpoint_every_events,
+            interval_s=settings.checkpoint_interval_ms / 1000,
+        )
 
     def _engine(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Engine:
         settings = self._settings

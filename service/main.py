@@ -7,13 +7,13 @@ import hashlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
-from sqlalchemy import make_url
 
 from service.admission.token_keys import KeyRefused, load_or_make_key, load_or_make_secret, load_public_key
 from service.admission.tokens import Tokens
@@ -24,10 +24,18 @@ from service.domain.canonical import state_digest
 from service.domain.rebuild import RebuildError, rebuild
 from service.engine.data_keys import MasterKeyError
 from service.projections.database import ProjectionsDatabase, beside
+from store.checkpoints import NotAVerifierKey, Signer, Verifier
 from store.contract import StoreError, StoreLimits
+from store.description import describe, grants_for
 from store.event_log import EventLog
-from store.migrate import migrate
+from store.log_verifier import CheckpointsUnreadableError, LogVerifier, OnProgress, VerifiedLog
+from store.migrate import check, migrate
+from store.postgres import postgres_log
+from store.postgres_engine import address_of, is_postgres
+from store.postgres_reader import PostgresReader
+from store.reader import LogReader
 from store.sqlite import sqlite_log
+from store.sqlite_engine import path_of
 from store.sqlite_reader import SqliteReader
 
 logger = logging.getLogger(__name__)
@@ -61,36 +69,79 @@ OpenLog = Callable[[Settings, SystemClock], EventLog]
 """Makes the event store of the settings, not opened yet."""
 
 
-def open_sqlite(settings: Settings, clock: SystemClock) -> EventLog:
-    """Migrate the database file when that is needed, and make the store on it."""
-    path = database_path(settings)
+def open_log(settings: Settings, clock: SystemClock) -> EventLog:
+    """Migrate the database when that is needed, and make the store on it."""
+    url = settings.storage.database_url
+    limits = StoreLimits(queue_length=settings.limits.waiting_appends)
+    if is_postgres(url):
+        migrate(url)
+        return postgres_log(url, clock=clock, limits=limits)
+    path = path_of(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    migrate(f"sqlite:///{path}")
-    return sqlite_log(path, clock=clock, limits=StoreLimits(queue_length=settings.limits.waiting_appends))
+    migrate(url)
+    return sqlite_log(path, clock=clock, limits=limits)
 
 
-def database_path(settings: Settings) -> Path:
-    """The database file of the settings. Raises ServeError for a database of another kind."""
-    url = make_url(settings.storage.database_url)
-    if url.get_backend_name() != "sqlite" or not url.database:
-        raise ServeError("the database must be a SQLite file for now: sqlite:///PATH")
-    return Path(url.database)
+def database_name(settings: Settings) -> str:
+    """What the database is called where everybody may read it."""
+    url = settings.storage.database_url
+    return address_of(url) if is_postgres(url) else str(path_of(url))
+
+
+def migrate_database(settings: Settings) -> dict[str, Any]:
+    """Bring the database of the settings up to this version, making it when there is none. Raises ServeError."""
+    url = settings.storage.database_url
+    try:
+        if not is_postgres(url):
+            path_of(url).parent.mkdir(parents=True, exist_ok=True)
+        migrate(url)
+        return asdict(describe(url))
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+
+
+def check_database(settings: Settings) -> list[str]:
+    """How the tables differ from this version's, one sentence a difference. Raises ServeError."""
+    try:
+        return check(_existing(settings))
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+
+
+def describe_database(settings: Settings) -> dict[str, Any]:
+    """What the database holds. Raises ServeError."""
+    try:
+        return asdict(describe(_existing(settings)))
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+
+
+def database_grants(role: str) -> list[str]:
+    """The SQL that lets a Postgres role run the service and change no event."""
+    return grants_for(role)
+
+
+def _existing(settings: Settings) -> str:
+    url = settings.storage.database_url
+    if not is_postgres(url) and not path_of(url).is_file():
+        raise ServeError(f"there is no database at {path_of(url)}: make one with `podium database migrate`")
+    return url
 
 
 def serve(
     settings: Settings,
     *,
     on_ready: Callable[[Running], None] | None = None,
-    open_log: OpenLog = open_sqlite,
+    make_log: OpenLog = open_log,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServeError."""
     try:
-        uvloop.run(_serve(settings, on_ready, open_log))
+        uvloop.run(_serve(settings, on_ready, make_log))
     except (StoreError, ListenError, MasterKeyError) as error:
         raise ServeError(str(error)) from None
 
 
-async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, open_log: OpenLog) -> None:
+async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, make_log: OpenLog) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -102,29 +153,30 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         randomness=SystemRandomness(),
         tokens=open_tokens(settings),
         master_key=open_master_key(settings),
+        signer=open_signer(settings),
         stop=stop.set,
     )
     async with AsyncExitStack() as stack:
-        store = open_log(settings, clock)
+        store = make_log(settings, clock)
         await store.open()
         stack.push_async_callback(store.close)
-        database = ProjectionsDatabase(beside(database_path(settings)))
+        database = ProjectionsDatabase(beside(path_of(settings.storage.database_url)))
         await database.open()
         stack.push_async_callback(database.close)
         await service.start(stack, store, database)
         if on_ready is not None:
-            on_ready(Running(service.address, str(database_path(settings)), os.getpid()))
+            on_ready(Running(service.address, database_name(settings), os.getpid()))
         await stop.wait()
         await service.drain()
     if service.failure is not None:
         raise ServeError(f"the log cannot be written any more: {service.failure}")
 
 
-def replay_offline(database: Path, workflow_id: str, tenant: str = "default") -> OfflineReplay:
-    """Fold a workflow from a file, opened read-only. Raises ServeError when there is no such log."""
+def replay_offline(database: str | Path, workflow_id: str, tenant: str = "default") -> OfflineReplay:
+    """Fold a workflow from a database, without writing to it. Raises ServeError when there is no such log."""
 
     async def read() -> list[bytes]:
-        async with SqliteReader(database) as log:
+        async with open_reader(database) as log:
             return [event.record for event in await log.stream_as_stored(tenant, workflow_id)]
 
     try:
@@ -138,11 +190,11 @@ def replay_offline(database: Path, workflow_id: str, tenant: str = "default") ->
         return OfflineReplay(len(records), b"", digests, error.version, str(error))
 
 
-def list_offline(database: Path) -> list[tuple[str, str]]:
-    """(tenant, workflow id) of every workflow in a file, opened read-only. Raises ServeError."""
+def list_offline(database: str | Path) -> list[tuple[str, str]]:
+    """(tenant, workflow id) of every workflow in a database, without writing to it. Raises ServeError."""
 
     async def read() -> list[tuple[str, str]]:
-        async with SqliteReader(database) as log:
+        async with open_reader(database) as log:
             found = [await log.list_streams(prefix) for prefix in ("wf_", "call_", "batch_")]
         return [stream for streams in found for stream in streams]
 
@@ -169,6 +221,72 @@ def open_master_key(settings: Settings) -> bytes:
         settings.master_key_file.parent.mkdir(parents=True, exist_ok=True)
         return load_or_make_secret(settings.master_key_file, SystemRandomness().bytes)
     except (KeyRefused, OSError) as error:
+        raise ServeError(str(error)) from None
+
+
+def open_signer(settings: Settings) -> Signer:
+    """The key that signs checkpoints; on first start it is made. Raises ServeError when it is not safe to use."""
+    try:
+        seed = load_or_make_secret(settings.checkpoint_key_file, SystemRandomness().bytes)
+    except (KeyRefused, OSError) as error:
+        raise ServeError(str(error)) from None
+    return Signer(settings.checkpoints.log_origin, seed)
+
+
+def verifier_key(settings: Settings) -> str:
+    """The public half of the key that signs checkpoints, as it is published. Raises ServeError when there is none."""
+    if not settings.checkpoint_key_file.exists():
+        raise ServeError(f"there is no key {settings.checkpoint_key_file}: the service makes it on its first start")
+    return open_signer(settings).verifier.text()
+
+
+def open_reader(database: str | Path) -> LogReader:
+    """The reader, to be opened, of a database that a URL or the path of a SQLite file names. Raises ServeError."""
+    url = str(database)
+    if is_postgres(url):
+        return PostgresReader(url)
+    return SqliteReader(path_of(url) if "://" in url else Path(url))
+
+
+def verify_log(
+    database: str, keys: Sequence[str], *, outside: str = "", on_progress: OnProgress | None = None
+) -> VerifiedLog:
+    """Verify a whole log, also against the checkpoints in a text that was kept outside of the database.
+
+    Args:
+        database: A URL, or the path of a SQLite file.
+        keys: The verifier keys of those who may have signed. With none, there must be no checkpoint.
+        outside: Signed notes, one after another.
+        on_progress: Told how many events are verified, of how many.
+
+    Raises ServeError when that cannot be done: there is no such log, it has checkpoints and there is no key, a key is
+    none, or the text holds something else than checkpoints.
+    """
+
+    async def verify() -> VerifiedLog:
+        async with open_reader(database) as log:
+            if not verifiers and (outside or await log.last_checkpoint() is not None):
+                raise ServeError("there are checkpoints, and no key to verify them with: `podium log key` prints it")
+            return await LogVerifier(log, verifiers, on_progress).verify(outside)
+
+    try:
+        verifiers = [Verifier.from_text(key) for key in keys]
+        return asyncio.run(verify())
+    except (StoreError, NotAVerifierKey, CheckpointsUnreadableError) as error:
+        raise ServeError(str(error)) from None
+
+
+def newest_checkpoint(database: str) -> str | None:
+    """The newest signed note of a log. Raises ServeError when there is no such log."""
+
+    async def read() -> str | None:
+        async with open_reader(database) as log:
+            checkpoint = await log.last_checkpoint()
+            return None if checkpoint is None else checkpoint.note
+
+    try:
+        return asyncio.run(read())
+    except StoreError as error:
         raise ServeError(str(error)) from None
 
 

@@ -1,25 +1,28 @@
 """Brings a database to this version's schema, and tells whether it is there.
 
-Migrations run under the lock of the file, so that none changes the tables of a running server.
+Migrations run alone: under the lock of a SQLite file, so that none changes the tables of a running server, and under
+a lock of the Postgres database, so that of several processes that start at once one migrates and the others wait.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from store.contract import StoreError
 from store.lockfile import LockFile
+from store.postgres_engine import is_postgres, run_on_connection
 from store.sqlite_engine import path_of, read_engine, write_engine
 from store.tables import REVISION, schema
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+T = TypeVar("T")
 
 _TRIGGERS = {
     "sqlite": ("events_refuse_update", "events_refuse_delete", "events_refuse_replace"),
@@ -27,9 +30,11 @@ _TRIGGERS = {
 }
 _LIST_TRIGGERS = {
     "sqlite": text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'"),
-    "postgresql": text("SELECT tgname FROM pg_trigger WHERE tgrelid = 'events'::regclass AND tgenabled <> 'D'"),
+    # 'A': it fires always, whatever the session calls itself.
+    "postgresql": text("SELECT tgname FROM pg_trigger WHERE tgrelid = 'events'::regclass AND tgenabled = 'A'"),
 }
 _REVISION = text("SELECT version_num FROM alembic_version")
+_MIGRATING = text("SELECT pg_advisory_xact_lock(7233001)")
 
 
 class SchemaMismatchError(StoreError):
@@ -45,24 +50,25 @@ def migrate(url: str) -> None:
         DatabaseInUseError: a server is running on it.
         SchemaMismatchError: a newer version has written it.
     """
-    with _alone(url), _connection(_write_engine(url)) as connection:
-        revision = revision_of(connection)
-        if revision != REVISION:
-            _upgrade(connection, revision)
+    if is_postgres(url):
+        # Looked at first without the lock: a role that may only append can start on what another has migrated.
+        if current(url) != REVISION:
+            run_on_connection(url, _migrate)
+        return
+    with LockFile(path_of(url)):
+        _on_file(_write_engine(url), _migrate)
 
 
 def current(url: str) -> str | None:
     """The revision the database is at; None: it has no tables yet, or there is none."""
-    if _is_sqlite(url) and not path_of(url).exists():
+    if not is_postgres(url) and not path_of(url).exists():
         return None
-    with _connection(_read_engine(url)) as connection:
-        return revision_of(connection)
+    return on_database(url, revision_of)
 
 
 def check(url: str) -> list[str]:
     """How the database differs from this version's schema, one sentence a difference; empty: not at all."""
-    with _connection(_read_engine(url)) as connection:
-        return [*_revision_differs(connection), *_tables_differ(connection), *_triggers_missing(connection)]
+    return on_database(url, _differences)
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -75,37 +81,39 @@ def revision_of(connection: Connection) -> str | None:
 def require_current(connection: Connection) -> None:
     """Raise SchemaMismatchError unless the database is at this version's revision."""
     for difference in _revision_differs(connection):
-        raise SchemaMismatchError(f"{difference}: run `podium migrate`, or a version at least as new")
+        raise SchemaMismatchError(f"{difference}: run `podium database migrate`, or a version at least as new")
 
 
-def _is_sqlite(url: str) -> bool:
-    return make_url(url).get_backend_name() == "sqlite"
-
-
-def _alone(url: str) -> AbstractContextManager[object]:
-    return LockFile(path_of(url)) if _is_sqlite(url) else nullcontext()
+def _migrate(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_MIGRATING)
+    revision = revision_of(connection)
+    if revision != REVISION:
+        _upgrade(connection, revision)
 
 
 def _write_engine(url: str) -> Engine:
-    if not _is_sqlite(url):
-        return create_engine(url)
     path = path_of(url)
     # What agents did and what came back is nobody's business but the owner's.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return write_engine(path)
 
 
-def _read_engine(url: str) -> Engine:
-    return read_engine(path_of(url)) if _is_sqlite(url) else create_engine(url)
+def on_database(url: str, read: Callable[[Connection], T]) -> T:
+    """Read on a connection of its own. Raises StoreError."""
+    return run_on_connection(url, read) if is_postgres(url) else _on_file(read_engine(path_of(url)), read)
 
 
-@contextmanager
-def _connection(engine: Engine) -> Iterator[Connection]:
+def _on_file(engine: Engine, work: Callable[[Connection], T]) -> T:
     try:
         with engine.begin() as connection:
-            yield connection
+            return work(connection)
     finally:
         engine.dispose()
+
+
+def _differences(connection: Connection) -> list[str]:
+    return [*_revision_differs(connection), *_tables_differ(connection), *_triggers_missing(connection)]
 
 
 def _upgrade(connection: Connection, revision: str | None) -> None:

@@ -15,9 +15,11 @@ import typer
 from service.cli import (
     audit_commands,
     call_command,
+    database_commands,
     demo_command,
     events_command,
     executor_command,
+    log_commands,
     replay_command,
     run_command,
     server_commands,
@@ -33,7 +35,7 @@ EPILOG = "\n".join(
         "\b",
         "Exit codes:",
         "  0  it succeeded",
-        "  1  what was asked for failed: a workflow failed, a replay differs",
+        "  1  what was asked for failed: a workflow failed, a replay differs, a log was altered",
         "  2  bad input",
         "  3  denied, or not authenticated",
         "  4  not found",
@@ -62,6 +64,8 @@ app.add_typer(tools_commands.app, name="tools")
 app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(database_commands.app, name="database")
+app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(demo_command.app, name="demo")

@@ -46,8 +46,8 @@ class WatchedBackend(SqliteBackend):
 
     epoch = 0
 
-    async def open(self):
-        state = await super().open()
+    async def open(self, on_lost):
+        state = await super().open(on_lost)
         self.epoch = state.epoch
         return state
 

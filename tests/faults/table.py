@@ -28,6 +28,7 @@ from tests.faults.table_text import cumulated, markdown, replace_table, verdict
 ROWS = (
     "simulator",
     "service_kills",
+    "tampered_log",
     "store_kills",
     "stopped_processes",
     "subscribers",
