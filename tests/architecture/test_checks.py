@@ -45,6 +45,7 @@ def checkout(tmp_path):
         "store/__init__.py",
         "store/contract.py",
         "store/sqlite.py",
+        "store/postgres.py",
     ]
     modules += [f"clients/python/podium/{name}.py" for name in ("__init__", "client", "v1/__init__", "v1/events_pb2")]
     for name in modules:

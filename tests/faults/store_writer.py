@@ -148,8 +148,8 @@ class StoreWriter:
             number += 1
             call = f"{self._order['life']}/read/{number}"
             self.tell(what="invoke", call=call)
-            last = await self._log.read_all(self._log.head, 1)
-            self.tell(what="ok", call=call, head=last[-1].position if last else self._log.head)
+            events = await self._log.read_all(max(0, self._log.head - 1))
+            self.tell(what="ok", call=call, head=events[-1].position if events else 0)
 
 
 def fork_writer(path, order, streams, head):

@@ -92,7 +92,8 @@ async def run_apart(name, scale, seed, on_progress=lambda name, done: None):
         await process.wait()
         if "row" not in last:
             errors.seek(0)
-            raise RuntimeError(f"row {name} ended with {process.returncode}: {errors.read().decode()[-4000:]}")
+            broken = Violation(f"its process ended with {process.returncode}: {errors.read().decode()[-4000:]}")
+            return Row(name, seed, 0, 1, (broken,), control_found=False), 0.0
     violations = tuple(Violation(*each) for each in last["row"].pop("violations"))
     return Row(**last["row"], violations=violations), last["seconds"]
 

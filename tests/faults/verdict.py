@@ -230,12 +230,12 @@ def unfair(kills, client, tools):
     sent = {e["try"]: e["at_ns"] for e in client if e["event"] == "sent"}
     heard = {e["try"]: e["at_ns"] for e in client if e["event"] in ("answered", "unanswered")}
     never = float("inf")
-    for kill in kills:
-        at_ns = kill["at_ns"]
-        if not any(begun < at_ns < ends.get(name, never) for name, begun in runs):
-            yield f"no attempt was running: {kill}"
-        if not any(begun < at_ns < heard.get(number, never) for number, begun in sent.items()):
-            yield f"no client was waiting: {kill}"
+
+    def hits(at_ns):
+        is_running = any(begun < at_ns < ends.get(name, never) for name, begun in runs)
+        return is_running and any(begun < at_ns < heard.get(number, never) for number, begun in sent.items())
+
+    return [kill for kill in kills if not hits(kill["at_ns"])]
 
 
 def read_client_and_tools(field):

@@ -46,7 +46,7 @@ class _FileMethods(ctypes.Structure):
 
 
 class Watcher:
-    """What is told of every change before it is made. The first that answers another code than OK refuses it."""
+    """What is told of every change before it is made. Any answer but OK refuses the change, with that error."""
 
     def write(self, path, offset, data):
         return OK
