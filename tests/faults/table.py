@@ -29,6 +29,8 @@ ROWS = (
     "simulator",
     "service_kills",
     "tampered_log",
+    "postgres_kills",
+    "postgres_outcomes",
     "store_kills",
     "stopped_processes",
     "subscribers",
