@@ -62,6 +62,7 @@ from service.executors.session import SessionLimits, SessionParts
 from service.projections.audit import AuditTrail
 from service.projections.audit_query import AuditQuery
 from service.projections.database import ProjectionsDatabase
+from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
@@ -119,7 +120,8 @@ class Service:
 
         Raises ListenError, and MasterKeyError when the master key does not open the data keys.
         """
-        runners = [ProjectionRunner(projection, database, store) for projection in (WorkflowList(), AuditTrail())]
+        workflows, trail = ReadModel(WorkflowList, database), ReadModel(AuditTrail, database)
+        runners = [ProjectionRunner(model, store, self._clock) for model in (workflows, trail)]
         for runner in runners:
             await runner.open()
         stack.push_async_callback(self._tasks.close)
@@ -127,7 +129,8 @@ class Service:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
-        self._server = await self._listen(parts, database, runners)
+        queries = WorkflowQuery(workflows), AuditQuery(trail)
+        self._server = await self._listen(parts, queries, runners)
         self.begin_work(parts)
         # What lives as long as the process need not be looked at by every collection.
         gc.freeze()
@@ -248,7 +251,7 @@ class Service:
         )
 
     async def _listen(
-        self, parts: ApiParts, database: ProjectionsDatabase, runners: list[ProjectionRunner]
+        self, parts: ApiParts, queries: tuple[WorkflowQuery, AuditQuery], runners: list[ProjectionRunner]
     ) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
@@ -256,17 +259,18 @@ class Service:
             options=_server_options(settings),
         )
         workflows, audit = runners
+        workflow_query, audit_query = queries
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
-        lister = WorkflowLister(WorkflowQuery(database), workflows)
+        lister = WorkflowLister(workflow_query, workflows)
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
         tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
         executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(self._executors, server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(parts.store), server)
         replay_service_pb2_grpc.add_ReplayServiceServicer_to_server(ReplayServicer(parts.engine, parts.store), server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-            AuditServicer(AuditQuery(database), audit, parts.store), server
+            AuditServicer(audit_query, audit, parts.store), server
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -23,7 +23,8 @@ from service.config import Settings
 from service.domain.canonical import state_digest
 from service.domain.rebuild import RebuildError, rebuild
 from service.engine.data_keys import MasterKeyError
-from service.projections.database import ProjectionsDatabase, beside
+from service.projections.database import DatabaseError
+from service.projections.sqlite_database import SqliteProjections, beside
 from store.contract import StoreError, StoreLimits
 from store.event_log import EventLog
 from store.migrate import migrate
@@ -86,7 +87,7 @@ def serve(
     """Serve until SIGTERM or SIGINT. Raises ServeError."""
     try:
         uvloop.run(_serve(settings, on_ready, open_log))
-    except (StoreError, ListenError, MasterKeyError) as error:
+    except (StoreError, DatabaseError, ListenError, MasterKeyError) as error:
         raise ServeError(str(error)) from None
 
 
@@ -108,7 +109,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         store = open_log(settings, clock)
         await store.open()
         stack.push_async_callback(store.close)
-        database = ProjectionsDatabase(beside(database_path(settings)))
+        database = SqliteProjections(beside(database_path(settings)))
         await database.open()
         stack.push_async_callback(database.close)
         await service.start(stack, store, database)
