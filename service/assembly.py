@@ -132,6 +132,7 @@ class Service:
         queries = WorkflowQuery(workflows), AuditQuery(trail)
         self._server = await self._listen(parts, queries, runners)
         self.begin_work(parts)
+        self._tasks.spawn(self._watch_log(store))
         # What lives as long as the process need not be looked at by every collection.
         gc.freeze()
 

@@ -9,11 +9,11 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
-from sqlalchemy import make_url
 
 from service.admission.token_keys import KeyRefused, load_or_make_key, load_or_make_secret, load_public_key
 from service.admission.tokens import Tokens
@@ -23,12 +23,17 @@ from service.config import Settings
 from service.domain.canonical import state_digest
 from service.domain.rebuild import RebuildError, rebuild
 from service.engine.data_keys import MasterKeyError
-from service.projections.database import DatabaseError
+from service.projections.database import DatabaseError, ProjectionsDatabase
+from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
 from store.contract import StoreError, StoreLimits
+from store.description import describe, grants_for
 from store.event_log import EventLog
-from store.migrate import migrate
+from store.migrate import check, migrate
+from store.postgres import postgres_log
+from store.postgres_engine import address_of, is_postgres
 from store.sqlite import sqlite_log
+from store.sqlite_engine import path_of
 from store.sqlite_reader import SqliteReader
 
 logger = logging.getLogger(__name__)
@@ -62,36 +67,85 @@ OpenLog = Callable[[Settings, SystemClock], EventLog]
 """Makes the event store of the settings, not opened yet."""
 
 
-def open_sqlite(settings: Settings, clock: SystemClock) -> EventLog:
-    """Migrate the database file when that is needed, and make the store on it."""
-    path = database_path(settings)
+def open_log(settings: Settings, clock: SystemClock) -> EventLog:
+    """Migrate the database when that is needed, and make the store on it."""
+    url = settings.storage.database_url
+    limits = StoreLimits(queue_length=settings.limits.waiting_appends)
+    if is_postgres(url):
+        migrate(url)
+        return postgres_log(url, clock=clock, limits=limits)
+    path = path_of(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    migrate(f"sqlite:///{path}")
-    return sqlite_log(path, clock=clock, limits=StoreLimits(queue_length=settings.limits.waiting_appends))
+    migrate(url)
+    return sqlite_log(path, clock=clock, limits=limits)
 
 
-def database_path(settings: Settings) -> Path:
-    """The database file of the settings. Raises ServeError for a database of another kind."""
-    url = make_url(settings.storage.database_url)
-    if url.get_backend_name() != "sqlite" or not url.database:
-        raise ServeError("the database must be a SQLite file for now: sqlite:///PATH")
-    return Path(url.database)
+def projections_database(settings: Settings) -> ProjectionsDatabase:
+    """The database of the read models, not opened yet: a file beside the log's, or a schema in its Postgres."""
+    url = settings.storage.database_url
+    return PostgresProjections(url) if is_postgres(url) else SqliteProjections(beside(path_of(url)))
+
+
+def database_name(settings: Settings) -> str:
+    """What the database is called where everybody may read it."""
+    url = settings.storage.database_url
+    return address_of(url) if is_postgres(url) else str(path_of(url))
+
+
+def migrate_database(settings: Settings) -> dict[str, Any]:
+    """Bring the database of the settings up to this version, making it when there is none. Raises ServeError."""
+    url = settings.storage.database_url
+    try:
+        if not is_postgres(url):
+            path_of(url).parent.mkdir(parents=True, exist_ok=True)
+        migrate(url)
+        return asdict(describe(url))
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+
+
+def check_database(settings: Settings) -> list[str]:
+    """How the tables differ from this version's, one sentence a difference. Raises ServeError."""
+    try:
+        return check(_existing(settings))
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+
+
+def describe_database(settings: Settings) -> dict[str, Any]:
+    """What the database holds. Raises ServeError."""
+    try:
+        return asdict(describe(_existing(settings)))
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+
+
+def database_grants(role: str) -> list[str]:
+    """The SQL that lets a Postgres role run the service and change no event."""
+    return grants_for(role)
+
+
+def _existing(settings: Settings) -> str:
+    url = settings.storage.database_url
+    if not is_postgres(url) and not path_of(url).is_file():
+        raise ServeError(f"there is no database at {path_of(url)}: make one with `podium database migrate`")
+    return url
 
 
 def serve(
     settings: Settings,
     *,
     on_ready: Callable[[Running], None] | None = None,
-    open_log: OpenLog = open_sqlite,
+    make_log: OpenLog = open_log,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServeError."""
     try:
-        uvloop.run(_serve(settings, on_ready, open_log))
+        uvloop.run(_serve(settings, on_ready, make_log))
     except (StoreError, DatabaseError, ListenError, MasterKeyError) as error:
         raise ServeError(str(error)) from None
 
 
-async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, open_log: OpenLog) -> None:
+async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, make_log: OpenLog) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,15 +160,15 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         stop=stop.set,
     )
     async with AsyncExitStack() as stack:
-        store = open_log(settings, clock)
+        store = make_log(settings, clock)
         await store.open()
         stack.push_async_callback(store.close)
-        database = SqliteProjections(beside(database_path(settings)))
+        database = projections_database(settings)
         await database.open()
         stack.push_async_callback(database.close)
         await service.start(stack, store, database)
         if on_ready is not None:
-            on_ready(Running(service.address, str(database_path(settings)), os.getpid()))
+            on_ready(Running(service.address, database_name(settings), os.getpid()))
         await stop.wait()
         await service.drain()
     if service.failure is not None:

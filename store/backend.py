@@ -10,9 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from store.contract import OwnershipLostError
+
 OnPoint = Callable[[str], None]
 """Told of each point a group commit passes: "committing" (nothing is written), "written" (in the transaction, on the
 writer's thread), "committed" (durable, nobody knows) and "acknowledged". A fault test ends the process there."""
+
+OnLost = Callable[[OwnershipLostError], None]
+"""Told on the loop, once, that another process owns the shard."""
 
 EventRow = tuple[int, int, int, int, int, int, int, bytes]
 """shard, position, stream_key, stream_version, type, recorded_at_us, tenant_key, record."""
@@ -105,6 +110,7 @@ class Batch:
 
     old_head: int
     new_head: int
+    old_ordinal: int
     last_ordinal: int
     tenants: dict[int, str] = field(default_factory=dict)
     """New tenants, by key."""
@@ -141,7 +147,11 @@ class Batch:
 class Backend(Protocol):
     """A database that holds one shard for this process. Any error of `commit` ends the ownership."""
 
-    async def open(self) -> ShardState:
+    @property
+    def is_current(self) -> bool:
+        """Whether what memory says of the shard may be shown: nobody else owns it, as far as this process can know."""
+
+    async def open(self, on_lost: OnLost) -> ShardState:
         """Take ownership and raise the epoch. Raises DatabaseInUseError or SchemaMismatchError."""
 
     async def look_up(self, cold: Cold) -> LookedUp:

@@ -40,6 +40,15 @@ class OwnershipLostError(StoreError):
     reason = "OWNERSHIP_LOST"
 
 
+class OutcomeUnknownError(StoreError):
+    """The database went away during a commit and did not come back in time.
+
+    What was in that commit is in the log as a whole or not at all, which whoever opens the store next finds out.
+    """
+
+    reason = "OUTCOME_UNKNOWN"
+
+
 class DatabaseInUseError(StoreError):
     """Another server holds the database."""
 
@@ -312,8 +321,12 @@ class EventStore(EventReader, Protocol):
     def head(self) -> int:
         """The position of the last committed event; 0: none."""
 
+    @property
+    def is_current(self) -> bool:
+        """Whether what this process knows may be shown as the truth of the moment: it owns the shard beyond doubt."""
+
     async def open(self) -> None:
-        """Take ownership, or raise DatabaseInUseError. Starts the writer."""
+        """Take ownership: from a process that has it, or else raise DatabaseInUseError. Starts the writer."""
 
     async def close(self) -> None:
         """Commit what was submitted, then let go of the shard."""

@@ -19,6 +19,7 @@ from store.contract import (
     OnCommitted,
     OpenWorkflow,
     OutputChunk,
+    OwnershipLostError,
     RecordedChunk,
     RecordedEvent,
     SignedCheckpoint,
@@ -87,18 +88,23 @@ class EventLog:
         """The position of the last committed event; 0: none."""
         return self._tail.head
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this process owns the shard beyond doubt; see EventStore."""
+        return self._failed is not None and not self._failed.done() and self._backend.is_current
+
     async def open(self) -> None:
         """Take ownership of the shard and start the writer; see EventStore."""
         if self._writer is not None:
             raise StoreError("the store is open")
-        state = await self._backend.open()
+        self._failed = asyncio.get_running_loop().create_future()
+        state = await self._backend.open(self._lost)
         try:
             await self._reader.open()
         except BaseException:
             await self._backend.close()
             raise
         self._tail = Tail(state.head)
-        self._failed = asyncio.get_running_loop().create_future()
         sequencer = Sequencer(state, shard=self._shard, cached_streams=self._limits.cached_streams)
         self._writer = self.writer_class(
             self._backend, sequencer, self._clock, self._limits, self._tail.publish, self._fail, self._on_point
@@ -239,6 +245,11 @@ class EventLog:
         if self._writer is None or self._failed is None or self._failed.done():
             raise StoreClosedError("the store is not open, or has failed")
         return self._reader
+
+    def _lost(self, reason: OwnershipLostError) -> None:
+        if self._writer is not None:
+            self._writer.end(reason)
+        self._fail(reason)
 
     def _fail(self, reason: StoreError) -> None:
         if self._failed is not None and not self._failed.done():

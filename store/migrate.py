@@ -63,12 +63,12 @@ def current(url: str) -> str | None:
     """The revision the database is at; None: it has no tables yet, or there is none."""
     if not is_postgres(url) and not path_of(url).exists():
         return None
-    return _on_database(url, revision_of)
+    return on_database(url, revision_of)
 
 
 def check(url: str) -> list[str]:
     """How the database differs from this version's schema, one sentence a difference; empty: not at all."""
-    return _on_database(url, _differences)
+    return on_database(url, _differences)
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -99,7 +99,8 @@ def _write_engine(url: str) -> Engine:
     return write_engine(path)
 
 
-def _on_database(url: str, read: Callable[[Connection], T]) -> T:
+def on_database(url: str, read: Callable[[Connection], T]) -> T:
+    """Read on a connection of its own. Raises StoreError."""
     return run_on_connection(url, read) if is_postgres(url) else _on_file(read_engine(path_of(url)), read)
 
 

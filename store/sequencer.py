@@ -116,7 +116,7 @@ class Sequencer:
         """Put the units in order and encode them. A unit that does not fit is refused alone."""
         # One stamp a group, and never an earlier one, whatever the clock does.
         stamp = self._last_stamp_us = max(self._last_stamp_us, now_us)
-        group = Group(Batch(self._head, self._head, self._last_ordinal), [], [])
+        group = Group(Batch(self._head, self._head, self._last_ordinal, self._last_ordinal), [], [])
         tell = group.acknowledgements.append
         for unit in units:
             if isinstance(unit, AppendUnit):

@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from store.backend import Batch, Cold, LookedUp, OnPoint, ShardState, StreamState, TenantState
+from store.backend import Batch, Cold, LookedUp, OnLost, OnPoint, ShardState, StreamState, TenantState
 from store.contract import SHARD, Clock, OwnershipLostError, StoreClosedError, StoreError, StoreLimits
 from store.event_log import EventLog
 from store.lockfile import LockFile
@@ -121,8 +121,15 @@ class SqliteBackend:
         self._epoch = 0
         self._log_bytes = 0
 
-    async def open(self) -> ShardState:
+    @property
+    def is_current(self) -> bool:
+        """Whether the file is open: the lock lets nobody else have it meanwhile."""
+        return self._thread is not None
+
+    async def open(self, on_lost: OnLost) -> ShardState:
         """Take the lock and the shard; see Backend."""
+        # Nobody can take what is locked.
+        del on_lost
         self._lock.acquire()
         self._thread = WriterThread("log-writer", self._checkpoint, quiet_s=_QUIET_S)
         try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from store.backend import Backend, OnPoint
 from store.contract import (
     Clock,
+    OutcomeUnknownError,
     OwnershipLostError,
     QueueFullError,
     RecordedEvent,
@@ -53,6 +54,7 @@ class GroupCommitWriter:
         self._in_flight: Sequence[Unit] = ()
         self._wakeup = asyncio.Event()
         self._failure: StoreError | None = None
+        self._ended: StoreError | None = None
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         # Not in a TaskGroup: the writer outlives whoever opened the store, and nobody's failure may cancel it.
@@ -68,6 +70,11 @@ class GroupCommitWriter:
             self._queue.append(unit)
             self._queued_bytes += unit.data_bytes
             self._wakeup.set()
+
+    def end(self, reason: StoreError) -> None:
+        """Take nothing more, because somebody else owns the shard. A commit under way still has its own outcome."""
+        self._ended = reason
+        self._wakeup.set()
 
     async def stop(self) -> None:
         """Commit what was submitted, then end."""
@@ -89,11 +96,13 @@ class GroupCommitWriter:
             self._fail(error)
 
     async def _take(self) -> list[Unit]:
-        while not self._queue:
+        while self._ended is None and not self._queue:
             if self._stopping:
                 return []
             self._wakeup.clear()
             await self._wakeup.wait()
+        if self._ended is not None:
+            raise self._ended
         queue, limits = self._queue, self._limits
         units: list[Unit] = []
         events = data_bytes = 0
@@ -138,16 +147,17 @@ class GroupCommitWriter:
             self._on_point(point)
 
     def _fail(self, error: Exception) -> None:
-        waiting = [*self._in_flight, *self._queue]
-        self._queue.clear()
         if isinstance(error, StoreError):
             self._failure = error
         else:
             self._failure = StoreClosedError(f"the store failed and must be opened again: {error}")
             self._failure.__cause__ = error
-        for unit in waiting:
+        answers = [(unit, self._unknown()) for unit in self._in_flight]
+        answers += [(unit, self._refusal()) for unit in self._queue]
+        self._queue.clear()
+        for unit, answer in answers:
             try:
-                unit.done(self._refusal())
+                unit.done(answer)
             except Exception as bug:  # noqa: BLE001 - it is reported
                 self._report(bug)
         self._on_failed(self._failure)
@@ -160,6 +170,14 @@ class GroupCommitWriter:
             refusal = StoreClosedError(str(self._failure or "the store is closed"))
         refusal.__cause__ = self._failure
         return refusal
+
+    def _unknown(self) -> StoreError:
+        # What was in flight when the database went away; what waited behind it was never sent.
+        if not isinstance(self._failure, OutcomeUnknownError):
+            return self._refusal()
+        unknown = OutcomeUnknownError(str(self._failure))
+        unknown.__cause__ = self._failure
+        return unknown
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a callback of the store raised", "exception": error})

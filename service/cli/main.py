@@ -15,6 +15,7 @@ import typer
 from service.cli import (
     audit_commands,
     call_command,
+    database_commands,
     demo_command,
     events_command,
     executor_command,
@@ -62,6 +63,7 @@ app.add_typer(tools_commands.app, name="tools")
 app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(database_commands.app, name="database")
 app.add_typer(token_commands.app, name="token")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(demo_command.app, name="demo")

@@ -32,6 +32,14 @@ StateDirectory: TypeAlias = Annotated[
         help="Where keys are kept. Without it: .podium",
     ),
 ]
+Database: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|PATH",
+        envvar="PODIUM_DATABASE_URL",
+        help="postgresql://USER@HOST/NAME, sqlite:///PATH, or the path of a SQLite file. Without it: podium.db",
+    ),
+]
 WaitFor: TypeAlias = Annotated[
     str,
     typer.Option("--wait-for", metavar="EVENT", help="Wait until the answer knows this event, SHARD:POSITION."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.examples import example
-from service.cli.options import Json, ParentProcess, StateDirectory
+from service.cli.options import Database, Json, ParentProcess, StateDirectory
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -28,19 +28,12 @@ Listen = Annotated[
         help="host:port or unix:path; port 0 is any that is free. Without it: 127.0.0.1:7233",
     ),
 ]
-Database = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL|PATH",
-        envvar="PODIUM_DATABASE_URL",
-        help="sqlite:///PATH, or the path of a SQLite file. Without it: podium.db",
-    ),
-]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what happens, on standard error.")]
 
 
 SERVE_EXAMPLE = example(
     "podium serve --listen 127.0.0.1:7233 --database podium.db",
+    "podium serve --database postgresql://podium@localhost/podium",
     "podium token mint --subject ana --role agent",
 )
 

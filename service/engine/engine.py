@@ -125,7 +125,9 @@ class Engine:
             raise LimitExceeded("OVERLOADED", f"{len(self._ready)} workflows wait for their turn", retry_after_ms=500)
 
     async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
-        """Read a workflow's state as the log has it now. Raises NotFound."""
+        """Read a workflow's state as the log has it now. Raises NotFound; Unavailable: another may own the log."""
+        if not self._store.is_current:
+            raise _not_current()
         resident = self.residency.get(key)
         if resident is not None and resident.durable and resident.state.started:
             return reader(resident)
@@ -149,6 +151,8 @@ class Engine:
                 return
             if found.failed is not None:
                 future.set_exception(found.failed)
+            elif not self._store.is_current:
+                future.set_exception(_not_current())
             elif found.dropped or not found.durable:
                 self._wait_to_read(key, reader, future)
             elif not found.state.started:
@@ -378,6 +382,11 @@ class Engine:
         self._call_readers(resident)
         if resident.mailbox:
             self.schedule(resident)
+
+
+def _not_current() -> Unavailable:
+    message = "the database has not confirmed for a while that this server owns the log: ask again"
+    return Unavailable("LEASE_EXPIRED", message, retry_after_ms=1000)
 
 
 def _not_found(key: WorkflowKey) -> NotFound:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-import asyncpg
 from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, event, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -31,7 +30,7 @@ LOCK_TIMEOUT_MS = 5000
 IDLE_TIMEOUT_MS = 3000
 """How long a process that stands still may hold a transaction, and with it the fence. Less than LOCK_TIMEOUT_MS."""
 
-_SETTINGS = (
+SETTINGS = (
     f"SET search_path = {SCHEMA}",
     f"SET lock_timeout = {LOCK_TIMEOUT_MS}",
     f"SET idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}",
@@ -121,7 +120,7 @@ def _take_over(connection: Connection) -> int:
     if not connection.dialect.has_schema(connection, SCHEMA):
         connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
     _METADATA.create_all(connection)
-    return connection.execute(_RAISE_EPOCH).scalar_one()
+    return int(connection.execute(_RAISE_EPOCH).scalar_one())
 
 
 def _engine(url: str, connections: int) -> AsyncEngine:
@@ -130,7 +129,7 @@ def _engine(url: str, connections: int) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect", insert=True)
     def set_up(connection: DBAPIConnection, _record: object) -> None:
         with contextlib.closing(connection.cursor()) as cursor:
-            for setting in _SETTINGS:
+            for setting in SETTINGS:
                 cursor.execute(setting)
         connection.commit()
 

@@ -56,7 +56,9 @@ class ReadModel(Generic[P]):
         why = "it has no tables" if served is None else await checkpoints.misfit(log, served, self.schema_version)
         if served is None or why:
             _logger.info("projection %s is built from the beginning of the log: %s", self.name, why)
-            served = Stored(self.name, _next(found), True, self.schema_version, log.head)
+            served = Stored(
+                self.name, _next(found), is_served=True, schema_version=self.schema_version, whole_at=log.head
+            )
             await self._database.write(lambda connection: self._begin_anew(connection, served))
         else:
             await self._database.write(self._sweep)
@@ -74,7 +76,7 @@ class ReadModel(Generic[P]):
         for stored in found:
             if not stored.is_served and not await checkpoints.misfit(log, stored, self.schema_version):
                 return Generation(self._make(stored.generation), stored, self._database)
-        stored = Stored(self.name, _next(found), False, self.schema_version, log.head)
+        stored = Stored(self.name, _next(found), is_served=False, schema_version=self.schema_version, whole_at=log.head)
         await self.served.write(lambda connection: self._begin_beside(connection, stored))
         return Generation(self._make(stored.generation), stored, self._database)
 
@@ -86,7 +88,7 @@ class ReadModel(Generic[P]):
         self._served = _Lent(generation, before=self._lent)
 
     async def drop_unserved(self) -> None:
-        """Drop the tables of the generation before, once nobody reads them. What cannot be dropped is left for later."""
+        """Drop the tables of the generation before, once nobody reads them. What cannot be dropped is left."""
         if (before := self._lent.before) is not None:
             await before.unread()
             self._lent.before = None

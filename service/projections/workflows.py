@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -75,9 +77,12 @@ class WorkflowList:
         self.metadata = MetaData()
         self.workflows = rows = _table(f"{self.name}_{generation}", self.metadata)
         this = (rows.c.tenant == bindparam("of_tenant"), rows.c.workflow_id == bindparam("of_workflow"))
-        counted = {name: rows.c[name] + bindparam(f"more_{name}") for name in ("steps", *COUNTED)}
+        counted: dict[str, ColumnElement[Any]] = {
+            name: rows.c[name] + bindparam(f"more_{name}") for name in ("steps", *COUNTED)
+        }
         turned: dict[str, ColumnElement[Any]] = {
-            name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")}
+            name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")
+        }
         self._add = ManyRows(insert(rows), rows.columns.keys())
         self._count = ManyRows(update(rows).where(*this).values(counted | {"stream_version": bindparam("now_version")}))
         # Apart from the counts, because it moves the row in the index by state.

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from store.migrate import migrate
+from store.postgres import postgres_log
 from store.sqlite import sqlite_log
 from tests.contract.events import FakeClock
 from tests.contract.model import ModelDatabase, ModelStore
@@ -22,14 +23,20 @@ def clock():
     return FakeClock()
 
 
-@pytest.fixture(params=["sqlite", "model"])
-def make_store(request, clock, tmp_path, empty_database):
+@pytest.fixture(params=["sqlite", "postgres", "model"])
+async def make_store(request, clock, tmp_path):
     """Makes stores, not yet open, over one and the same database."""
     if request.param == "model":
         database = ModelDatabase()
-        return lambda: ModelStore(database, clock)
-    path = shutil.copy(empty_database, tmp_path / "log.db")
-    return lambda: sqlite_log(path, clock=clock)
+        yield lambda: ModelStore(database, clock)
+    elif request.param == "sqlite":
+        path = shutil.copy(request.getfixturevalue("empty_database"), tmp_path / "log.db")
+        yield lambda: sqlite_log(path, clock=clock)
+    else:
+        server = request.getfixturevalue("postgres")
+        url = await server.create_database()
+        yield lambda: postgres_log(url, clock=clock, reader_connections=2)
+        await server.drop_database(url)
 
 
 @pytest.fixture

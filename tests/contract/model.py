@@ -61,6 +61,10 @@ class ModelStore:
     def head(self):
         return len(self._db.events)
 
+    @property
+    def is_current(self):
+        return self._is_open
+
     async def open(self):
         if self._db.is_owned:
             raise DatabaseInUseError("the model is open already")

@@ -4,16 +4,27 @@ import asyncio
 
 import pytest
 
-from store.contract import DatabaseInUseError, StoreClosedError
+from store.contract import DatabaseInUseError, OwnershipLostError, StoreClosedError
 from store.records import decode_record
 from tests.contract.events import TENANT, append_to, chunks, opening
 
 
-async def test_a_second_owner_is_refused(store, make_store):
+async def test_of_two_who_open_it_one_alone_can_append(store, make_store):
+    """A file is locked, so the second is refused; a Postgres is taken over, so the first is fenced off."""
     second = make_store()
-    with pytest.raises(DatabaseInUseError):
+    try:
         await second.open()
-    await store.append(append_to("a"))
+    except DatabaseInUseError:
+        owner, other = store, second
+    else:
+        owner, other = second, store
+    with pytest.raises((OwnershipLostError, StoreClosedError)):
+        await other.append(append_to("a"))
+    await owner.append(append_to("a"))
+    assert owner.is_current
+    assert not other.is_current
+    assert [event.stream_version for event in await owner.read_stream(TENANT, "a")] == [1]
+    await second.close()
 
 
 async def test_a_database_that_was_closed_can_be_owned_again(store, make_store):

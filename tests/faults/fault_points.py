@@ -15,10 +15,11 @@ from service import assembly
 from service.api.executor_servicer import ExecutorServicer
 from service.config import Listening, Settings, Storage, Timings
 from service.domain.retry import RetryDefaults
-from service.main import ServeError, database_path, serve
+from service.main import ServeError, serve
 from store.contract import StoreLimits
 from store.migrate import migrate
 from store.sqlite import sqlite_log
+from store.sqlite_engine import path_of
 from store.units import AppendUnit
 from store.writer import GroupCommitWriter
 from tests.faults.ledger import Ledger
@@ -112,8 +113,8 @@ def become_service(order, report):
     fuse = Fuse(Ledger(directory / "kills.ledger"), order["window"], order["nth"])
     assembly.ExecutorServicer = servicer_class(fuse)
 
-    def open_log(settings, clock):
-        path = database_path(settings)
+    def make_log(settings, clock):
+        path = path_of(settings.storage.database_url)
         event.listen(Engine, "before_cursor_execute", lambda *_: fuse.reach("migrating"))
         migrate(f"sqlite:///{path}")
         log = sqlite_log(path, clock=clock, limits=StoreLimits(), on_point=fuse.pass_point)
@@ -127,7 +128,7 @@ def become_service(order, report):
     if order["armed"]:
         fuse.arm()
     try:
-        serve(settings_for(directory, order["port"]), on_ready=on_ready, open_log=open_log)
+        serve(settings_for(directory, order["port"]), on_ready=on_ready, make_log=make_log)
     except ServeError as error:
         report(what="failed", message=str(error))
         return 1

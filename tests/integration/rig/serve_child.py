@@ -14,10 +14,11 @@ import threading
 from pathlib import Path
 
 from service.config import load_settings
-from service.main import database_path, open_sqlite, serve
+from service.main import open_log, serve
 from store.contract import StoreLimits
 from store.migrate import migrate
 from store.sqlite import sqlite_log
+from store.sqlite_engine import path_of
 
 
 def end_with_whoever_started_this():
@@ -35,24 +36,24 @@ def telling_points(path):
     """Opens the log as the service does, and tells the points of its commits."""
     points = path.open("a", buffering=1)
 
-    def open_log(settings, clock):
-        migrate(f"sqlite:///{database_path(settings)}")
+    def make_log(settings, clock):
+        migrate(f"sqlite:///{path_of(settings.storage.database_url)}")
         limits = StoreLimits(queue_length=settings.limits.waiting_appends)
 
         def on_point(point):
             points.write(f"{point}\n")
 
-        return sqlite_log(database_path(settings), clock=clock, limits=limits, on_point=on_point)
+        return sqlite_log(path_of(settings.storage.database_url), clock=clock, limits=limits, on_point=on_point)
 
-    return open_log
+    return make_log
 
 
 def main():
     logging.basicConfig(level=os.environ.get("TEST_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s %(message)s")
     threading.Thread(target=end_with_whoever_started_this, daemon=True).start()
     points = os.environ.get("TEST_POINTS_FILE")
-    open_log = telling_points(Path(points)) if points else open_sqlite
-    serve(load_settings(), on_ready=announce, open_log=open_log)
+    make_log = telling_points(Path(points)) if points else open_log
+    serve(load_settings(), on_ready=announce, make_log=make_log)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What the projections' tests share: real databases of both kinds, and a runner that follows a log in memory."""
 
 import asyncio
-
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,28 +10,14 @@ from service.projections.postgres_database import PostgresProjections
 from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from service.projections.sqlite_database import SqliteProjections
-from tests.postgres import postgres_for_tests
 from tests.unit.projections.memory_log import LogClock
 
 WAIT_S = 30
 
 
-@pytest.fixture(scope="session")
-def postgres():
-    with postgres_for_tests() as server:
-        yield server
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "podium.db.projections"
-
-
-@pytest.fixture
-async def postgres_url(postgres):
-    url = await postgres.create_database(migrated=False)
-    yield url
-    await postgres.drop_database(url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

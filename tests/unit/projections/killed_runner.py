@@ -12,7 +12,7 @@ import signal
 import sys
 
 from podium.v1 import events_pb2
-from service.projections import checkpoints
+from service.projections import checkpoints, read_model
 from service.projections import rebuild as rebuilding
 from service.projections.generation import Generation
 from service.projections.read_model import ReadModel
@@ -33,16 +33,13 @@ def the_log():
     return log
 
 
-async def commit_apart(generation, events):
-    """What Generation._commit must not do."""
-    before, after = generation._checkpoint, generation._checkpoint.after(events, events[-1])
-    projection = generation.projection
-    await generation.write(lambda connection: projection.apply(connection, events))
-    kill_if_it_is_time(generation)
-    await generation.write(
-        lambda connection: checkpoints.move(connection, projection.name, generation.number, before, after)
-    )
-    generation._checkpoint = after
+class ApartGeneration(Generation):
+    async def _commit(self, events):
+        before, after = self._checkpoint, self._checkpoint.after(events, events[-1])
+        await self.write(lambda connection: self.projection.apply(connection, events))
+        kill_if_it_is_time(self)
+        await self.write(lambda connection: checkpoints.move(connection, "tally", self.number, before, after))
+        self._checkpoint = after
 
 
 class KilledTally(Tally):
@@ -70,7 +67,7 @@ def is_second(of):
 
 async def main(place):
     if sys.argv[3] == "apart":
-        Generation._commit = commit_apart
+        read_model.Generation = ApartGeneration
     rebuilding.BATCH_EVENTS = BATCH_EVENTS
     database = database_at(place)
     await database.open()

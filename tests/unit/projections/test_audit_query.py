@@ -215,14 +215,15 @@ async def test_the_same_step_id_in_two_workflows_keeps_two_tools(following):
     ],
 )
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
-async def test_a_page_walks_one_index_and_sorts_nothing_though_sqlite_has_no_statistics(query, fields, index):
+async def test_a_page_walks_one_index_and_sorts_nothing_though_sqlite_has_no_statistics(following, log, fields, index):
     def explain(connection, trail):
         statement = _statement(trail.lines, ACME, AuditFilter(**fields), 0, 100)
         compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
         bound = tuple(compiled.params[name] for name in compiled.positiontup)
         return [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", bound)]
 
-    plan = await query._model.read(explain)
+    async with following(AuditTrail, log) as runner:
+        plan = await runner.model.read(explain)
     assert f"SEARCH audit_1 USING INDEX audit_1_{index} " in plan[0]
     assert not any("TEMP B-TREE" in line for line in plan), plan
 

@@ -44,7 +44,7 @@ async def positions_after_the_rebuild_went_on(following):
     log = killed_runner.the_log()
     async with following(tally(), log) as runner, asyncio.TaskGroup() as tasks:
         assert await tallied(runner) == EVERY_POSITION
-        rebuild = Rebuild(runner, log, tasks.create_task)
+        rebuild = Rebuild(runner, log, spawn=None)
         tasks.create_task(rebuild.run())
         began_at = [progress.position async for progress in rebuild.progress()]
         # The first word comes before the tables are looked at.

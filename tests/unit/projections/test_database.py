@@ -22,7 +22,7 @@ def execute(statement):
 
 
 async def test_a_reader_cannot_write(database):
-    with pytest.raises(DatabaseUnavailableError, match="read-?only"):
+    with pytest.raises(DatabaseUnavailableError, match=r"read-?only"):
         await database.read(execute("CREATE TABLE t (x INTEGER)"))
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from podium.v1 import events_pb2
-from service.projections import checkpoints, postgres_database
+from service.projections import checkpoints, postgres_database, read_model
 from service.projections.database import DatabaseFencedError, DatabaseUnavailableError
 from service.projections.generation import Generation
 from service.projections.postgres_database import PostgresProjections
@@ -87,8 +87,8 @@ async def test_who_takes_over_waits_for_the_write_that_is_under_way(open_databas
 
 @on_postgres
 async def test_a_process_that_stands_still_in_a_write_does_not_hold_up_its_successor(open_database, place, monkeypatch):
-    settings = [s.replace("session_timeout = 3000", "session_timeout = 100") for s in postgres_database._SETTINGS]
-    monkeypatch.setattr(postgres_database, "_SETTINGS", settings)
+    settings = [s.replace("session_timeout = 3000", "session_timeout = 100") for s in postgres_database.SETTINGS]
+    monkeypatch.setattr(postgres_database, "SETTINGS", settings)
     old, successor = await open_database(), PostgresProjections(place)
 
     def stand_still(connection):
@@ -125,7 +125,11 @@ async def test_of_two_writers_of_one_checkpoint_one_fails_and_nothing_is_applied
 async def test_negative_control_a_checkpoint_that_is_moved_unseen_applies_events_twice(opened, monkeypatch):
     def move_unseen(connection, projection, generation, before, after):
         table = checkpoints.CHECKPOINTS
-        connection.execute(table.update().where(table.c.generation == generation).values(checkpoints._columns(after)))
+        connection.execute(
+            table.update()
+            .where(table.c.generation == generation)
+            .values(position=after.position, record_digest=after.record_digest)
+        )
 
     monkeypatch.setattr(checkpoints, "move", move_unseen)
     log = log_of(25)
@@ -171,7 +175,11 @@ async def test_a_position_that_commits_out_of_order_is_not_passed_over_in_silenc
 
 
 async def test_negative_control_without_the_check_of_the_order_an_event_is_skipped(opened, monkeypatch):
-    monkeypatch.setattr(Generation, "apply", Generation._commit)
+    class UncheckedGeneration(Generation):
+        async def apply(self, events):
+            await self._commit(events)
+
+    monkeypatch.setattr(read_model, "Generation", UncheckedGeneration)
     runner = await opened(tally(), SequenceLog())
     await runner.run()
     assert await tallied(runner) == [1, 3]
