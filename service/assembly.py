@@ -14,6 +14,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from podium.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     audit_service_pb2,
     audit_service_pb2_grpc,
     event_service_pb2,
@@ -32,6 +34,8 @@ from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
+from service.api.admin_projections import ProjectionsAdmin
+from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
 from service.api.authentication import AuthenticationInterceptor
 from service.api.errors import ErrorInterceptor
@@ -83,6 +87,7 @@ SERVICE_NAMES = tuple(
         event_service_pb2,
         replay_service_pb2,
         audit_service_pb2,
+        admin_service_pb2,
     )
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
@@ -273,6 +278,8 @@ class Service:
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
             AuditServicer(audit_query, audit, parts.store), server
         )
+        projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(projections), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

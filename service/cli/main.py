@@ -19,6 +19,7 @@ from service.cli import (
     demo_command,
     events_command,
     executor_command,
+    projections_commands,
     replay_command,
     run_command,
     server_commands,
@@ -63,6 +64,7 @@ app.add_typer(tools_commands.app, name="tools")
 app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(projections_commands.app, name="projections")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(token_commands.app, name="token")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
