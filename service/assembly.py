@@ -14,6 +14,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from podium.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     audit_service_pb2,
     audit_service_pb2_grpc,
     event_service_pb2,
@@ -32,6 +34,7 @@ from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
+from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
 from service.api.authentication import AuthenticationInterceptor
 from service.api.errors import ErrorInterceptor
@@ -48,7 +51,7 @@ from service.domain.definition import Limits, Validation
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.engine.catalog import Catalog
 from service.engine.collaborators import Bounds, Collaborators
-from service.engine.data_keys import Keyring
+from service.engine.data_keys import Keyring, derived
 from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
@@ -56,6 +59,7 @@ from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
 from service.engine.sealing import Sealing, TenantSeals
+from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
 from service.executors.session import SessionLimits, SessionParts
@@ -82,6 +86,7 @@ SERVICE_NAMES = tuple(
         event_service_pb2,
         replay_service_pb2,
         audit_service_pb2,
+        admin_service_pb2,
     )
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
@@ -103,12 +108,14 @@ class Service:
         tokens: Tokens,
         master_key: bytes,
         stop: Callable[[], None],
+        previous_master_key: bytes | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._randomness = randomness
         self._tokens = tokens
         self._master_key = master_key
+        self._previous_master_key = previous_master_key
         self._stop = stop
         self._tasks = Tasks()
         self.failure: Exception | None = None
@@ -160,6 +167,7 @@ class Service:
             now_us=self._clock.now_us,
             random_bytes=random_bytes,
             spawn=self._tasks.spawn,
+            previous_master_key=self._previous_master_key,
         )
         await keyring.load()
         self._sensitivity = Sensitivity(catalog.definition, everything=settings.sealing.seal_everything)
@@ -201,6 +209,7 @@ class Service:
                 dispatcher=dispatcher,
                 payloads=payloads,
                 watchers=Watchers(settings.limits.watcher_items),
+                snapshots=Snapshots(store, derived(self._master_key, b"podium snapshots")),
                 spawn=self._tasks.spawn,
                 fatal=self._fail,
             ),
@@ -268,6 +277,7 @@ class Service:
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
             AuditServicer(AuditQuery(database), audit, parts.store), server
         )
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

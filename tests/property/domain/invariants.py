@@ -8,6 +8,7 @@ from service.domain import state as s
 from service.domain.canonical import state_digest
 from service.domain.effects import changed_effects, effects
 from service.domain.rebuild import rebuild
+from store.records import decode_record
 
 
 class Broken(AssertionError):
@@ -49,7 +50,7 @@ class RecordsRebuild:
 
     def look_at_the_end(self, walk):
         """And so does rebuilding it in one go."""
-        require(self.name, state_digest(rebuild(walk.records)) == walk.digest(), "differs at the end")
+        require(self.name, state_digest(rebuild(walk.records, decode_record)) == walk.digest(), "differs at the end")
 
 
 def _places(steps):
