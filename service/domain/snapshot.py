@@ -6,7 +6,7 @@ at again. A piece is bounded, so that whoever writes or reads one can do somethi
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -59,7 +59,7 @@ def pieces_of(state: Workflow) -> Iterator[Piece]:
         yield "authorities", [_text(authority) for authority in authorities]
     for steps in in_pieces(state.steps.values()):
         yield "steps", _steps_piece(steps)
-    held_items = ((step.order, item.order) for step in state.steps.values() for item in step.items_held)
+    held_items = ((step.order, item.order) for step in state.steps.values() for item in step.items_held or ())
     for held in in_pieces(held_items):
         yield "held_items", held
     for orders in in_pieces(step.order for step in state.held):
@@ -79,6 +79,7 @@ class Restoring:
     def __init__(self) -> None:
         self.state = Workflow()
         self._steps: list[Step] = []
+        self._items: dict[int, list[Step]] = {}
 
     def take(self, piece: Sequence[Any]) -> bool:
         """Take in a piece; False: it is none of a state. Raises whatever it stumbles over in a piece that is broken."""
@@ -105,11 +106,11 @@ class Restoring:
         state.failure = _message(value_pb2.Failure, content["failure"])
 
     def _take_authorities(self, content: list[str]) -> None:
-        self.state.authorities.extend(value_pb2.Authority.FromString(b64decode(text)) for text in content)
+        self.state.authorities.extend(value_pb2.Authority.FromString(a2b_base64(text)) for text in content)
 
     def _take_steps(self, content: dict[str, Any]) -> None:
         columns: dict[str, Any] = content["columns"]
-        texts: list[bytes] = [b64decode(text) for text in content["messages"]]
+        texts: list[bytes] = [a2b_base64(text) for text in content["messages"]]
         count = len(columns["id"])
         definitions = _messages(definition_pb2.StepDefinition, columns["definition"], texts)
         by_field = columns | {
@@ -117,8 +118,8 @@ class Restoring:
             "output": _messages(value_pb2.Value, columns["output"], texts),
             "failure": _messages(value_pb2.Failure, columns["failure"], texts),
             "parent": [None] * count,
-            "items": [[] for _ in range(count)],
-            "items_held": [deque() for _ in range(count)],
+            "items": [()] * count,
+            "items_held": [None] * count,
             "item_texts": [None] * count,
         }
         steps = list(map(Step, *(by_field[name] for name in _ALL_STEP_FIELDS)))
@@ -138,11 +139,16 @@ class Restoring:
     def _adopt(self, item: Step, parent: Step) -> None:
         item.parent = parent
         item.plan = parent.plan
-        parent.items.append(item)
+        if not parent.items:
+            parent.items = self._items[parent.order] = []
+        self._items[parent.order].append(item)
 
     def _take_held_items(self, content: list[tuple[int, int]]) -> None:
         for parent, item in content:
-            self._steps[parent].items_held.append(self._steps[item])
+            step = self._steps[parent]
+            if step.items_held is None:
+                step.items_held = deque()
+            step.items_held.append(self._steps[item])
 
     def _take_held(self, content: list[int]) -> None:
         self.state.held.extend(self._steps[order] for order in content)
@@ -192,15 +198,15 @@ def _steps_piece(steps: list[Step]) -> dict[str, Any]:
     columns["definition"] = [place(step.plan.definition if step.parent is None else None) for step in steps]
     columns["authority"] = [step.plan.authority for step in steps]
     columns["parent_order"] = [_NO_PARENT if step.parent is None else step.parent.order for step in steps]
-    return {"columns": columns, "messages": [b64encode(data).decode() for data in places]}
+    return {"columns": columns, "messages": [b2a_base64(data, newline=False).decode() for data in places]}
 
 
 def _text(message: Message | None) -> str | None:
-    return None if message is None else b64encode(message.SerializeToString()).decode()
+    return None if message is None else b2a_base64(message.SerializeToString(), newline=False).decode()
 
 
 def _message(kind: type[M], text: str | None) -> M | None:
-    return None if text is None else kind.FromString(b64decode(text))
+    return None if text is None else kind.FromString(a2b_base64(text))
 
 
 def _messages(kind: type[M], column: list[int], texts: list[bytes]) -> list[M | None]:

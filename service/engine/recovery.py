@@ -126,9 +126,9 @@ async def _held(engine: Engine, key: WorkflowKey) -> AsyncGenerator[Resident, No
 async def _write_snapshot(engine: Engine, resident: Resident) -> bool:
     try:
         await engine.residency.snapshot(resident)
-    except StoreError as error:
+    except Exception:
         # It is a cache: a workflow goes on, and is parked, without one.
-        logger.info("there is no snapshot of %s: %s", resident.key.workflow_id, error)
+        logger.exception("no snapshot of %s could be made", resident.key.workflow_id)
         return False
     return True
 

@@ -66,7 +66,7 @@ class PlacesAreCounted:
     def look(self, walk, _event):
         state = walk.state
         steps = list(state.steps.values())
-        held = len(state.held) + sum(len(step.items_held) for step in steps)
+        held = len(state.held) + sum(len(step.items_held or ()) for step in steps)
         running = _places(steps) - held
         self._equal("running slots", state.running_slots, running)
         self._equal("slots", sum(step.holds_slot for step in steps), running)
@@ -80,7 +80,7 @@ class PlacesAreCounted:
                 self._look_at_items(step)
 
     def _look_at_items(self, parent):
-        running = _places(parent.items) - len(parent.items_held)
+        running = _places(parent.items) - len(parent.items_held or ())
         self._equal(f"items of {parent.id}", parent.items_running, running)
         limit = parent.plan.definition.for_each.max_parallel
         require(self.name, not limit or running <= limit, f"{running} items of {parent.id} run, of {limit}")
