@@ -5,7 +5,7 @@ Only what was decoded changes. The record stays, byte for byte, what was written
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from podium.v1 import events_pb2
 
@@ -25,6 +25,6 @@ def upcast(event: events_pb2.Event) -> events_pb2.Event:
     return event
 
 
-def version_written(type_number: int, upcasts: Mapping[tuple[int, int], Lift] = UPCASTS) -> int:
+def version_written(type_number: int) -> int:
     """The schema version in which events of a type are recorded today."""
-    return max((version + 1 for number, version in upcasts if number == type_number), default=0)
+    return max((version + 1 for number, version in UPCASTS if number == type_number), default=0)
