@@ -91,11 +91,7 @@ class AdminServicer(grpc_stubs.AdminServiceServicer):
             problem = "is missing: ListDataKeys tells the keys' ids"
             raise InvalidInput("KEY_ID_MISSING", f"key_id {problem}", violations=[("key_id", problem)])
         caller = current_caller()
-        try:
-            await self._keyring.destroy(caller.tenant, request.key_id)
-        finally:
-            # Also when nobody waits for the answer any more: then the key is destroyed all the same.
-            self._engine.residency.forget_opened(caller.tenant)
+        await self._keyring.destroy(caller.tenant, request.key_id)
         subject = caller.authority.principal.subject
         logger.warning("the data key %s of tenant %s was destroyed by %s", request.key_id, caller.tenant, subject)
         return pb.DestroyDataKeyResponse(key=self._told(request.key_id))

@@ -96,14 +96,6 @@ class Residency:
             if _parkable(resident):
                 yield resident
 
-    def forget_opened(self, tenant: str) -> None:
-        """Forget the items of sealed lists, which are kept opened while they run: their key may have been destroyed."""
-        for resident in self._residents.values():
-            if resident.key.tenant == tenant:
-                for step in resident.state.steps.values():
-                    if step.item_texts is not None and step.plan.definition.for_each.items.HasField("sealed"):
-                        step.item_texts = None
-
     def due_for_a_snapshot(self) -> list[WorkflowKey]:
         """Workflows in memory to which much happened since their last snapshot."""
         return [each.key for each in (*self._residents.values(), *self._ended.values()) if each.loaded and is_due(each)]
