@@ -6,15 +6,13 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-import grpc
-
 from podium.v1 import admin_service_pb2 as pb
 from podium.v1 import admin_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.workflow_servicer import workflow_key
-from service.domain.errors import InvalidInput
+from service.domain.errors import IllegalState, InvalidInput
 from service.engine.data_keys import KeyFacts
 from service.engine.recovery import release
 
@@ -44,18 +42,18 @@ class AdminServicer(grpc_stubs.AdminServiceServicer):
 
     async def ListProjections(self, request: pb.ListProjectionsRequest, context: Context) -> pb.ListProjectionsResponse:
         """The read models, and how far each has come."""
-        return (await self._operated(context)).list_projections()
+        return self._operated().list_projections()
 
     async def RebuildProjection(
         self, request: pb.RebuildProjectionRequest, context: Context
     ) -> AsyncIterator[pb.RebuildProjectionResponse]:
         """Build a read model anew beside the one that is read."""
-        async for progress in (await self._operated(context)).rebuild_projection(request.name):
+        async for progress in self._operated().rebuild_projection(request.name):
             yield progress
 
-    async def _operated(self, context: Context) -> ProjectionsAdmin:
+    def _operated(self) -> ProjectionsAdmin:
         if self._projections is None:
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "read models cannot be operated here")
+            raise IllegalState("NO_PROJECTIONS", "this service has no read models that can be operated")
         return self._projections
 
     # Quarantine
