@@ -18,6 +18,8 @@ from service.cli import (
     demo_command,
     events_command,
     executor_command,
+    keys_commands,
+    quarantine_commands,
     replay_command,
     run_command,
     server_commands,
@@ -63,6 +65,8 @@ app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(token_commands.app, name="token")
+app.add_typer(keys_commands.app, name="keys")
+app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(demo_command.app, name="demo")
 
