@@ -52,7 +52,7 @@ from service.domain.definition import Limits, Validation
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.engine.catalog import Catalog
 from service.engine.collaborators import Bounds, Collaborators
-from service.engine.data_keys import Keyring
+from service.engine.data_keys import Keyring, derived
 from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
@@ -60,6 +60,7 @@ from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
 from service.engine.sealing import Sealing, TenantSeals
+from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
 from service.executors.session import SessionLimits, SessionParts
@@ -109,12 +110,14 @@ class Service:
         tokens: Tokens,
         master_key: bytes,
         stop: Callable[[], None],
+        previous_master_key: bytes | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._randomness = randomness
         self._tokens = tokens
         self._master_key = master_key
+        self._previous_master_key = previous_master_key
         self._stop = stop
         self._tasks = Tasks()
         self.failure: Exception | None = None
@@ -169,6 +172,7 @@ class Service:
             now_us=self._clock.now_us,
             random_bytes=random_bytes,
             spawn=self._tasks.spawn,
+            previous_master_key=self._previous_master_key,
         )
         await keyring.load()
         self._sensitivity = Sensitivity(catalog.definition, everything=settings.sealing.seal_everything)
@@ -210,6 +214,7 @@ class Service:
                 dispatcher=dispatcher,
                 payloads=payloads,
                 watchers=Watchers(settings.limits.watcher_items),
+                snapshots=Snapshots(store, derived(self._master_key, b"podium snapshots")),
                 spawn=self._tasks.spawn,
                 fatal=self._fail,
             ),
@@ -279,7 +284,7 @@ class Service:
             AuditServicer(audit_query, audit, parts.store), server
         )
         projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(projections), server)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

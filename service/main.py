@@ -15,7 +15,13 @@ from typing import Any
 
 import uvloop
 
-from service.admission.token_keys import KeyRefused, load_or_make_key, load_or_make_secret, load_public_key
+from service.admission.token_keys import (
+    KeyRefused,
+    load_or_make_key,
+    load_or_make_secret,
+    load_public_key,
+    load_secret,
+)
 from service.admission.tokens import Tokens
 from service.assembly import ListenError, Service
 from service.clock import SystemClock, SystemRandomness
@@ -32,6 +38,7 @@ from store.event_log import EventLog
 from store.migrate import check, migrate
 from store.postgres import postgres_log
 from store.postgres_engine import address_of, is_postgres
+from store.records import decode_record
 from store.sqlite import sqlite_log
 from store.sqlite_engine import path_of
 from store.sqlite_reader import SqliteReader
@@ -157,6 +164,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         randomness=SystemRandomness(),
         tokens=open_tokens(settings),
         master_key=open_master_key(settings),
+        previous_master_key=open_previous_master_key(settings),
         stop=stop.set,
     )
     async with AsyncExitStack() as stack:
@@ -188,7 +196,7 @@ def replay_offline(database: Path, workflow_id: str, tenant: str = "default") ->
         raise ServeError(str(error)) from None
     digests = [hashlib.sha256(record).digest() for record in records]
     try:
-        return OfflineReplay(len(records), state_digest(rebuild(records)), digests)
+        return OfflineReplay(len(records), state_digest(rebuild(records, decode_record)), digests)
     except RebuildError as error:
         return OfflineReplay(len(records), b"", digests, error.version, str(error))
 
@@ -224,6 +232,15 @@ def open_master_key(settings: Settings) -> bytes:
         settings.master_key_file.parent.mkdir(parents=True, exist_ok=True)
         return load_or_make_secret(settings.master_key_file, SystemRandomness().bytes)
     except (KeyRefused, OSError) as error:
+        raise ServeError(str(error)) from None
+
+
+def open_previous_master_key(settings: Settings) -> bytes | None:
+    """The master key that is being replaced; None: none is. Raises ServeError when it is not safe to use."""
+    path = settings.sealing.previous_master_key_file
+    try:
+        return None if path is None else load_secret(path)
+    except KeyRefused as error:
         raise ServeError(str(error)) from None
 
 
