@@ -1,5 +1,6 @@
 """Snapshots spare a fold and change nothing: with any doubt about one, the events tell."""
 
+import asyncio
 import logging
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ from podium.v1 import events_pb2
 from service.domain.canonical import state_digest
 from service.domain.effects import changed_effects, effects
 from service.domain.errors import Unavailable
+from service.domain.snapshot import pieces_of
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
 from service.engine.snapshots import AT_REST_EVENTS, RUNNING_EVENTS, Snapshots, is_due, is_due_at_rest, state_schema
@@ -190,3 +192,23 @@ async def test_a_stream_that_cannot_be_folded_is_quarantined_whatever_it_stumble
         await load()
     assert refused.value.reason == "STREAM_QUARANTINED"
     assert "wf_long cannot be folded" in caplog.text
+
+
+async def test_other_work_has_its_turn_between_the_pieces(log, load, folded, snapshot):
+    turns = 0
+
+    async def work():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    pieces = sum(1 for _ in pieces_of(folded.state))
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(work())
+        await Snapshots(log, SECRET).write(folded)
+        assert turns >= pieces
+        turns = 0
+        await load()
+        assert turns >= pieces
+        other.cancel()
