@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -18,8 +18,10 @@ from podium.v1 import definition_pb2, value_pb2
 from service.domain.effects import effect_of
 from service.domain.state import Step, StepPlan, TimerKind, Workflow
 
-PIECE_LENGTH = 250
-"""Steps, or other items, in a piece: one is made, or read, in one or two milliseconds."""
+PIECE_WEIGHT = 250
+"""How much is in a piece, in steps or other items: one is made, or read, in one or two milliseconds."""
+_BYTES_A_STEP = 256
+"""A step whose values are so many bytes weighs as much as two."""
 
 Piece = tuple[str, Any]
 """(what it is, values of JSON)."""
@@ -40,16 +42,25 @@ _STEP_FIELDS = _plain(Step)
 _ALL_STEP_FIELDS = tuple(field.name for field in fields(Step))
 
 
-def in_pieces(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items in lists of at most PIECE_LENGTH, none of them empty."""
+def in_pieces(items: Iterable[T], weigh: Callable[[T], int] = lambda _: 1) -> Iterator[list[T]]:
+    """The items in lists that end when they weigh PIECE_WEIGHT or more, none of them empty."""
     piece: list[T] = []
+    weight = 0
     for item in items:
         piece.append(item)
-        if len(piece) == PIECE_LENGTH:
+        weight += weigh(item)
+        if weight >= PIECE_WEIGHT:
             yield piece
-            piece = []
+            piece, weight = [], 0
     if piece:
         yield piece
+
+
+def _weight(step: Step) -> int:
+    size = 0 if step.output is None else step.output.ByteSize()
+    if step.parent is None:
+        size += step.plan.definition.ByteSize()
+    return 1 + size // _BYTES_A_STEP
 
 
 def pieces_of(state: Workflow) -> Iterator[Piece]:
@@ -57,7 +68,7 @@ def pieces_of(state: Workflow) -> Iterator[Piece]:
     yield "workflow", _workflow_piece(state)
     for authorities in in_pieces(state.authorities):
         yield "authorities", [_text(authority) for authority in authorities]
-    for steps in in_pieces(state.steps.values()):
+    for steps in in_pieces(state.steps.values(), _weight):
         yield "steps", _steps_piece(steps)
     held_items = ((step.order, item.order) for step in state.steps.values() for item in step.items_held or ())
     for held in in_pieces(held_items):
@@ -68,8 +79,8 @@ def pieces_of(state: Workflow) -> Iterator[Piece]:
         yield "to_settle", names
     for timers in in_pieces(sorted(timer for timer in state.timers if state.valid(timer))):
         yield "timers", timers
-    requests = ([name, digest.hex(), ids] for name, (digest, ids) in state.requests.items())
-    for remembered in in_pieces(requests):
+    requests = ((name, digest.hex(), ids) for name, (digest, ids) in state.requests.items())
+    for remembered in in_pieces(requests, lambda request: 1 + len(request[2]) // 10):
         yield "requests", remembered
 
 

@@ -139,17 +139,18 @@ class Keyring:
         The tenant's current key is followed by a new one first. Raises NotFound when the tenant has no such key.
         """
         async with self._changing:
-            if (tenant, key_id) in self._destroyed:
-                return
-            if (tenant, key_id) not in self._opened:
-                raise NotFound("DATA_KEY_NOT_FOUND", f"the tenant has no data key {key_id[:64]!r}")
-            if self._current[tenant].id == key_id:
-                await self._make(tenant)
-            destroyed_at_us = self._now_us()
+            destroyed_at_us = self._destroyed.get((tenant, key_id))
+            if destroyed_at_us is None:
+                if (tenant, key_id) not in self._opened:
+                    raise NotFound("DATA_KEY_NOT_FOUND", f"the tenant has no data key {key_id[:64]!r}")
+                if self._current[tenant].id == key_id:
+                    await self._make(tenant)
+                destroyed_at_us = self._now_us()
             try:
+                # Once more for one that is destroyed: perhaps nobody waited to hear how that ended.
                 await self._store.write_data_key(DataKey(key_id, None, destroyed_at_us, tenant))
             except asyncio.CancelledError:
-                # What was submitted becomes durable, whether anyone waits for it or not.
+                # It may be durable by now, so that it must not open anything any more.
                 self._forget(tenant, key_id, destroyed_at_us)
                 raise
             self._forget(tenant, key_id, destroyed_at_us)
@@ -183,14 +184,13 @@ class Keyring:
         """The key that a sealed value names. Raises SealBrokenError when it is not the tenant's or was destroyed."""
         key = self._opened.get((tenant, key_id))
         if key is None:
-            was = (
-                "was destroyed, and what it sealed is erased" if (tenant, key_id) in self._destroyed else "is not known"
-            )
-            raise SealBrokenError(f"the data key {key_id[:64]} {was}")
+            if (tenant, key_id) in self._destroyed:
+                raise SealBrokenError(f"the data key {key_id[:64]} was destroyed, and what it sealed is erased")
+            raise SealBrokenError(f"the data key {key_id[:64]} is not known")
         return key
 
     def _forget(self, tenant: str, key_id: str, destroyed_at_us: int) -> None:
-        del self._opened[tenant, key_id]
+        self._opened.pop((tenant, key_id), None)
         self._destroyed[tenant, key_id] = destroyed_at_us
 
     async def _make(self, tenant: str) -> str:

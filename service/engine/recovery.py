@@ -12,7 +12,7 @@ from service.domain.errors import DomainError, NotFound, Unavailable
 from service.engine.engine import Engine
 from service.engine.keys import StepKey, WorkflowKey
 from service.engine.resident import Mail, Resident, answering
-from service.engine.snapshots import is_due_at_rest
+from service.engine.snapshots import SnapshotTooLargeError, is_due_at_rest
 from service.engine.timers import Clock
 from store.contract import Append, EventStore, OpenWorkflow, StoreError
 
@@ -126,11 +126,14 @@ async def _held(engine: Engine, key: WorkflowKey) -> AsyncGenerator[Resident, No
 async def _write_snapshot(engine: Engine, resident: Resident) -> bool:
     try:
         await engine.residency.snapshot(resident)
+    except (SnapshotTooLargeError, StoreError) as error:
+        logger.info("there is no snapshot of %s: %s", resident.key.workflow_id, error)
     except Exception:
-        # It is a cache: a workflow goes on, and is parked, without one.
-        logger.exception("no snapshot of %s could be made", resident.key.workflow_id)
-        return False
-    return True
+        # It is a cache: with a fault in it a workflow goes on, and is parked, and so are all others.
+        logger.exception("the snapshot of %s failed", resident.key.workflow_id)
+    else:
+        return True
+    return False
 
 
 def _forget_if_idle(engine: Engine, resident: Resident, wake_us: int | None) -> bool:

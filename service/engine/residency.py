@@ -101,7 +101,7 @@ class Residency:
         return [each.key for each in (*self._residents.values(), *self._ended.values()) if each.loaded and is_due(each)]
 
     async def snapshot(self, resident: Resident) -> None:
-        """Make a snapshot of a workflow that nobody changes meanwhile. Raises StoreError."""
+        """Make a snapshot of a workflow that nobody changes meanwhile; see Snapshots.write."""
         await self._snapshots.write(resident)
 
     async def load(self, resident: Resident) -> None:
@@ -131,9 +131,9 @@ class Residency:
         if len(events) == PAGE_EVENTS and await self._snapshots.restore(resident):
             try:
                 return await self._fold(resident, await self._following(resident))
-            except Exception as error:
-                if isinstance(error, StoreError):
-                    raise
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - a fault of the snapshot or of the stream, which the events tell
                 logger.info("the snapshot of %s is dropped: what follows does not fit it", resident.key.workflow_id)
                 resident.clear()
         return await self._fold(resident, events)

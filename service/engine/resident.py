@@ -120,7 +120,7 @@ class Resident:
         self.version = 0
         """The version of the stream with everything that was decided, durable or about to be."""
         self.snapshot_version = 0
-        """The version that its newest snapshot holds; 0: it has none."""
+        """The version of which its newest snapshot is, or was to be; 0: there was none yet."""
         self.mailbox: deque[Mail] = deque()
         self.scheduled = False
         self.in_flight = False

@@ -34,6 +34,9 @@ RUNNING_EVENTS = 5_000
 """One that runs gets it after so many and no fewer than a quarter of its stream, so that all of them cost no more than
 a few times what the last one costs."""
 
+BYTES_MAX = 16 * 1024 * 1024
+"""A snapshot that would be larger is not written: a stream with so much in its values takes long to load anyway."""
+
 _LENGTH = struct.Struct("<I")
 _SEAL_BYTES = 32
 _COMPRESSION_LEVEL = 1
@@ -52,6 +55,10 @@ class SnapshotStore(Protocol):
 
     async def write_snapshot(self, snapshot: Snapshot) -> None:
         """Make one durable."""
+
+
+class SnapshotTooLargeError(Exception):
+    """The state is too large for a snapshot."""
 
 
 class _Doubt(Exception):
@@ -98,19 +105,23 @@ class Snapshots:
         self._schema = state_schema() if schema is None else schema
 
     async def write(self, resident: Resident) -> None:
-        """Make a snapshot of a workflow that is durable and does not change meanwhile. Raises StoreError."""
+        """Make a snapshot of a workflow that is durable and does not change meanwhile.
+
+        Raises SnapshotTooLargeError and StoreError; then the next is due only when much more has happened.
+        """
         key, version = resident.key, resident.version
+        resident.snapshot_version = version
         [last] = await self._store.read_stream(*key, after_version=version - 1, limit=1)
         frames = bytearray()
         for piece in _pieces(resident, last):
-            data = zlib.compress(
-                json.dumps(piece, ensure_ascii=False, separators=(",", ":")).encode(), _COMPRESSION_LEVEL
-            )
+            text = json.dumps(piece, ensure_ascii=False, separators=(",", ":"))
+            data = zlib.compress(text.encode(), _COMPRESSION_LEVEL)
             frames += _LENGTH.pack(len(data)) + data
+            if len(frames) > BYTES_MAX:
+                raise SnapshotTooLargeError(f"it is larger than {BYTES_MAX} bytes")
             await asyncio.sleep(0)
         sealed = self._seal(frames) + frames
         await self._store.write_snapshot(Snapshot(*key, version, self._schema, sealed))
-        resident.snapshot_version = version
 
     async def restore(self, resident: Resident) -> bool:
         """Give a workflow that is being loaded the state of its snapshot; False: there is none of use."""

@@ -164,6 +164,28 @@ async def test_a_destruction_that_nobody_waits_for_any_more_is_one_all_the_same(
         keyring.find("a", destroyed)
 
 
+async def test_a_destruction_of_which_nobody_knows_whether_it_is_durable_can_be_asked_for_again(open_keyring, store):
+    keyring = await open_keyring()
+    await keyring.ready("a")
+    destroyed = keyring.current("a").id
+    await keyring.rotate("a")
+    write = store.write_data_key
+
+    async def wait_for_ever(_key):
+        await asyncio.Event().wait()
+
+    store.write_data_key = wait_for_ever
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await keyring.destroy("a", destroyed)
+    assert store.keys[destroyed].wrapped_key is not None
+    with pytest.raises(SealBrokenError, match="destroyed"):
+        keyring.find("a", destroyed)
+    store.write_data_key = write
+    await keyring.destroy("a", destroyed)
+    assert store.keys[destroyed].wrapped_key is None
+
+
 async def test_destroying_twice_changes_nothing_and_what_is_not_the_tenants_is_not_found(open_keyring, store):
     keyring = await open_keyring()
     await keyring.ready("a")

@@ -1,5 +1,7 @@
 """Snapshots spare a fold and change nothing: with any doubt about one, the events tell."""
 
+import asyncio
+import json
 import logging
 import shutil
 from dataclasses import replace
@@ -7,13 +9,23 @@ from dataclasses import replace
 import pytest
 
 import service.domain
-from podium.v1 import events_pb2
+from podium.v1 import events_pb2, value_pb2
 from service.domain.canonical import state_digest
 from service.domain.effects import changed_effects, effects
 from service.domain.errors import Unavailable
+from service.domain.snapshot import pieces_of
+from service.engine import snapshots
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
-from service.engine.snapshots import AT_REST_EVENTS, RUNNING_EVENTS, Snapshots, is_due, is_due_at_rest, state_schema
+from service.engine.snapshots import (
+    AT_REST_EVENTS,
+    RUNNING_EVENTS,
+    Snapshots,
+    SnapshotTooLargeError,
+    is_due,
+    is_due_at_rest,
+    state_schema,
+)
 from store.contract import StoreClosedError
 from tests.unit.snapshots.conftest import SECRET
 from tests.unit.snapshots.long_stream import KEY, record_of
@@ -190,3 +202,39 @@ async def test_a_stream_that_cannot_be_folded_is_quarantined_whatever_it_stumble
         await load()
     assert refused.value.reason == "STREAM_QUARANTINED"
     assert "wf_long cannot be folded" in caplog.text
+
+
+async def test_other_work_has_its_turn_between_the_pieces(log, load, folded, snapshot):
+    turns = 0
+
+    async def work():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    pieces = sum(1 for _ in pieces_of(folded.state))
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(work())
+        await Snapshots(log, SECRET).write(folded)
+        assert turns >= pieces
+        turns = 0
+        await load()
+        assert turns >= pieces
+        other.cancel()
+
+
+async def test_large_values_are_in_pieces_of_their_own(folded):
+    for number in range(10):
+        folded.state.steps[f"step_{number}"].output = value_pb2.Value(json='"' + "x" * 60_000 + '"')
+    sizes = [len(json.dumps(piece)) for piece in pieces_of(folded.state)]
+    assert max(sizes) < 2 * 60_000
+
+
+async def test_a_state_that_is_too_large_gets_no_snapshot_and_is_not_tried_again_at_once(log, folded, monkeypatch):
+    monkeypatch.setattr(snapshots, "BYTES_MAX", 1000)
+    assert is_due_at_rest(folded)
+    with pytest.raises(SnapshotTooLargeError):
+        await Snapshots(log, SECRET).write(folded)
+    assert log.snapshot is None
+    assert not is_due_at_rest(folded)
