@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.schema import CreateSchema
 
-from service.projections.database import READERS, DatabaseFencedError, DatabaseUnavailableError, Result
+from service.projections.database import READERS, DatabaseError, DatabaseFencedError, DatabaseUnavailableError, Result
 from store.postgres_engine import UNREACHABLE, engine_over, reason_of
 
 SCHEMA = "podium_projections"
@@ -69,9 +69,13 @@ class PostgresProjections:
         self._epoch = 0
 
     async def open(self) -> None:
-        """Make the schema, and take over from whoever wrote here before. Raises DatabaseUnavailableError."""
-        async with _translated(), self._writer.begin() as connection:
-            self._epoch = await connection.run_sync(_take_over)
+        """Make the schema, and take over from whoever wrote here before. Raises DatabaseError."""
+        try:
+            async with _translated(), self._writer.begin() as connection:
+                self._epoch = await connection.run_sync(_take_over)
+        except DBAPIError as error:
+            remedy = "`podium database grants ROLE` prints what a role needs"
+            raise DatabaseError(f"the schema {SCHEMA} cannot be used: {reason_of(error)}; {remedy}") from error
 
     async def close(self) -> None:
         """See ProjectionsDatabase."""

@@ -88,7 +88,7 @@ class Rebuild:
         Raises:
             RebuildStoppedError: It has stopped before its end.
         """
-        while not self._stopped:
+        while self._is_done or not self._stopped:
             moved = self._moved
             yield Progress(self.position, self._log.head, self._is_done)
             if self._is_done:

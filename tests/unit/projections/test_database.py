@@ -2,11 +2,14 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from service.projections.database import DatabaseUnavailableError
+from service.projections.database import DatabaseError, DatabaseUnavailableError
+from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
+from tests.postgres import free_port
 from tests.unit.projections.memory_log import MemoryLog
 from tests.unit.projections.tally import tallied, tally
 
@@ -97,6 +100,28 @@ async def test_an_error_does_not_tell_what_was_bound(database, place):
     with pytest.raises(DBAPIError) as raised:
         await database.write(lambda connection: connection.exec_driver_sql(statement, ("secret",)))
     assert "secret" not in str(raised.value)
+
+
+async def test_a_role_without_the_right_to_make_the_schema_is_told_the_remedy(postgres_url):
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute("CREATE ROLE narrow LOGIN")
+    database = PostgresProjections(postgres_url.replace("postgres@", "narrow@"))
+    with pytest.raises(DatabaseError, match=r"permission denied.*`podium database grants ROLE`"):
+        await database.open()
+    await admin.execute("CREATE SCHEMA podium_projections AUTHORIZATION narrow")
+    await database.open()
+    await database.close()
+    await admin.execute("DROP SCHEMA podium_projections CASCADE")
+    await admin.execute("DROP ROLE narrow")
+    await admin.close()
+
+
+async def test_a_postgres_that_is_not_there_is_an_error_without_its_password():
+    database = PostgresProjections(f"postgresql://ana:hunter2@127.0.0.1:{free_port()}/podium")
+    with pytest.raises(DatabaseUnavailableError) as raised:
+        await database.open()
+    assert "hunter2" not in str(raised.value)
+    await database.close()
 
 
 async def test_the_file_lies_beside_the_log(tmp_path):

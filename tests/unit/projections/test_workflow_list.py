@@ -159,6 +159,13 @@ async def test_by_states_and_name(log, listed):
     assert ids(await listed(name="rep")) == []
 
 
+async def test_a_name_that_no_database_can_keep_is_kept_as_near_as_it_can_be(log, listed):
+    start(log, "w-1", name="a\0b")
+    [summary] = await listed()
+    assert summary.name == "a\ufffdb"
+    assert ids(await listed(name="a\0b")) == ["w-1"]
+
+
 async def test_a_tenant_sees_nothing_of_another(log, listed):
     start(log, "w-1", ACME, name="report")
     start(log, "w-1", ZENITH, name="report")
