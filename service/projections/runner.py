@@ -1,8 +1,8 @@
 """Runs one projection: follows the log, applies each batch, and tells those who wait how far it has come.
 
 A projection that cannot apply an event stops and says so; it never stops the service, and never goes on past the
-event, because a trail with a hole in it is worse than one that is late. A database that is unavailable does not stop
-it: it waits, and that it does is seen by its problem and its heartbeat.
+event, because a trail with a hole in it is worse than one that is late. A database that is unavailable, its own or the
+log's, does not stop it: it waits, and that it does is seen by its problem and its heartbeat.
 """
 
 from __future__ import annotations
@@ -14,9 +14,22 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
-from service.projections.generation import ProjectionError, ProjectionFailedError
+from service.projections.generation import (
+    RETRY_FIRST_S,
+    RETRY_LONGEST_S,
+    ProjectionError,
+    ProjectionFailedError,
+)
 from service.projections.read_model import LogWithHead, ReadModel
-from store.contract import Clock, RecordedEvent, StoreClosedError, SubscriptionBatch
+from store.contract import (
+    Clock,
+    CorruptLogError,
+    CursorAheadError,
+    RecordedEvent,
+    StoreClosedError,
+    StoreError,
+    SubscriptionBatch,
+)
 
 GATHERING_S = 0.1
 """How long a projection that is up to date lets commits gather when no read waits for it."""
@@ -78,7 +91,7 @@ class ProjectionRunner:
 
     @property
     def problem(self) -> str:
-        """Why it has stopped, or what its database does not do; empty: it runs."""
+        """Why it has stopped, or what it waits for; empty: it runs."""
         return self._problem or self.model.served.problem
 
     @property
@@ -143,7 +156,7 @@ class ProjectionRunner:
 
     async def _run(self) -> None:
         try:
-            await self._follow()
+            await self._keep_following()
         except StoreClosedError:
             _logger.info("projection %s stops at position %d, because the log was closed", self.name, self.position)
         except Exception as error:
@@ -155,10 +168,27 @@ class ProjectionRunner:
             if self._state is not RunnerState.FAILED:
                 self._stop(RunnerState.STOPPED)
 
+    async def _keep_following(self) -> None:
+        """Follow the log, again from where it is for as long as the log cannot be read."""
+        delay_s = RETRY_FIRST_S
+        while True:
+            before = self.position
+            try:
+                return await self._follow()
+            except (StoreClosedError, CorruptLogError, CursorAheadError):
+                raise
+            except StoreError as error:
+                if not self._problem:
+                    _logger.warning("projection %s waits for the log: %s", self.name, error)
+                self._problem = str(error)
+            delay_s = RETRY_FIRST_S if self.position > before else min(2 * delay_s, RETRY_LONGEST_S)
+            await asyncio.sleep(delay_s)
+
     async def _follow(self) -> None:
         subscription = self._source.subscribe(after_position=self.position)
         try:
             async for batch in subscription:
+                self._problem = ""
                 await self._apply(batch.events)
                 if batch.caught_up:
                     self._state = RunnerState.LIVE

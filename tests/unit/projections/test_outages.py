@@ -11,6 +11,8 @@ from service.projections import generation, sqlite_database
 from service.projections.database import DatabaseUnavailableError
 from service.projections.rebuild import Rebuild
 from service.projections.runner import RunnerState
+from store.contract import StoreError
+from tests.unit.projections.conftest import running
 from tests.unit.projections.memory_log import MemoryLog
 from tests.unit.projections.tally import tallied, tally
 
@@ -71,6 +73,32 @@ async def rows(runner):
                 return await tallied(runner)
             except DatabaseUnavailableError:
                 continue
+
+
+async def test_a_log_that_cannot_be_read_for_a_while_is_followed_on(following, opened, monkeypatch):
+    class Failing(MemoryLog):
+        failures = 3
+        failed = asyncio.Event()
+
+        async def subscribe(self, after_position=0, tenant=None):
+            async for batch in super().subscribe(after_position, tenant):
+                if batch.position > 10 and self.failures:
+                    self.failures -= 1
+                    self.failed.set()
+                    raise StoreError("cannot read the log: connection reset")
+                yield batch
+
+    monkeypatch.setattr("service.projections.runner.RETRY_FIRST_S", 0.001)
+    log = Failing(batch_events=10)
+    log.record("acme", "workflow-1", *(events_pb2.StepCanceled() for _ in range(25)))
+    runner = await opened(tally(), log)
+    async with running(runner), asyncio.timeout(WAIT_S):
+        await log.failed.wait()
+        assert "connection reset" in runner.problem
+        assert runner.state is not RunnerState.FAILED
+        await runner.wait_for(25, WAIT_S)
+        assert runner.problem == ""
+        assert await tallied(runner) == list(range(1, 26))
 
 
 @on_sqlite
