@@ -10,7 +10,7 @@ import pytest
 
 from service.projections.rebuild import Rebuild
 from tests.architecture.checkout import ROOT
-from tests.unit.projections import killed_runner
+from tests.unit.projections import killed_runner, stopped_runner
 from tests.unit.projections.tally import tallied, tally
 
 EVERY_POSITION = list(range(1, killed_runner.EVENTS + 1))
@@ -33,6 +33,23 @@ def killed(place):
         assert done.returncode == -signal.SIGKILL
 
     return run
+
+
+@pytest.fixture
+def stopped(postgres_url):
+    """Starts a projection in another process that stands still in an open transaction; returns it once it does."""
+    process = subprocess.Popen(
+        [sys.executable, stopped_runner.__file__, postgres_url],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    yield process
+    process.kill()
+    process.communicate()
 
 
 async def positions_after_restart(following):
@@ -71,3 +88,14 @@ async def test_a_rebuild_that_was_killed_goes_on_where_it_was(killed, following)
 async def test_negative_control_a_rebuild_whose_checkpoint_commits_apart_counts_a_batch_twice(killed, following):
     await killed("rebuild", "apart")
     assert len(await positions_after_the_rebuild_went_on(following)) == TWICE
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+async def test_a_process_that_stood_still_while_another_took_over_writes_no_more(stopped, following):
+    async with following(tally(), killed_runner.the_log()) as runner:
+        # The server ended the transaction in which the first process stands, and its batch was undone.
+        assert await tallied(runner) == EVERY_POSITION
+        stopped.send_signal(signal.SIGCONT)
+        told, _ = await asyncio.to_thread(stopped.communicate, timeout=60)
+        assert told.startswith("failed 10 DatabaseFencedError: another process has taken over")
+        assert await tallied(runner) == EVERY_POSITION

@@ -49,6 +49,28 @@ async def test_a_process_that_was_taken_over_writes_no_more(opened, open_databas
     assert await tallied(new) == list(range(1, 29))
 
 
+class UnfencedProjections(PostgresProjections):
+    async def write(self, work):
+        async with self._writer.begin() as connection:
+            return await connection.run_sync(work)
+
+
+@on_postgres
+async def test_negative_control_without_the_fence_a_process_that_was_taken_over_writes_on(opened, open_database, place):
+    log = log_of(25)
+    unfenced = UnfencedProjections(place)
+    await unfenced.open()
+    old = await opened(tally(), log, on=unfenced)
+    async with running(old):
+        await old.wait_for(25, WAIT_S)
+        new = await opened(tally(), log, on=await open_database())
+        await log.append("acme", "workflow-1", events_pb2.StepCanceled())
+        await old.wait_for(26, WAIT_S)
+    assert new.position == 25
+    assert await tallied(new) == list(range(1, 27))
+    await unfenced.close()
+
+
 @on_postgres
 async def test_a_rebuild_of_a_process_that_was_taken_over_changes_nothing(opened, open_database):
     log = log_of(25)
