@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -72,6 +73,9 @@ from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.tasks import Tasks
+from store.checkpoint_copies import CheckpointCommand, CheckpointCopy, CheckpointFile
+from store.checkpointer import Checkpointer
+from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
 
 logger = logging.getLogger(__name__)
@@ -109,6 +113,7 @@ class Service:
         randomness: SystemRandomness,
         tokens: Tokens,
         master_key: bytes,
+        signer: Signer,
         stop: Callable[[], None],
         previous_master_key: bytes | None = None,
     ) -> None:
@@ -118,6 +123,7 @@ class Service:
         self._tokens = tokens
         self._master_key = master_key
         self._previous_master_key = previous_master_key
+        self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
         self.failure: Exception | None = None
@@ -128,17 +134,20 @@ class Service:
 
         Raises ListenError, and MasterKeyError when the master key does not open the data keys.
         """
-        workflows, trail = ReadModel(WorkflowList, database), ReadModel(AuditTrail, database)
-        runners = [ProjectionRunner(model, store, self._clock) for model in (workflows, trail)]
+        models: list[ReadModel[Any]] = [ReadModel(WorkflowList, database), ReadModel(AuditTrail, database)]
+        runners = [ProjectionRunner(model, store, self._clock) for model in models]
         for runner in runners:
             await runner.open()
+        checkpointer = self._checkpointer(store)
+        # Behind the tasks, so that it signs what they appended last.
+        stack.push_async_callback(checkpointer.finish)
         stack.push_async_callback(self._tasks.close)
+        self._tasks.spawn(checkpointer.run())
         for runner in runners:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
-        queries = WorkflowQuery(workflows), AuditQuery(trail)
-        self._server = await self._listen(parts, queries, runners)
+        self._server = await self._listen(parts, runners)
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
         # What lives as long as the process need not be looked at by every collection.
@@ -181,6 +190,26 @@ class Service:
             if self._sensitivity.of_input(*tool) or self._sensitivity.of_output(*tool):
                 await keyring.ready(tool.tenant)
         return Sealing(keyring, payloads, random_bytes, inline_limit_bytes=settings.limits.inline_bytes)
+
+    def _checkpointer(self, store: EventStore) -> Checkpointer:
+        settings = self._settings.checkpoints
+        copies: list[CheckpointCopy] = []
+        if settings.checkpoint_file is not None:
+            copies.append(CheckpointFile(settings.checkpoint_file))
+        if settings.command_words:
+            copies.append(CheckpointCommand(settings.command_words))
+        if not copies:
+            logger.warning(
+                "checkpoints are kept in the database alone, which proves nothing against whoever can change it: "
+                "set PODIUM_CHECKPOINT_FILE or PODIUM_CHECKPOINT_COMMAND to copy them elsewhere"
+            )
+        return Checkpointer(
+            store,
+            self._signer,
+            copies,
+            every_events=settings.checkpoint_every_events,
+            interval_s=settings.checkpoint_interval_ms / 1000,
+        )
 
     def _engine(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Engine:
         settings = self._settings
@@ -261,27 +290,24 @@ class Service:
             payload_bytes=settings.limits.payload_bytes,
         )
 
-    async def _listen(
-        self, parts: ApiParts, queries: tuple[WorkflowQuery, AuditQuery], runners: list[ProjectionRunner]
-    ) -> grpc.aio.Server:
+    async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
             interceptors=[ErrorInterceptor(), AuthenticationInterceptor(self._tokens, self._clock, policy_of)],
             options=_server_options(settings),
         )
         workflows, audit = runners
-        workflow_query, audit_query = queries
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
-        lister = WorkflowLister(workflow_query, workflows)
+        lister = WorkflowLister(WorkflowQuery(workflows.model), workflows)
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
         tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
         executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(self._executors, server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(parts.store), server)
         replay_service_pb2_grpc.add_ReplayServiceServicer_to_server(ReplayServicer(parts.engine, parts.store), server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-            AuditServicer(audit_query, audit, parts.store), server
+            AuditServicer(AuditQuery(audit.model), audit, parts.store), server
         )
         projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)

@@ -7,6 +7,8 @@ PODIUM_RETRY_. Settings that would be unsafe or contradict each other are refuse
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -22,6 +24,7 @@ _ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _PORT_MAX = 65_535
 _KIB = 1024
+_CHECKPOINT_EVENTS_MAX = 100_000
 
 
 class ConfigurationError(ValueError):
@@ -101,6 +104,28 @@ class SealingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointSettings:
+    """How the log is signed for, and where the checkpoints are copied to."""
+
+    checkpoint_every_events: int = 1_000
+    checkpoint_interval_ms: int = 10_000
+    """A checkpoint is due after this time when the log has grown at all."""
+    checkpoint_file: Path | None = None
+    """Each checkpoint is appended to it. Of use where whoever can change the database cannot change the file."""
+    checkpoint_command: str = ""
+    """A program and its arguments, run without a shell, with each checkpoint on its standard input."""
+    checkpoint_key_file: Path | None = None
+    """The key that signs, made when it is missing; unset: checkpoint.key in the state directory."""
+    log_origin: str = "podium"
+    """The name of the log in its checkpoints, best a host and path of yours: example.com/podium."""
+
+    @property
+    def command_words(self) -> list[str]:
+        """The command as a program and its arguments; empty: none is set. Raises ValueError."""
+        return shlex.split(self.checkpoint_command)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on what callers may ask for. Over a limit is a clear error, never a retry."""
 
@@ -153,6 +178,7 @@ class Settings:
     storage: Storage = field(default_factory=Storage)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     sealing: SealingSettings = field(default_factory=SealingSettings)
+    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
     retry: RetryDefaults = field(default_factory=RetryDefaults)
@@ -167,9 +193,15 @@ class Settings:
         """The file of the key that wraps the data keys."""
         return self.sealing.master_key_file or self.storage.state_directory / "master.key"
 
+    @property
+    def checkpoint_key_file(self) -> Path:
+        """The file of the key that signs checkpoints."""
+        return self.checkpoints.checkpoint_key_file or self.storage.state_directory / "checkpoint.key"
+
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
         problems = [*_listening(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
+        problems += _checkpoints(self.checkpoints)
         if problems:
             raise ConfigurationError(problems)
         return self
@@ -261,6 +293,23 @@ def _storage(storage: Storage) -> Iterator[str]:
     if scheme not in ("sqlite", "postgresql"):
         # The address is not repeated: it may hold a password.
         yield "PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:"
+
+
+def _checkpoints(checkpoints: CheckpointSettings) -> Iterator[str]:
+    if not 1 <= checkpoints.checkpoint_every_events <= _CHECKPOINT_EVENTS_MAX:
+        # What no checkpoint covers waits in memory.
+        yield f"PODIUM_CHECKPOINT_EVERY_EVENTS must be from 1 to {_CHECKPOINT_EVENTS_MAX}"
+    if checkpoints.checkpoint_interval_ms < 1:
+        yield "PODIUM_CHECKPOINT_INTERVAL_MS must be at least 1"
+    try:
+        words = checkpoints.command_words
+    except ValueError as error:
+        yield f"PODIUM_CHECKPOINT_COMMAND is no program with its arguments: {error}"
+    else:
+        if checkpoints.checkpoint_command and not words:
+            yield "PODIUM_CHECKPOINT_COMMAND is blank: name a program, or leave it empty"
+    if re.fullmatch(r"[^\s+]+", checkpoints.log_origin) is None:
+        yield f"PODIUM_LOG_ORIGIN is {checkpoints.log_origin!r}: a name of at least a character, no space and no plus"
 
 
 def _numbers(settings: Settings) -> Iterator[str]:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +32,16 @@ from service.engine.data_keys import MasterKeyError
 from service.projections.database import DatabaseError, ProjectionsDatabase
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
+from store.checkpoints import NotAVerifierKey, Signer, Verifier
 from store.contract import StoreError, StoreLimits
 from store.description import describe, grants_for
 from store.event_log import EventLog
+from store.log_verifier import CheckpointsUnreadableError, LogVerifier, OnProgress, VerifiedLog
 from store.migrate import check, migrate
 from store.postgres import postgres_log
 from store.postgres_engine import address_of, is_postgres
+from store.postgres_reader import PostgresReader
+from store.reader import LogReader
 from store.records import decode_record
 from store.sqlite import sqlite_log
 from store.sqlite_engine import path_of
@@ -165,6 +169,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         tokens=open_tokens(settings),
         master_key=open_master_key(settings),
         previous_master_key=open_previous_master_key(settings),
+        signer=open_signer(settings),
         stop=stop.set,
     )
     async with AsyncExitStack() as stack:
@@ -183,11 +188,11 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         raise ServeError(f"the log cannot be written any more: {service.failure}")
 
 
-def replay_offline(database: Path, workflow_id: str, tenant: str = "default") -> OfflineReplay:
-    """Fold a workflow from a file, opened read-only. Raises ServeError when there is no such log."""
+def replay_offline(database: str | Path, workflow_id: str, tenant: str = "default") -> OfflineReplay:
+    """Fold a workflow from a database, without writing to it. Raises ServeError when there is no such log."""
 
     async def read() -> list[bytes]:
-        async with SqliteReader(database) as log:
+        async with open_reader(database) as log:
             return [event.record for event in await log.stream_as_stored(tenant, workflow_id)]
 
     try:
@@ -201,11 +206,11 @@ def replay_offline(database: Path, workflow_id: str, tenant: str = "default") ->
         return OfflineReplay(len(records), b"", digests, error.version, str(error))
 
 
-def list_offline(database: Path) -> list[tuple[str, str]]:
-    """(tenant, workflow id) of every workflow in a file, opened read-only. Raises ServeError."""
+def list_offline(database: str | Path) -> list[tuple[str, str]]:
+    """(tenant, workflow id) of every workflow in a database, without writing to it. Raises ServeError."""
 
     async def read() -> list[tuple[str, str]]:
-        async with SqliteReader(database) as log:
+        async with open_reader(database) as log:
             found = [await log.list_streams(prefix) for prefix in ("wf_", "call_", "batch_")]
         return [stream for streams in found for stream in streams]
 
@@ -241,6 +246,72 @@ def open_previous_master_key(settings: Settings) -> bytes | None:
     try:
         return None if path is None else load_secret(path)
     except KeyRefused as error:
+        raise ServeError(str(error)) from None
+
+
+def open_signer(settings: Settings) -> Signer:
+    """The key that signs checkpoints; on first start it is made. Raises ServeError when it is not safe to use."""
+    try:
+        seed = load_or_make_secret(settings.checkpoint_key_file, SystemRandomness().bytes)
+    except (KeyRefused, OSError) as error:
+        raise ServeError(str(error)) from None
+    return Signer(settings.checkpoints.log_origin, seed)
+
+
+def verifier_key(settings: Settings) -> str:
+    """The public half of the key that signs checkpoints, as it is published. Raises ServeError when there is none."""
+    if not settings.checkpoint_key_file.exists():
+        raise ServeError(f"there is no key {settings.checkpoint_key_file}: the service makes it on its first start")
+    return open_signer(settings).verifier.text()
+
+
+def open_reader(database: str | Path) -> LogReader:
+    """The reader, to be opened, of a database that a URL or the path of a SQLite file names. Raises ServeError."""
+    url = str(database)
+    if is_postgres(url):
+        return PostgresReader(url)
+    return SqliteReader(path_of(url) if "://" in url else Path(url))
+
+
+def verify_log(
+    database: str, keys: Sequence[str], *, outside: str = "", on_progress: OnProgress | None = None
+) -> VerifiedLog:
+    """Verify a whole log, also against the checkpoints in a text that was kept outside of the database.
+
+    Args:
+        database: A URL, or the path of a SQLite file.
+        keys: The verifier keys of those who may have signed. With none, there must be no checkpoint.
+        outside: Signed notes, one after another.
+        on_progress: Told how many events are verified, of how many.
+
+    Raises ServeError when that cannot be done: there is no such log, it has checkpoints and there is no key, a key is
+    none, or the text holds something else than checkpoints.
+    """
+
+    async def verify() -> VerifiedLog:
+        async with open_reader(database) as log:
+            if not verifiers and (outside or await log.last_checkpoint() is not None):
+                raise ServeError("there are checkpoints, and no key to verify them with: `podium log key` prints it")
+            return await LogVerifier(log, verifiers, on_progress).verify(outside)
+
+    try:
+        verifiers = [Verifier.from_text(key) for key in keys]
+        return asyncio.run(verify())
+    except (StoreError, NotAVerifierKey, CheckpointsUnreadableError) as error:
+        raise ServeError(str(error)) from None
+
+
+def newest_checkpoint(database: str) -> str | None:
+    """The newest signed note of a log. Raises ServeError when there is no such log."""
+
+    async def read() -> str | None:
+        async with open_reader(database) as log:
+            checkpoint = await log.last_checkpoint()
+            return None if checkpoint is None else checkpoint.note
+
+    try:
+        return asyncio.run(read())
+    except StoreError as error:
         raise ServeError(str(error)) from None
 
 

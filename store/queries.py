@@ -5,7 +5,7 @@ A statement names every value it takes; the reader of a database binds them.
 
 from __future__ import annotations
 
-from sqlalchemy import BindParameter, Table, bindparam, func, select
+from sqlalchemy import BindParameter, Table, bindparam, func, literal, select
 
 from store.tables import schema
 
@@ -183,3 +183,23 @@ LIST_STREAMS = (
     .order_by(_tenants.c.name, _streams.c.stream_id)
 )
 """shard, first, end → tenant and id of the streams from `first` up to `end`, by tenant and id."""
+
+VERSION_BEFORE = select(func.coalesce(func.max(_events.c.stream_version), 0)).where(
+    _events.c.shard == _SHARD,
+    _events.c.stream_key == STREAM_KEY,
+    _events.c.position < bindparam("position"),
+)
+"""shard, tenant, stream_id, position → the stream's version before that position; 0: it did not exist."""
+
+_one_row = select(literal(1).label("one")).subquery()
+
+EXTENT = select(
+    select(_shards.c.head_position).where(_shards.c.shard == _SHARD).scalar_subquery(),
+    select(func.max(_events.c.position)).where(_events.c.shard == _SHARD).scalar_subquery(),
+    select(func.max(_tiles.c.tile_index)).where(_tiles.c.shard == _SHARD, _tiles.c.level == 0).scalar_subquery(),
+    select(func.max(_checkpoints.c.size)).where(_checkpoints.c.shard == _SHARD).scalar_subquery(),
+    _tenants.c.name,
+    _tenants.c.sequence,
+).select_from(_one_row.outerjoin(_tenants, _tenants.c.shard == _SHARD))
+"""shard → a row a tenant (or one without): the head, the last position, the last tile of level 0, the last
+checkpoint's size, and the tenant with the sequence of its last event. One statement, so of one moment."""

@@ -25,6 +25,7 @@ from store.contract import (
     Tile,
 )
 from store.queries import (
+    EXTENT,
     LAST_CHECKPOINT,
     LIST_STREAMS,
     OPEN_WORKFLOWS,
@@ -38,8 +39,9 @@ from store.queries import (
     READ_STREAM,
     READ_TENANT,
     READ_TILES,
+    VERSION_BEFORE,
 )
-from store.verify import verify_log, verify_stream, verify_tenant
+from store.verify import LogExtent, verify_log, verify_stream, verify_tenant
 
 T = TypeVar("T")
 
@@ -214,6 +216,41 @@ class LogReader(ABC):
         def read(connection: Connection) -> list[RecordedEvent]:
             rows = self._rows(connection, READ_STREAM, tenant=tenant, stream_id=stream_id, after_version=0)
             return [RecordedEvent(*row) for row in rows]
+
+        return await self._run(read)
+
+    async def log_as_stored(self, after_position: int, limit: int) -> list[RecordedEvent]:
+        """Read rows in order of position, whatever is missing or altered: for whoever looks for that."""
+
+        def read(connection: Connection) -> list[RecordedEvent]:
+            rows = self._rows(connection, READ_ALL, after_position=after_position, limit=limit)
+            return [RecordedEvent(*row) for row in rows]
+
+        return await self._run(read)
+
+    async def version_before(self, tenant: str, stream_id: str, position: int) -> int:
+        """The version that a stream had before a position; 0: it did not exist."""
+
+        def read(connection: Connection) -> int:
+            rows = self._rows(connection, VERSION_BEFORE, tenant=tenant, stream_id=stream_id, position=position)
+            return int(rows[0][0])
+
+        return await self._run(read)
+
+    async def read_extent(self) -> LogExtent:
+        """Read how far everything goes, as it is at one moment."""
+
+        def read(connection: Connection) -> LogExtent:
+            rows = self._rows(connection, EXTENT)
+            head, last_position, last_tile, checkpoint_size, _, _ = rows[0]
+            sequences = {tenant: sequence for *_, tenant, sequence in rows if tenant is not None}
+            return LogExtent(
+                head or 0,
+                last_position or 0,
+                0 if last_tile is None else last_tile + 1,
+                checkpoint_size or 0,
+                sequences,
+            )
 
         return await self._run(read)
 

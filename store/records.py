@@ -114,7 +114,8 @@ def numbers_of(record: bytes) -> Numbers:
     """Read the head of a record without decoding the rest. Raises ValueError for bytes that are no record."""
     try:
         p, position, t, tenant_sequence, v, stream_version, r, recorded_at_us = _HEAD.unpack_from(record)
-    except struct.error as error:
+    except (struct.error, TypeError) as error:
+        # SQLite gives text for a column of bytes in which somebody has put text.
         raise ValueError(f"{len(record)} bytes are no record") from error
     if (p, t, v, r) != _TAGS:
         raise ValueError("the bytes do not begin as a record does")

@@ -5,10 +5,25 @@ A reader that skipped a lost event would fold a state that never was, so a contr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from store.contract import CorruptLogError, RecordedEvent
 from store.records import HEAD_LENGTH, Numbers, names_after_head, numbers_of
+
+
+class LogExtent(NamedTuple):
+    """How far the log and what is derived from it go, at one moment."""
+
+    head: int
+    last_position: int
+    """Of the events that are stored. The head, unless somebody has changed either."""
+    tile_count: int
+    """How many tiles of level 0 there are."""
+    checkpoint_size: int
+    """The largest size that is signed for; 0: none."""
+    sequences: Mapping[str, int]
+    """The tenant_sequence of each tenant's last event, by its name."""
 
 
 def verify_stream(events: Sequence[RecordedEvent], shard: int, after_version: int) -> None:
@@ -38,23 +53,31 @@ def verify_tenant(events: Sequence[RecordedEvent], shard: int) -> None:
         previous = numbers.tenant_sequence
 
 
-def _verified(events: Iterable[RecordedEvent], shard: int) -> Iterator[tuple[RecordedEvent, Numbers]]:
-    names: dict[tuple[int, str, str], bytes] = {}
-    for event in events:
-        position, tenant, stream_id, stream_version, number, recorded_at_us, record = event
+def checked_numbers(event: RecordedEvent, shard: int, names: dict[tuple[int, str, str], bytes]) -> Numbers:
+    """What the head of an event's record says. Raises CorruptLogError when the record contradicts its columns.
+
+    `names` keeps what was encoded to compare with; it is filled here.
+    """
+    position, tenant, stream_id, stream_version, number, recorded_at_us, record = event
+    try:
         name = names.get((number, tenant, stream_id))
         if name is None:
             name = names_after_head(type_number=number, shard=shard, tenant=tenant, stream_id=stream_id)
             names[number, tenant, stream_id] = name
-        try:
-            numbers = numbers_of(record)
-        except ValueError as error:
-            raise CorruptLogError(f"position {position} of shard {shard}: {error}") from error
-        if (
-            numbers.position != position
-            or numbers.stream_version != stream_version
-            or numbers.recorded_at_us != recorded_at_us
-            or not record.startswith(name, HEAD_LENGTH)
-        ):
-            raise CorruptLogError(f"the record at position {position} of shard {shard} contradicts its columns")
-        yield event, numbers
+        numbers = numbers_of(record)
+    except (ValueError, TypeError) as error:
+        raise CorruptLogError(f"position {position} of shard {shard}: {error}") from error
+    if (
+        numbers.position != position
+        or numbers.stream_version != stream_version
+        or numbers.recorded_at_us != recorded_at_us
+        or not record.startswith(name, HEAD_LENGTH)
+    ):
+        raise CorruptLogError(f"the record at position {position} of shard {shard} contradicts its columns")
+    return numbers
+
+
+def _verified(events: Iterable[RecordedEvent], shard: int) -> Iterator[tuple[RecordedEvent, Numbers]]:
+    names: dict[tuple[int, str, str], bytes] = {}
+    for event in events:
+        yield event, checked_numbers(event, shard, names)

@@ -20,6 +20,7 @@ from service.cli import (
     events_command,
     executor_command,
     keys_commands,
+    log_commands,
     projections_commands,
     quarantine_commands,
     replay_command,
@@ -37,7 +38,7 @@ EPILOG = "\n".join(
         "\b",
         "Exit codes:",
         "  0  it succeeded",
-        "  1  what was asked for failed: a workflow failed, a replay differs",
+        "  1  what was asked for failed: a workflow failed, a replay differs, a log was altered",
         "  2  bad input",
         "  3  denied, or not authenticated",
         "  4  not found",
@@ -68,6 +69,7 @@ app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(projections_commands.app, name="projections")
 app.add_typer(database_commands.app, name="database")
+app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")

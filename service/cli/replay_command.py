@@ -27,8 +27,8 @@ EXAMPLE = example(
 def replay(
     workflow_id: Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")],
     database: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Fold the events of this database file, opened read-only in this process."),
+        str | None,
+        typer.Option(metavar="URL|PATH", help="Fold the events of this database in this process, which only reads it."),
     ] = None,
     against: Annotated[
         Path | None,
@@ -70,13 +70,13 @@ def _live(workflow_id: str, address: str | None, token: str | None, as_json: boo
     raise typer.Exit(ExitCode.OK if answer.matches else ExitCode.FAILED)
 
 
-def _offline(workflow_id: str, database: Path, against: Path | None, tenant: str, as_json: bool) -> None:
+def _offline(workflow_id: str, database: str, against: Path | None, tenant: str, as_json: bool) -> None:
     from service.cli.json_options import read_text
     from service.cli.output import print_json, say
     from service.cli.replay_comparison import compare, saved_replay
     from service.main import replay_offline
 
-    if not database.is_file():
+    if "://" not in database and not Path(database).is_file():
         raise CommandFailed(f"there is no database {database}", ExitCode.NOT_FOUND, "DATABASE_NOT_FOUND")
     live = None if against is None else saved_replay(read_text(str(against), "--against"), str(against))
     if live is not None and live.workflow_id != workflow_id:

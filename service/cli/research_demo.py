@@ -87,8 +87,9 @@ async def stage(question: Question, state: Path) -> AsyncGenerator[Service, None
 
 def _server(state: Path) -> Any:  # noqa: ANN401 -- a context manager
     arguments = ("serve", "--json", "--listen", "127.0.0.1:0", "--database", str(state / "podium.db"))
+    environment = {"PODIUM_CHECKPOINT_FILE": str(state / "checkpoints.txt")}
     return child_process(
-        "the service", (*arguments, "--state-dir", str(state)), environment={}, log=state / "service.log"
+        "the service", (*arguments, "--state-dir", str(state)), environment=environment, log=state / "service.log"
     )
 
 

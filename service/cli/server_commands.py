@@ -120,12 +120,17 @@ def dev_settings(folder: Path, port: int) -> Settings:
     """Return the settings of a development server whose data are in a folder."""
     from dataclasses import replace
 
-    from service.config import Listening, TokenSettings, load_settings
+    from service.config import CheckpointSettings, Listening, TokenSettings, load_settings
 
     settings = load_settings()
     storage = replace(settings.storage, database_url=f"sqlite:///{folder / 'podium.db'}", state_directory=folder)
     return replace(
-        settings, listening=Listening(f"127.0.0.1:{port}"), storage=storage, tokens=TokenSettings()
+        settings,
+        listening=Listening(f"127.0.0.1:{port}"),
+        storage=storage,
+        tokens=TokenSettings(),
+        # They go with the log when it is thrown away, so there is nothing to warn about.
+        checkpoints=CheckpointSettings(checkpoint_file=folder / "checkpoints.txt"),
     ).checked()
 
 

@@ -37,9 +37,7 @@ from store.contract import (
 )
 
 logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
-
 RELOAD_AFTER_US = 500_000
 """How long a workflow whose append found the writer's queue full waits before it is folded again."""
 

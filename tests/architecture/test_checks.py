@@ -44,6 +44,7 @@ def checkout(tmp_path):
         "service/main.py",
         "store/__init__.py",
         "store/contract.py",
+        "store/postgres.py",
         "store/sqlite.py",
     ]
     modules += [f"clients/python/podium/{name}.py" for name in ("__init__", "client", "v1/__init__", "v1/events_pb2")]

@@ -1,20 +1,27 @@
 """The history of the schema: up from nothing, up with data, and where it ends the tables are those of the code."""
 
+import asyncio
 import sqlite3
 import stat
 from contextlib import closing
 from importlib.resources import files
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
 
 from store.contract import DatabaseInUseError, StoreError
 from store.lockfile import LockFile
 from store.migrate import SchemaMismatchError, check, current, migrate
+from store.postgres import postgres_log
+from store.postgres_engine import is_postgres, run_on_connection
+from store.records import encode_record
 from store.sqlite import sqlite_log
-from store.tables import REVISION
-from tests.contract.events import TENANT, FakeClock, append_to
+from store.sqlite_engine import path_of
+from store.tables import REVISION, schema
+from tests.contract.events import TENANT, FakeClock, append_to, new_events
 
 
 @pytest.fixture
@@ -139,3 +146,94 @@ def test_the_position_is_the_rowid(url, tmp_path):
     with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
         indexes = connection.execute("SELECT name FROM pragma_index_list('events')").fetchall()
     assert {name for (name,) in indexes} == {"sqlite_autoindex_events_1", "events_by_tenant"}
+
+
+async def test_of_many_that_migrate_at_once_one_does(postgres):
+    url = await postgres.create_database(migrated=False)
+    assert current(url) is None
+    await asyncio.gather(*(asyncio.to_thread(migrate, url) for _ in range(4)))
+    assert current(url) == REVISION
+    assert check(url) == []
+    await postgres.drop_database(url)
+
+
+def first_revision_of(url):
+    """Make the tables as the first release did."""
+
+    def upgrade(connection):
+        command.upgrade(configured(connection), "0001")
+
+    if is_postgres(url):
+        run_on_connection(url, upgrade)
+        return
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        upgrade(connection)
+    engine.dispose()
+
+
+def configured(connection):
+    config = Config()
+    config.set_main_option("script_location", str(files("migrations")))
+    config.attributes["connection"] = connection
+    return config
+
+
+FIRST_ROWS = [
+    "INSERT INTO shards (shard, head_position, last_ordinal, epoch) VALUES (0, 2, 0, 5)",
+    "INSERT INTO tenants (shard, tenant_key, name, sequence) VALUES (0, 1, 'acme', 2)",
+    "INSERT INTO streams (shard, stream_key, tenant_key, stream_id) VALUES (0, 1, 1, 'a')",
+    "INSERT INTO data_keys (key_id, wrapped_key) VALUES ('k', '1')",
+]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_data_of_the_first_revision_outlives_the_way_to_the_newest(kind, tmp_path, postgres):
+    url = f"sqlite:///{tmp_path / 'log.db'}" if kind == "sqlite" else await postgres.create_database(migrated=False)
+    await asyncio.to_thread(first_revision_of, url)
+    assert current(url) == "0001"
+    records = [
+        encode_record(new.payload, new.envelope, position=n, tenant_sequence=n, stream_version=n, recorded_at_us=7)
+        for n, new in enumerate(new_events("a", 2), 1)
+    ]
+    fill(url, records)
+
+    migrate(url)
+    assert current(url) == REVISION
+    assert check(url) == []
+    log = (postgres_log if is_postgres(url) else lambda url, clock: sqlite_log(path_of(url), clock=clock))(
+        url, clock=FakeClock()
+    )
+    await log.open()
+    assert [event.record for event in await log.read_stream(TENANT, "a")] == records
+    assert [key.tenant for key in await log.read_data_keys()] == [""]
+    await log.append(append_to("a", at=2))
+    await log.close()
+
+
+def fill(url, records):
+    def write(connection):
+        for statement in FIRST_ROWS:
+            connection.exec_driver_sql(statement.replace("'1')", "'1'::bytea)" if is_postgres(url) else "x'31')"))
+        events = schema("sqlite").tables["events"]
+        for number, record in enumerate(records, 1):
+            connection.execute(
+                events.insert().values(
+                    shard=0,
+                    position=number,
+                    stream_key=1,
+                    stream_version=number,
+                    type=34,
+                    recorded_at_us=7,
+                    tenant_key=1,
+                    record=record,
+                )
+            )
+
+    if is_postgres(url):
+        run_on_connection(url, write)
+        return
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        write(connection)
+    engine.dispose()

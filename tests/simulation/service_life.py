@@ -15,6 +15,7 @@ from service.config import Settings, Timings
 from service.domain.errors import LimitExceeded, Unavailable
 from service.domain.retry import RetryDefaults
 from service.engine.recovery import recover
+from store.checkpoints import Signer
 
 TENANT = "acme"
 SETTINGS = Settings(
@@ -64,7 +65,13 @@ class ServiceLife(Service):
 
     def __init__(self, store, clock, chance, settings=SETTINGS):
         super().__init__(
-            settings, clock=clock, randomness=chance, tokens=None, master_key=bytes(32), stop=self._stop_failed
+            settings,
+            clock=clock,
+            randomness=chance,
+            tokens=None,
+            master_key=bytes(32),
+            signer=Signer("simulation", bytes(32)),
+            stop=self._stop_failed,
         )
         self.store = store
         self.engine = None

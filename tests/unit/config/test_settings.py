@@ -177,3 +177,39 @@ def test_settings_that_were_put_together_by_hand_can_be_checked_too():
 def test_the_environment_of_the_process_is_the_default(monkeypatch):
     monkeypatch.setenv("PODIUM_LIMIT_JSON_DEPTH", "32")
     assert load_settings().limits.json_depth == 32
+
+
+def test_checkpoints_are_read_from_the_environment():
+    settings = load_settings(
+        {
+            "PODIUM_CHECKPOINT_EVERY_EVENTS": "50",
+            "PODIUM_CHECKPOINT_INTERVAL_MS": "2000",
+            "PODIUM_CHECKPOINT_FILE": "/mnt/worm/checkpoints.txt",
+            "PODIUM_CHECKPOINT_COMMAND": "publish --to 'the archive'",
+            "PODIUM_CHECKPOINT_KEY_FILE": "/keys/log.key",
+            "PODIUM_LOG_ORIGIN": "example.com/podium",
+        }
+    ).checkpoints
+    assert (settings.checkpoint_every_events, settings.checkpoint_interval_ms) == (50, 2000)
+    assert settings.checkpoint_file == Path("/mnt/worm/checkpoints.txt")
+    assert settings.command_words == ["publish", "--to", "the archive"]
+    assert settings.log_origin == "example.com/podium"
+    assert Settings(checkpoints=settings).checkpoint_key_file == Path("/keys/log.key")
+    assert Settings().checkpoint_key_file == Path(".podium/checkpoint.key")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHECKPOINT_EVERY_EVENTS", "0"),
+        ("CHECKPOINT_EVERY_EVENTS", "100001"),
+        ("CHECKPOINT_INTERVAL_MS", "0"),
+        ("CHECKPOINT_COMMAND", "publish 'to"),
+        ("CHECKPOINT_COMMAND", " "),
+        ("LOG_ORIGIN", "two words"),
+        ("LOG_ORIGIN", "a+b"),
+    ],
+)
+def test_checkpoints_that_cannot_be_made_are_refused(name, value):
+    (problem,) = problems(**{name: value})
+    assert problem.startswith(f"PODIUM_{name}")

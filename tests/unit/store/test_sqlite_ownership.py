@@ -71,7 +71,7 @@ async def test_every_opening_raises_the_epoch(database):
     epochs = []
     for _ in range(3):
         backend = SqliteBackend(database)
-        epochs.append((await backend.open()).epoch)
+        epochs.append((await backend.open(epochs.append)).epoch)
         await backend.close()
     assert epochs == [1, 2, 3]
 

@@ -1,17 +1,19 @@
-"""Whatever is done to them, the SQLite store and the model answer the same and hold the same."""
+"""Whatever is done to them, the stores and the model answer the same and hold the same."""
 
 import asyncio
 import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from store.contract import Append, OpenWorkflow, StoreError, StoreLimits
+from store.contract import Append, DataKey, OpenWorkflow, Snapshot, StoreError, StoreLimits, Tile
 from store.event_log import EventLog
 from store.migrate import migrate
+from store.postgres import postgres_log
 from store.sqlite import SqliteBackend
 from store.sqlite_reader import SqliteReader
 from tests.contract.events import FakeClock, chunks, to_stream
@@ -45,11 +47,9 @@ def empty_database():
     return EMPTY
 
 
-class SqliteAgainstModel(RuleBasedStateMachine):
+class AgainstModel(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(shutil.copy(empty_database(), self.folder.name))
         self.database = ModelDatabase()
         self.clock = FakeClock()
         self.loop = asyncio.Runner()
@@ -60,7 +60,7 @@ class SqliteAgainstModel(RuleBasedStateMachine):
         # A small cache, so that streams are forgotten and looked up again.
         limits = StoreLimits(cached_streams=2, group_events=5)
         self.stores = [
-            EventLog(QuickBackend(self.path), SqliteReader(self.path, connections=1), clock=self.clock, limits=limits),
+            self.make_store(limits),
             ModelStore(self.database, self.clock),
         ]
         for store in self.stores:
@@ -68,8 +68,8 @@ class SqliteAgainstModel(RuleBasedStateMachine):
 
     def teardown(self):
         self.close()
+        self.remove_database()
         self.loop.close()
-        self.folder.cleanup()
 
     def close(self):
         for store in self.stores:
@@ -77,8 +77,8 @@ class SqliteAgainstModel(RuleBasedStateMachine):
 
     def same(self, work):
         """Do the same to both, and hold the answers against each other."""
-        sqlite, model = [self.loop.run(work(store)) for store in self.stores]
-        assert sqlite == model
+        found, model = [self.loop.run(work(store)) for store in self.stores]
+        assert found == model
         return model
 
     @rule(groups=st.lists(APPENDS, min_size=1, max_size=5))
@@ -122,6 +122,21 @@ class SqliteAgainstModel(RuleBasedStateMachine):
     @rule(tenant=TENANTS, data=st.binary(max_size=4))
     def write_payload(self, tenant, data):
         self.same(lambda store: store.write_payload(tenant, data))
+
+    @rule(key_id=st.sampled_from("ab"), wrapped=st.none() | st.binary(min_size=1, max_size=2))
+    def write_data_key(self, key_id, wrapped):
+        self.same(lambda store: store.write_data_key(DataKey(key_id, wrapped, None if wrapped else 7)))
+        self.same(lambda store: store.read_data_keys())
+
+    @rule(name=NAMES, version=st.integers(1, 3), data=st.binary(max_size=2))
+    def write_snapshot(self, name, version, data):
+        self.same(lambda store: outcome_of(store.write_snapshot(Snapshot(*name, version, b"fold", data))))
+        self.same(lambda store: store.read_snapshot(*name))
+
+    @rule(tiles=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.binary(max_size=2)), max_size=3))
+    def write_tiles(self, tiles):
+        self.same(lambda store: store.write_tree([Tile(*tile) for tile in tiles]))
+        self.same(lambda store: store.read_tiles(0, 0, 3))
 
     @rule(by=st.integers(-2_000_000, 2_000_000))
     def move_the_clock(self, by):
@@ -177,7 +192,46 @@ async def in_order(listing):
     return sorted(await listing, key=lambda entry: (entry.tenant, entry.stream_id))
 
 
+class SqliteAgainstModel(AgainstModel):
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(shutil.copy(empty_database(), self.folder.name))
+
+    def make_store(self, limits):
+        return EventLog(
+            QuickBackend(self.path), SqliteReader(self.path, connections=1), clock=self.clock, limits=limits
+        )
+
+    def remove_database(self):
+        self.folder.cleanup()
+
+
+class PostgresAgainstModel(AgainstModel):
+    server = None
+
+    def __init__(self):
+        super().__init__()
+        self.url = self.loop.run(self.server.create_database())
+
+    def make_store(self, limits):
+        return postgres_log(self.url, clock=self.clock, limits=limits, reader_connections=1)
+
+    def remove_database(self):
+        self.loop.run(self.server.drop_database(self.url))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def server(postgres):
+    # A state machine takes no fixtures.
+    PostgresAgainstModel.server = postgres
+
+
 TestSqliteAgainstModel = SqliteAgainstModel.TestCase
+TestPostgresAgainstModel = PostgresAgainstModel.TestCase
 TestSqliteAgainstModel.settings = settings(
     max_examples=30, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestPostgresAgainstModel.settings = settings(
+    max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
