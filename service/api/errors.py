@@ -120,6 +120,7 @@ class _Mapped(AbstractAsyncContextManager[None]):
             return
         refusal = refusal_by_store(error) if isinstance(error, StoreError) else error
         if isinstance(error, DatabaseError):
+            _log.warning("%s cannot be answered: %s", self._method, error)
             refusal = errors.Unavailable(error.reason, "what is derived cannot be read now", retry_after_ms=1000)
         if isinstance(refusal, errors.DomainError):
             status = to_status(refusal)
