@@ -15,10 +15,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 MANIFESTS := pyproject.toml clients/python/pyproject.toml
 CODE := service store migrations clients/python protos tests
 
-.PHONY: help run test check formatted lint types imports tidy contract stubs verify format proto lock clean
+.PHONY: help run test faults faults-nightly check formatted lint types imports tidy contract stubs verify format proto lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The words reach the shell through the environment, so that quotes and dollar signs in them stay text.
 export QUERY SOURCE
@@ -27,6 +27,12 @@ run: .venv/run.stamp ## Show the research example: QUERY="what to ask" SOURCE=fo
 
 test: .venv/dev.stamp ## Run all tests, the fast ones first: ARGS="-k word", WORKERS=0 for one process
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+faults: .venv/dev.stamp ## Run the fault table, a quarter of an hour: ARGS="--only row --seed 7", ARGS="--write docs/reliability.md"
+	@$(BIN)/python -m tests.faults.table --scale faults $(ARGS)
+
+faults-nightly: .venv/dev.stamp ## Run the fault table with new seeds until it is stopped
+	@$(BIN)/python -m tests.faults.table --scale nightly $(ARGS)
 
 check: .venv/dev.stamp ## Run every static check, in parallel: the next seven
 	@$(MAKE) --jobs 4 --keep-going --output-sync=target formatted lint types imports tidy contract stubs

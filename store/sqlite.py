@@ -196,8 +196,7 @@ class SqliteBackend:
         )
 
     def _checkpoint_everything(self, raw: sqlite3.Connection) -> None:
-        # After a failed sync the log file may hold commits that the disk does not. They become durable here, or the
-        # file is not served.
+        # What a process that died had committed becomes durable here, or the file is not served.
         busy, _, _ = raw.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
         if busy:
             raise StoreError(f"cannot checkpoint {self._path}: another process keeps a read transaction open on it")

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from store.contract import StoreError
 
 _BUSY_TIMEOUT_S = 5.0
+_REWRITTEN_BYTES = 1 << 20
 
 
 def path_of(url: str) -> Path:
@@ -38,6 +39,7 @@ def write_engine(path: Path, *, synchronous: str = "FULL") -> Engine:
     def connect() -> sqlite3.Connection:
         # The connection may be used on another thread than the one that made it, by one at a time.
         # `isolation_level=None` keeps the driver from beginning transactions by itself, and too late.
+        rewrite_log(path)
         connection = sqlite3.connect(
             target, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -56,6 +58,27 @@ def write_engine(path: Path, *, synchronous: str = "FULL") -> Engine:
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def rewrite_log(path: Path) -> None:
+    """Write the write-ahead log of a file over itself and sync it, when a process that died has left one.
+
+    A kernel may report a failed sync once and then take the pages to be clean: the memory of the machine shows a whole
+    log, and the disk has one with a hole. Were that checkpointed, a power failure would leave newer pages in the
+    database under an older part of the log, which is corruption. Nobody else may have the file open for writing.
+    Raises StoreError when the log cannot be made durable.
+    """
+    log = path.with_name(path.name + "-wal")
+    if not log.exists():
+        return
+    try:
+        with log.open("r+b", buffering=0) as file:
+            while piece := file.read(_REWRITTEN_BYTES):
+                file.seek(-len(piece), os.SEEK_CUR)
+                file.write(piece)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StoreError(f"cannot make {log} durable: {error.strerror}") from error
 
 
 def _begin_immediate(connection: Connection) -> None:

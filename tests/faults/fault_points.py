@@ -15,6 +15,8 @@ from service import assembly
 from service.api.executor_servicer import ExecutorServicer
 from service.config import Listening, Settings, Storage, Timings
 from service.domain.retry import RetryDefaults
+from service.engine.attempts import Attempts
+from service.engine.keys import StepKey
 from service.main import ServeError, serve
 from store.contract import StoreLimits
 from store.migrate import migrate
@@ -28,13 +30,15 @@ TIME_TO_LEAVE_S = 0.02
 WINDOW_OF_POINT = {"written": "committing", "committed": "committed"}
 
 
-def settings_for(directory, port=0):
+def settings_for(directory, port=0, grace_ms=3000):
     """The service's settings in a test's directory; short waits, because a test looks at what comes after them."""
     directory = Path(directory)
     return Settings(
         listening=Listening(f"127.0.0.1:{port}"),
         storage=Storage(f"sqlite:///{directory}/podium.db", directory / "state"),
-        timings=Timings(reconnect_grace_ms=3000, heartbeat_interval_ms=250, reconcile_interval_ms=1000, drain_ms=3000),
+        timings=Timings(
+            reconnect_grace_ms=grace_ms, heartbeat_interval_ms=250, reconcile_interval_ms=1000, drain_ms=3000
+        ),
         retry=RetryDefaults(initial_backoff_ms=50, max_backoff_ms=200),
     ).checked()
 
@@ -107,6 +111,11 @@ def servicer_class(fuse):
     return WatchedServicer
 
 
+def without_fence(attempts, tenant, reference):
+    """A negative control: whoever speaks of a step is taken to speak of the attempt that runs."""
+    return attempts.of_step(StepKey(tenant, reference.workflow_id, reference.step_id))
+
+
 def become_service(order, report):
     """Serve as ordered until the end; `report` is told of the address, or of why there is none."""
     directory = Path(order["directory"])
@@ -125,10 +134,12 @@ def become_service(order, report):
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, fuse.arm)
         report(what="ready", address=running.address)
 
+    if not order["fencing"]:
+        Attempts.find = without_fence
     if order["armed"]:
         fuse.arm()
     try:
-        serve(settings_for(directory, order["port"]), on_ready=on_ready, make_log=make_log)
+        serve(settings_for(directory, order["port"], order["grace_ms"]), on_ready=on_ready, make_log=make_log)
     except ServeError as error:
         report(what="failed", message=str(error))
         return 1

@@ -16,6 +16,8 @@ import threading
 
 import podium
 from podium import serving
+from podium.v1 import executor_service_pb2 as pb
+from podium.v1 import value_pb2
 from tests.faults.ledger import Ledger
 
 MOMENT_S = 0.02
@@ -39,7 +41,13 @@ class LedgerServing(serving.Serving):
     def _begin(self, welcome, outbox, held):
         super()._begin(welcome, outbox, held)
         for verdict in welcome.held:
-            self.ledger.write(event="claimed", kept=verdict.action == verdict.ACTION_KEEP, **named(verdict.attempt))
+            kept = verdict.action == verdict.ACTION_KEEP
+            self.ledger.write(event="claimed", kept=kept, **named(verdict.attempt))
+            if not kept:
+                # It was told to stop, and reports all the same, at once and again: what is stale must be refused.
+                late = pb.AttemptResult(attempt=verdict.attempt, output=value_pb2.Value(json='"late"'))
+                outbox.put(pb.ExecutorItem(result=late))
+                asyncio.get_running_loop().call_later(MOMENT_S * 5, outbox.put, pb.ExecutorItem(result=late))
         self.ledger.write(event="welcomed", session=welcome.session_id)
 
     def _receive(self, item):
@@ -134,6 +142,15 @@ async def patient(ctx: podium.Context) -> str:
     """Run until all are let go, whatever becomes of the session."""
     with recorded(ctx, "patient"):
         await released.wait()
+        return app.name
+
+
+@app.tool
+async def gated(gate: str, ctx: podium.Context) -> str:
+    """Run until there is a file of this name."""
+    with recorded(ctx, "gated"):
+        while not os.access(gate, os.F_OK):
+            await until(never, MOMENT_S)
         return app.name
 
 

@@ -47,6 +47,7 @@ class Client:
         self._replays = replay_service_pb2_grpc.ReplayServiceStub(self._channel)
         self.in_flight = {}
         """request id → try, of what has no answer yet."""
+        self._started = []
 
     async def close(self):
         await self._channel.close()
@@ -79,7 +80,12 @@ class Client:
     async def start(self, request_id, steps, *, is_open=False):
         request = workflow_service_pb2.StartWorkflowRequest(request_id=request_id, steps=steps, open=is_open)
         answer = await self.ask(self.workflows.StartWorkflow, request, lambda told: {"workflow": told.workflow_id})
+        self._started.append(answer.workflow_id)
         return answer.workflow_id
+
+    def newest(self, count):
+        """The workflows that were started last."""
+        return list(dict.fromkeys(self._started))[-count:]
 
     async def add(self, workflow_id, request_id, steps):
         request = workflow_service_pb2.AddStepsRequest(workflow_id=workflow_id, request_id=request_id, steps=steps)
@@ -126,8 +132,20 @@ class Client:
                 stream.cancel()
 
     async def replay(self, workflow_id):
+        """Ask for the state that the service works with, and write it down."""
         request = replay_service_pb2.ReplayRequest(workflow_id=workflow_id)
-        return await self.ask_once(self._replays.Replay, request)
+        read = f"read-{next(self._tries)}"
+        self._ledger.write(event="asked", read=read)
+        answer = await self.ask_once(self._replays.Replay, request)
+        self._ledger.write(
+            event="replayed",
+            read=read,
+            workflow=workflow_id,
+            version=answer.stream_version,
+            live=answer.live_state_digest.hex(),
+            matches=answer.matches,
+        )
+        return answer
 
 
 def step(step_id, tool, arguments_json, *needs):

@@ -122,14 +122,14 @@ class Battlefield:
         """What the processes wrote on stderr, for the message of a failed test."""
         return (self.directory / "stderr.log").read_text()[-4000:]
 
-    async def begin(self, *, window="", nth=1, armed=False, writer="honest", port=None):
+    async def begin(self, *, window="", nth=1, armed=False, writer="honest", port=None, grace_ms=3000, fencing=True):
         """Order a service; with a window it kills itself there, once armed. Returns when it has been forked."""
         if self._launcher is None:
             launched = program("service_launcher", errors=self._errors)
             self._launcher, self._told = await self._stack.enter_async_context(launched)
         order = {"directory": str(self.directory), "port": port or self.port, "window": window, "nth": nth}
         mark = len(self._told.told)
-        line = json.dumps({**order, "armed": armed, "writer": writer})
+        line = json.dumps({**order, "armed": armed, "writer": writer, "grace_ms": grace_ms, "fencing": fencing})
         self._launcher.stdin.write(f"{line}\n".encode())
         forked = await self._told.until(lambda entry: entry["what"] == "forked", after=mark)
         self.service_pid = forked["pid"]

@@ -3,8 +3,11 @@
 import hashlib
 from collections import Counter, defaultdict
 
+from service.domain.canonical import state_digest
+from service.domain.rebuild import rebuild
 from store.records import decode_record, payload_of
 from store.sqlite_reader import SqliteReader
+from tests.faults.history import History, refute, requests_in
 from tests.faults.ledger import read_ledger
 
 TENANT = "default"
@@ -18,8 +21,10 @@ class Log:
         self.recorded = recorded
         self.events = [decode_record(event.record) for event in recorded]
         self.streams = defaultdict(list)
-        for event in self.events:
+        self.records = defaultdict(list)
+        for event, stored in zip(self.events, recorded, strict=True):
             self.streams[event.stream_id].append(event)
+            self.records[event.stream_id].append(stored.record)
         self.chunks = chunks
         """(workflow, step, attempt) → the data of its chunks."""
 
@@ -61,6 +66,9 @@ def contradictions(log, client, tools):
         *acknowledged_to_clients(log, client),
         *shown_to_watchers(log, client),
         *request_ids(client),
+        *refute(history_of(client), requests_in(log.events)),
+        *stale_reads(log, client),
+        *live_states(log, client),
         *executed(log, tools),
         *acknowledged_to_executors(log, tools),
     ]
@@ -143,6 +151,48 @@ def request_ids(client):
     yield from (f"{name} made {sorted(made)}" for name, made in answers.items() if len(made) > 1)
 
 
+def history_of(client):
+    """The clients' requests as a history: each begins when it is sent first, and ends with its first answer."""
+    history = History()
+    for entry in client:
+        if entry["event"] == "sent":
+            history.begin(entry["request_id"])
+        elif entry["event"] == "answered":
+            history.end(entry["request_id"], "ok")
+    return history.entries
+
+
+def stale_reads(log, client):
+    """A read of a workflow sees every request to it that was answered before."""
+    answered = {entry["request_id"]: entry["workflow"] for entry in client if entry["event"] == "answered"}
+    reads = {entry["read"]: entry["workflow"] for entry in client if entry["event"] == "replayed"}
+    histories = defaultdict(History)
+    for entry in client:
+        match entry["event"]:
+            case "sent" if entry["request_id"] in answered:
+                histories[answered[entry["request_id"]]].begin(entry["request_id"])
+            case "answered":
+                histories[entry["workflow"]].end(entry["request_id"], "ok")
+            case "asked" if entry["read"] in reads:
+                histories[reads[entry["read"]]].begin(entry["read"])
+            case "replayed":
+                seen = requests_in(log.streams[entry["workflow"]][: entry["version"]])
+                histories[entry["workflow"]].end(entry["read"], "ok", head=len(seen))
+    for workflow_id, history in histories.items():
+        yield from refute(history.entries, requests_in(log.streams[workflow_id]))
+
+
+def live_states(log, client):
+    """Every state that the service worked with is what the log gives up to that version."""
+    for entry in client:
+        if entry["event"] != "replayed":
+            continue
+        records = log.records[entry["workflow"]]
+        rebuilt = rebuild(records[: entry["version"]])
+        if not entry["matches"] or state_digest(rebuilt).hex() != entry["live"] or len(records) < entry["version"]:
+            yield f"{entry['workflow']} was live in another state at version {entry['version']} than rebuilt"
+
+
 def executed(log, tools):
     """Nothing ran that was not assigned by the log, and every success is of something that ran."""
     attempts = log.attempts()
@@ -180,12 +230,12 @@ def unfair(kills, client, tools):
     sent = {e["try"]: e["at_ns"] for e in client if e["event"] == "sent"}
     heard = {e["try"]: e["at_ns"] for e in client if e["event"] in ("answered", "unanswered")}
     never = float("inf")
-    for kill in kills:
-        at_ns = kill["at_ns"]
-        if not any(begun < at_ns < ends.get(name, never) for name, begun in runs):
-            yield f"no attempt was running: {kill}"
-        if not any(begun < at_ns < heard.get(number, never) for number, begun in sent.items()):
-            yield f"no client was waiting: {kill}"
+
+    def hits(at_ns):
+        is_running = any(begun < at_ns < ends.get(name, never) for name, begun in runs)
+        return is_running and any(begun < at_ns < heard.get(number, never) for number, begun in sent.items())
+
+    return [kill for kill in kills if not hits(kill["at_ns"])]
 
 
 def read_client_and_tools(field):

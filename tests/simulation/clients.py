@@ -4,6 +4,7 @@ import asyncio
 
 from podium.v1 import definition_pb2, replay_service_pb2, tool_service_pb2, workflow_service_pb2
 from service.domain.errors import DomainError, IllegalState
+from store.contract import StoreError
 from tests.simulation.executors import TOOLS
 from tests.simulation.service_life import ServiceGone
 from tests.simulation.virtual_time import elapse
@@ -78,16 +79,27 @@ class Clients:
         await kind(request_id)
 
     async def ask(self, service, method, request):
-        """Ask until there is an answer, over any number of crashes."""
+        """Ask until there is an answer, over any number of crashes and of answers that are lost on their way."""
+        world = self._world
+        recorded = service != "replays" and method != "CancelWorkflow"
+        if recorded:
+            world.history.begin(request.request_id)
         while True:
-            life = await self._world.serving()
+            life = await world.serving()
             try:
                 answer = await life.call(getattr(getattr(life, service), method), request, SUBJECT)
             except ServiceGone:
                 await elapse(self._chance.uniform(0.05, 0.5))
-            else:
-                self._world.ledger.answered(request, answer)
-                return answer
+                continue
+            except DomainError:
+                world.history.end(request.request_id, "fail")
+                raise
+            world.ledger.answered(request, answer)
+            if not (world.faulty and self._chance.happens(0.05)):
+                break
+        if recorded:
+            world.history.end(request.request_id, "ok")
+        return answer
 
     async def _plain(self, request_id):
         chance = self._chance
@@ -118,7 +130,9 @@ class Clients:
                 await self.ask("workflows", "AddSteps", add)
                 # Long enough, at times, to be parked.
                 await elapse(chance.choice([0, 0.5, 25]))
-            finish = workflow_service_pb2.FinishWorkflowRequest(workflow_id=workflow_id, request_id=request_id)
+            finish = workflow_service_pb2.FinishWorkflowRequest(
+                workflow_id=workflow_id, request_id=f"{request_id}-finish"
+            )
             await self.ask("workflows", "FinishWorkflow", finish)
         except IllegalState:
             assert self._world.log.ended(workflow_id), "an open run takes steps"
@@ -169,7 +183,7 @@ class Clients:
 
             rpc = life.spawn(read(), SUBJECT)
             await asyncio.wait([rpc])
-            if life.gone.is_set() or isinstance(rpc.exception(), DomainError):
+            if life.gone.is_set() or isinstance(rpc.exception(), DomainError | StoreError):
                 await elapse(self._chance.uniform(0.05, 0.5))
             else:
                 await rpc

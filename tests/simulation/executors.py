@@ -178,7 +178,7 @@ class SimulatedExecutor:
         attempt.stopped.set()
 
     async def _report_late(self, attempt):
-        await elapse(self._chance.uniform(0, 10))
+        await elapse(self._chance.uniform(0, self._chance.choice([1, 3, 10])))
         if self.connection is not None:
             late = attempt.outcome or self._success(attempt)
             self.connection.send(late)

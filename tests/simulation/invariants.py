@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 from service.domain.canonical import state_digest
 from service.domain.rebuild import rebuild
@@ -27,6 +28,9 @@ class CommittedLog:
 
     def of_kind(self, workflow_id, kind):
         return [payload_of(event) for event in self.events(workflow_id) if event.WhichOneof("payload") == kind]
+
+    def everything(self):
+        return [decode_record(event.record) for event in self._database.events]
 
     def workflows(self):
         names = [name for (_, name), events in self._database.streams.items() if events]
@@ -135,6 +139,13 @@ def _success(log, workflow_id, payload, fence):
     digest = hashlib.sha256(b"".join(chunks)).digest() if chunks else b""
     if (len(chunks), digest) != (payload.chunk_count, payload.chunks_digest):
         yield f"the chunks of {expected} are not those of its success"
+
+
+def epochs(commits):
+    """No owner commits once another has."""
+    for before, after in pairwise(commits):
+        if after < before:
+            yield f"a commit of epoch {after} came after one of epoch {before}"
 
 
 def held_by_nobody(life):

@@ -16,6 +16,7 @@ from service.domain.errors import LimitExceeded, Unavailable
 from service.domain.retry import RetryDefaults
 from service.engine.recovery import recover
 from store.checkpoints import Signer
+from store.contract import OwnershipLostError, StoreClosedError
 
 TENANT = "acme"
 SETTINGS = Settings(
@@ -93,7 +94,8 @@ class ServiceLife(Service):
             self._tasks.spawn(recover(self.engine, self.store))
 
     def _stop_failed(self):
-        raise AssertionError(f"the model store never fails: {self.failure}")
+        # What was deposed goes on to speak until it is gone, and nobody may be misled by it.
+        assert isinstance(self.failure, OwnershipLostError), f"the model store never fails: {self.failure}"
 
     def spawn(self, work, subject):
         """Run the handler of an RPC, which ends with this life."""
@@ -109,7 +111,7 @@ class ServiceLife(Service):
         rpc = self.spawn(method(type(request).FromString(request.SerializeToString()), None), subject)
         try:
             return await asyncio.shield(rpc)
-        except (Unavailable, LimitExceeded):
+        except (Unavailable, LimitExceeded, OwnershipLostError, StoreClosedError):
             raise ServiceGone from None
         except (asyncio.CancelledError, Exception):
             if self.gone.is_set():

@@ -1,16 +1,18 @@
 """A world in a seed: a service that crashes, executors that fail, clients that insist, and what must still be true."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 from podium.v1 import tool_service_pb2
 from service.tasks import Tasks
 from tests.contract.model import ModelDatabase
+from tests.faults.history import History, refute, requests_in
 from tests.simulation import invariants
 from tests.simulation.clients import Clients
 from tests.simulation.executors import SUBJECT, TOOLS, SimulatedExecutor
 from tests.simulation.service_life import ServiceLife
-from tests.simulation.unreliable_store import UnreliableStore
+from tests.simulation.unreliable_store import Ownership, UnreliableStore
 from tests.simulation.virtual_time import SeededChance, VirtualClock, elapse, run_virtually
 from tests.simulation.wire import Connection
 
@@ -30,19 +32,26 @@ class Rules:
 
     fencing: bool = True
     reconciling: bool = True
+    owning: bool = True
+    """Whether the epoch of the log's owner fences the owners before it."""
     dropped_wakes: float = 0.05
     """How often a timer's wake-up is lost while there are faults."""
+    dropped_wakes_max: float = math.inf
 
 
 class World:
     """Everything outside of the service, and the service's life of the moment."""
 
-    def __init__(self, loop, seed, rules):
+    def __init__(self, loop, seed, rules, on_life=None):
         self.chance = SeededChance(f"world {seed}")
         self.faulty = True
         self.database = ModelDatabase()
         self.log = invariants.CommittedLog(self.database)
         self.ledger = invariants.WorldLedger(self.log)
+        self.history = History()
+        self._ownership = Ownership(is_enforced=rules.owning)
+        self._on_life = on_life
+        self._dropped_wakes = 0
         self._loop = loop
         self._rules = rules
         self._clock = VirtualClock(loop)
@@ -90,16 +99,19 @@ class World:
     # The service.
 
     async def _start_service(self):
-        store = UnreliableStore(self.database, self._clock, self.chance, commit_max_s=self.chance.choice(DISKS_S))
+        disk_s = self.chance.choice(DISKS_S)
+        store = UnreliableStore(self.database, self._clock, self.chance, ownership=self._ownership, commit_max_s=disk_s)
         life = ServiceLife(store, self._clock, self.chance)
         await life.begin(reconciling=self._rules.reconciling)
         wake, attempts = life.engine.wake, life.engine.attempts
 
         def fire(key):
-            if not (self.faulty and self.chance.happens(self._rules.dropped_wakes)):
+            if not self._loses_a_wake():
                 wake(key)
 
         life.engine.timers._fire = fire  # noqa: SLF001 - the simulation loses a wake-up
+        if self._on_life is not None:
+            self._on_life(life)
         if not self._rules.fencing:
             attempts.find = lambda tenant, reference: attempts.of_step(
                 (tenant, reference.workflow_id, reference.step_id)
@@ -112,6 +124,19 @@ class World:
         await self._life.crash(committing=self.chance.happens(0.5))
         await elapse(self.chance.uniform(0, 3))
         await self._start_service()
+
+    async def _depose_service(self):
+        """Another service takes over while this one runs on: it finds out with its next commit, or is gone first."""
+        deposed = self._life
+        await self._start_service()
+        await elapse(self.chance.uniform(0, 5))
+        await deposed.crash(committing=self.chance.happens(0.5))
+
+    def _loses_a_wake(self):
+        loses = self.faulty and self.chance.happens(self._rules.dropped_wakes)
+        loses = loses and self._dropped_wakes < self._rules.dropped_wakes_max
+        self._dropped_wakes += loses
+        return loses
 
     # Executors.
 
@@ -153,8 +178,10 @@ class World:
     async def _one_fault(self):
         executor = self.chance.choice(self._executors)
         kind = self.chance.random()
-        if kind < 0.25:
+        if kind < 0.2:
             await self._crash_service()
+        elif kind < 0.28:
+            await self._depose_service()
         elif kind < 0.55:
             executor.break_connection()
         elif kind < 0.7:
@@ -184,14 +211,19 @@ class World:
         clients = Clients(self)
         for workflow_id in self.log.workflows():
             await clients.replay(workflow_id)
-        self.ledger.violations += [*self.ledger.at_the_end(), *invariants.places(self._life)]
+        self.ledger.violations += [
+            *self.ledger.at_the_end(),
+            *invariants.places(self._life),
+            *invariants.epochs(self._ownership.commits),
+            *refute(self.history.entries, requests_in(self.log.everything())),
+        ]
 
 
-def lived(seed, rules=None):
-    """Live through a seed, and return what the world had become by then."""
+def lived(seed, rules=None, on_life=None):
+    """Live through a seed, and return what the world had become by then. `on_life` sees each life of the service."""
 
     async def live(loop):
-        world = World(loop, seed, rules or Rules())
+        world = World(loop, seed, rules or Rules(), on_life)
         await world.run()
         return world
 
@@ -199,5 +231,8 @@ def lived(seed, rules=None):
 
 
 def violations_of(seed, rules=None):
-    """Live through a seed, and return everything that was wrong."""
-    return lived(seed, rules).ledger.violations
+    """Live through a seed, and return everything that was wrong; an error that nobody expected is, too."""
+    try:
+        return lived(seed, rules).ledger.violations
+    except Exception as error:  # noqa: BLE001 - it becomes a violation, with the seed that shows it
+        return [f"the world broke down: {error!r}"]

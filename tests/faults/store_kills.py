@@ -1,0 +1,166 @@
+"""SIGKILL of a writer, thousands of times: what it acknowledged is in the log, and nothing that nobody asked for.
+
+Every life of the writer first tells what it finds. The parent holds that against what the lives before it told: by
+the history checker, by the digest of every stream's state at every version, and byte for byte with what was found
+before. Half of the kills are aimed at a point of a group commit, half come at any time, also while the log is opened.
+"""
+
+import json
+import os
+import random
+import select
+import signal
+import tempfile
+import time
+from itertools import groupby
+from pathlib import Path
+
+from store.migrate import migrate
+from store.records import decode_record
+from tests.faults.history import Entry, refute
+from tests.faults.row import Row, Violation
+from tests.faults.store_writer import fold, fork_writer
+
+TARGETS = {"make": 150, "faults": 5_000, "nightly": 1_000}
+POINTS = ("committing", "written", "committed", "acknowledged")
+LIVES_A_DATABASE = 250
+LOOK_AT_EVERYTHING = 50
+KILL_WITHIN_S = 0.05
+WITHIN_S = 30.0
+CONTROL_KILLS = 40
+
+
+class Judge:
+    """What the lives of the writers told, and what is wrong with it."""
+
+    def __init__(self):
+        self.violations = []
+        self.streams = {}
+        """stream → (version, state), rebuilt from the log."""
+        self.head = 0
+        self._records = []
+        self._rebuilt = {}
+        self._live = {}
+        self._epoch = 0
+        self._history = []
+        self._found = []
+
+    def hear(self, line):
+        """Take in a line of the writer's."""
+        match line["what"]:
+            case "opened":
+                if line["epoch"] <= self._epoch:
+                    self._blame(f"epoch {line['epoch']} came after epoch {self._epoch}")
+                self._epoch = line["epoch"]
+                self._found = []
+            case "found":
+                self._found += [(line["after"] + n, bytes.fromhex(each)) for n, each in enumerate(line["records"], 1)]
+            case "looked":
+                self._judge(line["head"])
+            case "failed":
+                self._blame(line["error"])
+            case what:
+                self._history.append(Entry(what, line["call"], line.get("head")))
+                if "state" in line:
+                    self._live[line["stream"], line["version"]] = line["state"]
+
+    def _judge(self, head):
+        for position, record in self._found:
+            if position > len(self._records):
+                self._take(record)
+            elif self._records[position - 1] != record:
+                self._blame(f"position {position} is not what it was")
+        if head != len(self._records) or head < self.head:
+            self._blame(f"the head is {head}, {len(self._records)} events are there, and {self.head} were before")
+        new = [decode_record(record).correlation_id for record in self._records[self.head :]]
+        # The positions of this part of the history begin where the last part ended.
+        history = [entry._replace(head=self._appends_up_to(entry.head)) for entry in self._history]
+        for complaint in refute(history, [call for call, _ in groupby(new)]):
+            self._blame(complaint)
+        for name, state in self._live.items():
+            if self._rebuilt.get(name) != state:
+                self._blame(f"stream {name[0]} was live in another state at version {name[1]} than rebuilt")
+        self.head = len(self._records)
+        self._history, self._live, self._rebuilt = [], {}, {}
+
+    def _appends_up_to(self, head):
+        if head is None:
+            return None
+        new = [decode_record(record).correlation_id for record in self._records[self.head : head]]
+        return len([call for call, _ in groupby(new)]) + max(0, head - len(self._records))
+
+    def _take(self, record):
+        self._records.append(record)
+        event = decode_record(record)
+        version, digest = self.streams.get(event.stream_id, (0, b""))
+        if event.stream_version != version + 1:
+            self._blame(f"stream {event.stream_id} goes from version {version} to {event.stream_version}")
+        self.streams[event.stream_id] = version + 1, fold(digest, record)
+        self._rebuilt[event.stream_id, version + 1] = self.streams[event.stream_id][1].hex()
+
+    def _blame(self, what):
+        self.violations.append(Violation(what))
+
+
+def live_and_die(path, judge, order, kill_after_s):
+    """One life of the writer, killed after so long unless it kills itself before; the judge hears all it told."""
+    pid, pipe = fork_writer(path, order, judge.streams, judge.head)
+    deadline = time.monotonic() + kill_after_s
+    told = b""
+    while (left_s := deadline - time.monotonic()) > 0 and select.select([pipe], [], [], left_s)[0]:
+        if not (piece := os.read(pipe, 1 << 16)):
+            break
+        told += piece
+    os.kill(pid, signal.SIGKILL)
+    while piece := os.read(pipe, 1 << 16):
+        told += piece
+    os.close(pipe)
+    os.waitpid(pid, 0)
+    *lines, _cut_short = told.split(b"\n")
+    for line in lines:
+        judge.hear(json.loads(line))
+    return lines
+
+
+def order_for(life, chance, control=""):
+    """How the next life goes: where it ends, and whether it looks at the whole log first."""
+    aimed = chance.random() < 0.5 or control == "hasty"
+    return {
+        "life": life,
+        "control": control,
+        "point": ("written" if control == "hasty" else chance.choice(POINTS)) if aimed else "",
+        "nth": chance.randint(1, 12),
+        "everything": life % LOOK_AT_EVERYTHING == 0,
+        "writes": True,
+    }
+
+
+def kill(directory, cycles, seed, progress=lambda done: None, control=""):
+    """So many lives and deaths, on a new database every now and then. Returns the violations."""
+    chance = random.Random(seed)
+    violations = []
+    for first in range(0, cycles, LIVES_A_DATABASE):
+        path = directory / f"{first}.db"
+        migrate(f"sqlite:///{path}")
+        judge = Judge()
+        for life in range(first, min(first + LIVES_A_DATABASE, cycles)):
+            order = order_for(life, chance, control)
+            live_and_die(path, judge, order, WITHIN_S if order["point"] else chance.uniform(0, KILL_WITHIN_S))
+            progress(life + 1)
+        last = {**order_for(first, chance, control), "point": "", "everything": True, "writes": False}
+        if b'"looked"' not in b"".join(live_and_die(path, judge, last, WITHIN_S)):
+            judge.violations.append(Violation("the last life did not get to look at the log"))
+        violations += judge.violations
+        path.unlink()
+    return violations
+
+
+def run(scale, seed, progress):
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        violations = kill(directory, TARGETS[scale], seed, progress)
+        hasty = kill(directory, CONTROL_KILLS, seed, control="hasty")
+        resetting = kill(directory, CONTROL_KILLS, seed, control="resetting")
+    found = any("was acknowledged and is not in the log" in each.what for each in hasty)
+    found = found and any(each.what.startswith("epoch ") for each in resetting)
+    return Row("store_kills", seed, TARGETS[scale], TARGETS[scale], tuple(violations), found)
