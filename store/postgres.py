@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from store.backend import (
@@ -81,8 +82,7 @@ _FIND_ATTEMPTS = (
     "WITH ORDINALITY AS n (tenant_key, stream_id, step_id, attempt, number) ORDER BY n.number"
 )
 
-# The server refuses for good only what it answers with one of these about the statement itself. Everything else that
-# goes wrong between sending and hearing leaves the outcome open.
+# What a server that goes away, or is not the one that writes, says instead of an answer.
 _TRY_AGAIN = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -141,7 +141,7 @@ class PostgresBackend:
             self._connection = connection = await self._connect()
             await self._require_server(connection)
             state = await self._take(connection)
-        except UNREACHABLE as error:
+        except (DBAPIError, *UNREACHABLE) as error:
             await self._discard()
             raise StoreError(f"cannot open {address_of(self._url)}: {reason_of(error)}") from error
         except BaseException:
@@ -178,6 +178,7 @@ class PostgresBackend:
         A batch whose outcome is unknown is fenced off, and then found in the log or appended again, for as long as
         the database may be away. Raises OutcomeUnknownError after that.
         """
+        give_up_at = self._lease.now() + self._times.away_s
         while True:
             statement = append_statement(batch, shard=self._shard, epoch=self._epoch, lease_us=self._times.duration_us)
             sent_at = self._lease.now()
@@ -192,6 +193,8 @@ class PostgresBackend:
                 cause = broken
             if await self._fence(cause, batch):
                 return
+            if self._lease.now() > give_up_at:
+                raise StoreError(f"{address_of(self._url)} breaks the connection whenever this is appended: {cause}")
 
     async def close(self) -> None:
         """Let go of the shard; see Backend."""
@@ -218,14 +221,9 @@ class PostgresBackend:
             # The server may be there and never answer: only a bound on this side ends that.
             async with asyncio.timeout(self._times.statement_s):
                 return await call(connection)
-        except _TRY_AGAIN as error:
-            raise _Broken(reason_of(error)) from error
-        except asyncpg.PostgresError as error:
-            if error.sqlstate is None:
-                # A backend that was ended from outside.
-                raise _Broken(reason_of(error)) from error
-            raise StoreError(f"{address_of(self._url)} refused: {reason_of(error)}") from error
-        except (OSError, asyncpg.InterfaceError) as error:
+        except UNREACHABLE as error:
+            if _is_final(error):
+                raise StoreError(f"{address_of(self._url)} refused: {reason_of(error)}") from error
             raise _Broken(reason_of(error)) from error
 
     async def _discard(self) -> None:
@@ -332,6 +330,14 @@ class PostgresBackend:
 
 async def _took_effect(statement: Statement, connection: asyncpg.Connection) -> bool:
     return bool(await connection.fetch(statement.text, *statement.values))
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the server refused the statement itself, or was never sent it."""
+    if isinstance(error, asyncpg.PostgresError):
+        # A backend that was ended from outside leaves no state behind.
+        return error.sqlstate is not None and not isinstance(error, _TRY_AGAIN)
+    return isinstance(error, ValueError)
 
 
 class _Broken(Exception):

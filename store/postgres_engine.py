@@ -25,8 +25,11 @@ CONNECT_TIMEOUT_S = 10.0
 OLDEST = 15
 """The oldest major version that is supported."""
 
-UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What an attempt to connect may raise. TimeoutError is an OSError."""
+UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a connection that cannot be made, or breaks, may raise. TimeoutError is an OSError.
+
+asyncpg takes itself for broken (InternalClientError) when a connection ends between two of its own messages.
+"""
 
 
 def is_postgres(url: str) -> bool:
@@ -97,6 +100,8 @@ def run_on_connection(url: str, work: Callable[[Connection], T]) -> T:
 
 def reason_of(error: BaseException) -> str:
     """What went wrong, without the statement and its values."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     original = error.orig if isinstance(error, DBAPIError) else error
     cause = getattr(original, "__cause__", None) or original
     return str(cause).partition("\n")[0] or type(cause).__name__

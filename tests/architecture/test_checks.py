@@ -44,6 +44,7 @@ def checkout(tmp_path):
         "service/main.py",
         "store/__init__.py",
         "store/contract.py",
+        "store/postgres.py",
         "store/sqlite.py",
         "store/postgres.py",
     ]
