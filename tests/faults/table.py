@@ -30,6 +30,7 @@ from tests.faults.table_text import cumulated, markdown, replace_table, verdict
 ROWS = (
     "simulator",
     "service_kills",
+    "postgres_outcomes",
     "tampered_log",
     "store_kills",
     "stopped_processes",
