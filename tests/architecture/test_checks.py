@@ -46,7 +46,6 @@ def checkout(tmp_path):
         "store/contract.py",
         "store/postgres.py",
         "store/sqlite.py",
-        "store/postgres.py",
     ]
     modules += [f"clients/python/podium/{name}.py" for name in ("__init__", "client", "v1/__init__", "v1/events_pb2")]
     for name in modules:

@@ -48,7 +48,7 @@ class Judge:
         match line["what"]:
             case "opened":
                 if line["epoch"] <= self._epoch:
-                    self._blame(f"epoch {line['epoch']} came after epoch {self._epoch}")
+                    self.blame(f"epoch {line['epoch']} came after epoch {self._epoch}")
                 self._epoch = line["epoch"]
                 self._found = []
             case "found":
@@ -56,7 +56,7 @@ class Judge:
             case "looked":
                 self._judge(line["head"])
             case "failed":
-                self._blame(line["error"])
+                self.blame(line["error"])
             case what:
                 self._history.append(Entry(what, line["call"], line.get("head")))
                 if "state" in line:
@@ -67,36 +67,42 @@ class Judge:
             if position > len(self._records):
                 self._take(record)
             elif self._records[position - 1] != record:
-                self._blame(f"position {position} is not what it was")
+                self.blame(f"position {position} is not what it was")
         if head != len(self._records) or head < self.head:
-            self._blame(f"the head is {head}, {len(self._records)} events are there, and {self.head} were before")
-        new = [decode_record(record).correlation_id for record in self._records[self.head :]]
+            self.blame(f"the head is {head}, {len(self._records)} events are there, and {self.head} were before")
         # The positions of this part of the history begin where the last part ended.
         history = [entry._replace(head=self._appends_up_to(entry.head)) for entry in self._history]
-        for complaint in refute(history, [call for call, _ in groupby(new)]):
-            self._blame(complaint)
+        for complaint in refute(history, [call for call, _ in self._new_appends()]):
+            self.blame(complaint)
+        for call, events in self._new_appends():
+            if len(events) != events[0].causation_position:
+                self.blame(f"{len(events)} of {events[0].causation_position} events of {call} are there")
         for name, state in self._live.items():
             if self._rebuilt.get(name) != state:
-                self._blame(f"stream {name[0]} was live in another state at version {name[1]} than rebuilt")
+                self.blame(f"stream {name[0]} was live in another state at version {name[1]} than rebuilt")
         self.head = len(self._records)
         self._history, self._live, self._rebuilt = [], {}, {}
 
     def _appends_up_to(self, head):
         if head is None:
             return None
-        new = [decode_record(record).correlation_id for record in self._records[self.head : head]]
-        return len([call for call, _ in groupby(new)]) + max(0, head - len(self._records))
+        return len(self._new_appends(head)) + max(0, head - len(self._records))
+
+    def _new_appends(self, head=None):
+        """(call, events) of each append since the log was last looked at, perhaps up to a position only."""
+        events = map(decode_record, self._records[self.head : head])
+        return [(call, list(group)) for call, group in groupby(events, lambda event: event.correlation_id)]
 
     def _take(self, record):
         self._records.append(record)
         event = decode_record(record)
         version, digest = self.streams.get(event.stream_id, (0, b""))
         if event.stream_version != version + 1:
-            self._blame(f"stream {event.stream_id} goes from version {version} to {event.stream_version}")
+            self.blame(f"stream {event.stream_id} goes from version {version} to {event.stream_version}")
         self.streams[event.stream_id] = version + 1, fold(digest, record)
         self._rebuilt[event.stream_id, version + 1] = self.streams[event.stream_id][1].hex()
 
-    def _blame(self, what):
+    def blame(self, what):
         self.violations.append(Violation(what))
 
 
@@ -113,10 +119,12 @@ def live_and_die(database, judge, order, kill_after_s):
     while piece := os.read(pipe, 1 << 16):
         told += piece
     os.close(pipe)
-    os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)
     *lines, _cut_short = told.split(b"\n")
     for line in lines:
         judge.hear(json.loads(line))
+    if order["writes"] and os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
+        judge.blame(f"a life ended by itself: {os.waitstatus_to_exitcode(status)}")
     return lines
 
 
@@ -146,7 +154,7 @@ def kill(databases, cycles, seed, progress=lambda done: None, control=""):
             progress(life + 1)
         last = {**order_for(first, chance, databases.points, control), "point": "", "everything": True, "writes": False}
         if b'"looked"' not in b"".join(live_and_die(database, judge, last, WITHIN_S)):
-            judge.violations.append(Violation("the last life did not get to look at the log"))
+            judge.blame("the last life did not get to look at the log")
         violations += judge.violations
         databases.drop(database)
     return violations

@@ -141,8 +141,12 @@ class StoreWriter:
             version, digest = self._streams.get(stream_id, (0, b""))
             # Each seventh expects what is not so, and must not be recorded.
             expected = version + 1 if number % 7 == 0 else version
-            envelope = encode_envelope(shard=SHARD, tenant=TENANT, stream_id=stream_id, correlation_id=call)
-            events = [NewEvent(events_pb2.StepSkipped(step_id=call), envelope)] * (1 + number % 3)
+            count = 1 + number % 3
+            # Each event says of how many it is one, so that half an append is seen.
+            envelope = encode_envelope(
+                shard=SHARD, tenant=TENANT, stream_id=stream_id, correlation_id=call, causation_position=count
+            )
+            events = [NewEvent(events_pb2.StepSkipped(step_id=call), envelope)] * count
             self.tell(what="invoke", call=call)
             try:
                 committed = await self._log.append(Append([StreamAppend(TENANT, stream_id, expected, events)]))

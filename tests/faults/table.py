@@ -9,11 +9,13 @@ in a process of its own, as many at once as there are processors.
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -28,9 +30,9 @@ from tests.faults.table_text import cumulated, markdown, replace_table, verdict
 ROWS = (
     "simulator",
     "service_kills",
+    "postgres_outcomes",
     "tampered_log",
     "postgres_kills",
-    "postgres_outcomes",
     "store_kills",
     "stopped_processes",
     "subscribers",
@@ -88,10 +90,17 @@ async def run_apart(name, scale, seed, on_progress=lambda name, done: None):
             *command, "--seed", str(seed), cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=errors, limit=1 << 26
         )
         last = {}
-        async for line in process.stdout:
-            last = json.loads(line)
-            on_progress(name, last.get("done", 0))
-        await process.wait()
+        try:
+            async for line in process.stdout:
+                last = json.loads(line)
+                on_progress(name, last.get("done", 0))
+            await process.wait()
+        except asyncio.CancelledError:
+            # The row must not go on by itself; interrupted, it takes its files and processes along.
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+            await process.wait()
+            raise
         if "row" not in last:
             errors.seek(0)
             broken = Violation(f"its process ended with {process.returncode}: {errors.read().decode()[-4000:]}")
