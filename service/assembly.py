@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,6 +15,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from podium.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     audit_service_pb2,
     audit_service_pb2_grpc,
     event_service_pb2,
@@ -32,6 +35,8 @@ from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
+from service.api.admin_projections import ProjectionsAdmin
+from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
 from service.api.authentication import AuthenticationInterceptor
 from service.api.errors import ErrorInterceptor
@@ -48,7 +53,7 @@ from service.domain.definition import Limits, Validation
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.engine.catalog import Catalog
 from service.engine.collaborators import Bounds, Collaborators
-from service.engine.data_keys import Keyring
+from service.engine.data_keys import Keyring, derived
 from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
@@ -56,12 +61,14 @@ from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
 from service.engine.sealing import Sealing, TenantSeals
+from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
 from service.executors.session import SessionLimits, SessionParts
 from service.projections.audit import AuditTrail
 from service.projections.audit_query import AuditQuery
 from service.projections.database import ProjectionsDatabase
+from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
@@ -85,6 +92,7 @@ SERVICE_NAMES = tuple(
         event_service_pb2,
         replay_service_pb2,
         audit_service_pb2,
+        admin_service_pb2,
     )
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
@@ -107,12 +115,14 @@ class Service:
         master_key: bytes,
         signer: Signer,
         stop: Callable[[], None],
+        previous_master_key: bytes | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._randomness = randomness
         self._tokens = tokens
         self._master_key = master_key
+        self._previous_master_key = previous_master_key
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
@@ -124,7 +134,8 @@ class Service:
 
         Raises ListenError, and MasterKeyError when the master key does not open the data keys.
         """
-        runners = [ProjectionRunner(projection, database, store) for projection in (WorkflowList(), AuditTrail())]
+        models: list[ReadModel[Any]] = [ReadModel(WorkflowList, database), ReadModel(AuditTrail, database)]
+        runners = [ProjectionRunner(model, store, self._clock) for model in models]
         for runner in runners:
             await runner.open()
         checkpointer = self._checkpointer(store)
@@ -136,7 +147,7 @@ class Service:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
-        self._server = await self._listen(parts, database, runners)
+        self._server = await self._listen(parts, runners)
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
         # What lives as long as the process need not be looked at by every collection.
@@ -170,6 +181,7 @@ class Service:
             now_us=self._clock.now_us,
             random_bytes=random_bytes,
             spawn=self._tasks.spawn,
+            previous_master_key=self._previous_master_key,
         )
         await keyring.load()
         self._sensitivity = Sensitivity(catalog.definition, everything=settings.sealing.seal_everything)
@@ -231,6 +243,7 @@ class Service:
                 dispatcher=dispatcher,
                 payloads=payloads,
                 watchers=Watchers(settings.limits.watcher_items),
+                snapshots=Snapshots(store, derived(self._master_key, b"podium snapshots")),
                 spawn=self._tasks.spawn,
                 fatal=self._fail,
             ),
@@ -277,9 +290,7 @@ class Service:
             payload_bytes=settings.limits.payload_bytes,
         )
 
-    async def _listen(
-        self, parts: ApiParts, database: ProjectionsDatabase, runners: list[ProjectionRunner]
-    ) -> grpc.aio.Server:
+    async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
             interceptors=[ErrorInterceptor(), AuthenticationInterceptor(self._tokens, self._clock, policy_of)],
@@ -289,15 +300,17 @@ class Service:
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
-        lister = WorkflowLister(WorkflowQuery(database), workflows)
+        lister = WorkflowLister(WorkflowQuery(workflows.model), workflows)
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
         tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
         executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(self._executors, server)
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(parts.store), server)
         replay_service_pb2_grpc.add_ReplayServiceServicer_to_server(ReplayServicer(parts.engine, parts.store), server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-            AuditServicer(AuditQuery(database), audit, parts.store), server
+            AuditServicer(AuditQuery(audit.model), audit, parts.store), server
         )
+        projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

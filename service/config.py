@@ -97,6 +97,8 @@ class SealingSettings:
 
     master_key_file: Path | None = None
     """The key that wraps the data keys, made when it is missing; unset: master.key in the state directory."""
+    previous_master_key_file: Path | None = None
+    """The master key before this one, while it is replaced: at the next start all data keys are wrapped by the new."""
     seal_everything: bool = False
     """Seal every input, argument, output and chunk. Conditions can then read the states of steps only."""
 

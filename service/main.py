@@ -15,7 +15,13 @@ from typing import Any
 
 import uvloop
 
-from service.admission.token_keys import KeyRefused, load_or_make_key, load_or_make_secret, load_public_key
+from service.admission.token_keys import (
+    KeyRefused,
+    load_or_make_key,
+    load_or_make_secret,
+    load_public_key,
+    load_secret,
+)
 from service.admission.tokens import Tokens
 from service.assembly import ListenError, Service
 from service.clock import SystemClock, SystemRandomness
@@ -23,7 +29,9 @@ from service.config import Settings
 from service.domain.canonical import state_digest
 from service.domain.rebuild import RebuildError, rebuild
 from service.engine.data_keys import MasterKeyError
-from service.projections.database import ProjectionsDatabase, beside
+from service.projections.database import DatabaseError, ProjectionsDatabase
+from service.projections.postgres_database import PostgresProjections
+from service.projections.sqlite_database import SqliteProjections, beside
 from store.checkpoints import NotAVerifierKey, Signer, Verifier
 from store.contract import StoreError, StoreLimits
 from store.description import describe, grants_for
@@ -34,6 +42,7 @@ from store.postgres import postgres_log
 from store.postgres_engine import address_of, is_postgres
 from store.postgres_reader import PostgresReader
 from store.reader import LogReader
+from store.records import decode_record
 from store.sqlite import sqlite_log
 from store.sqlite_engine import path_of
 from store.sqlite_reader import SqliteReader
@@ -80,6 +89,12 @@ def open_log(settings: Settings, clock: SystemClock) -> EventLog:
     path.parent.mkdir(parents=True, exist_ok=True)
     migrate(url)
     return sqlite_log(path, clock=clock, limits=limits)
+
+
+def projections_database(settings: Settings) -> ProjectionsDatabase:
+    """The database of the read models, not opened yet: a file beside the log's, or a schema in its Postgres."""
+    url = settings.storage.database_url
+    return PostgresProjections(url) if is_postgres(url) else SqliteProjections(beside(path_of(url)))
 
 
 def database_name(settings: Settings) -> str:
@@ -137,7 +152,7 @@ def serve(
     """Serve until SIGTERM or SIGINT. Raises ServeError."""
     try:
         uvloop.run(_serve(settings, on_ready, make_log))
-    except (StoreError, ListenError, MasterKeyError) as error:
+    except (StoreError, DatabaseError, ListenError, MasterKeyError) as error:
         raise ServeError(str(error)) from None
 
 
@@ -153,6 +168,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         randomness=SystemRandomness(),
         tokens=open_tokens(settings),
         master_key=open_master_key(settings),
+        previous_master_key=open_previous_master_key(settings),
         signer=open_signer(settings),
         stop=stop.set,
     )
@@ -160,7 +176,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         store = make_log(settings, clock)
         await store.open()
         stack.push_async_callback(store.close)
-        database = ProjectionsDatabase(beside(path_of(settings.storage.database_url)))
+        database = projections_database(settings)
         await database.open()
         stack.push_async_callback(database.close)
         await service.start(stack, store, database)
@@ -185,7 +201,7 @@ def replay_offline(database: str | Path, workflow_id: str, tenant: str = "defaul
         raise ServeError(str(error)) from None
     digests = [hashlib.sha256(record).digest() for record in records]
     try:
-        return OfflineReplay(len(records), state_digest(rebuild(records)), digests)
+        return OfflineReplay(len(records), state_digest(rebuild(records, decode_record)), digests)
     except RebuildError as error:
         return OfflineReplay(len(records), b"", digests, error.version, str(error))
 
@@ -221,6 +237,15 @@ def open_master_key(settings: Settings) -> bytes:
         settings.master_key_file.parent.mkdir(parents=True, exist_ok=True)
         return load_or_make_secret(settings.master_key_file, SystemRandomness().bytes)
     except (KeyRefused, OSError) as error:
+        raise ServeError(str(error)) from None
+
+
+def open_previous_master_key(settings: Settings) -> bytes | None:
+    """The master key that is being replaced; None: none is. Raises ServeError when it is not safe to use."""
+    path = settings.sealing.previous_master_key_file
+    try:
+        return None if path is None else load_secret(path)
+    except KeyRefused as error:
         raise ServeError(str(error)) from None
 
 

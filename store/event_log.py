@@ -82,11 +82,17 @@ class EventLog:
         self._tail = Tail(0)
         self._writer: GroupCommitWriter | None = None
         self._failed: asyncio.Future[StoreError] | None = None
+        self._epoch = 0
 
     @property
     def head(self) -> int:
         """The position of the last committed event; 0: none."""
         return self._tail.head
+
+    @property
+    def epoch(self) -> int:
+        """Under which epoch this process took the shard; each opening has a higher one. 0: it was never opened."""
+        return self._epoch
 
     @property
     def is_current(self) -> bool:
@@ -99,6 +105,7 @@ class EventLog:
             raise StoreError("the store is open")
         self._failed = asyncio.get_running_loop().create_future()
         state = await self._backend.open(self._lost)
+        self._epoch = state.epoch
         try:
             await self._reader.open()
         except BaseException:

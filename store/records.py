@@ -2,7 +2,8 @@
 
 A record is the concatenation of three parts, which protobuf defines as the merge of the messages: what differs
 from event to event, the envelope that a command's events share, and the payload. The field numbers of the three
-parts ascend, so the result is byte for byte what serialising the whole Event would give (a test holds them equal).
+parts ascend, so the result is byte for byte what serialising the whole Event would give (a test holds them equal). Only
+the schema version of a type that had another shape before stands out of its order, before the payload.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from podium.v1 import events_pb2, value_pb2
+from store.upcasting import upcast, version_written
 
 _HEAD = struct.Struct("<BQBQBIBq")
 HEAD_LENGTH = _HEAD.size
@@ -21,6 +23,7 @@ HEAD_LENGTH = _HEAD.size
 # Tags of fields 1 to 4: three fixed64 (wire type 1) around one fixed32 (wire type 5).
 _TAGS = (1 << 3 | 1, 2 << 3 | 1, 3 << 3 | 5, 4 << 3 | 1)
 _TYPE_TAG = 5 << 3
+_VERSION_TAG = 9 << 3
 
 _PAYLOADS = events_pb2.Event.DESCRIPTOR.oneofs_by_name["payload"].fields
 TYPE_NAMES: dict[int, str] = {f.number: f.name for f in _PAYLOADS}
@@ -40,9 +43,14 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-_PREFIXES: dict[type[Message], tuple[bytes, bytes]] = {
-    message: (bytes([_TYPE_TAG]) + _varint(number), _varint(number << 3 | 2)) for message, number in _NUMBERS.items()
-}
+def _prefix(number: int) -> tuple[bytes, bytes]:
+    """What comes before the envelope of an event of a type, and what before its payload."""
+    version = version_written(number)
+    schema_version = bytes([_VERSION_TAG]) + _varint(version) if version else b""
+    return bytes([_TYPE_TAG]) + _varint(number), schema_version + _varint(number << 3 | 2)
+
+
+_PREFIXES: dict[type[Message], tuple[bytes, bytes]] = {message: _prefix(n) for message, n in _NUMBERS.items()}
 
 
 def encode_envelope(
@@ -120,8 +128,11 @@ def names_after_head(*, type_number: int, shard: int, tenant: str, stream_id: st
 
 
 def decode_record(record: bytes) -> events_pb2.Event:
-    """Decode a record. Raises google.protobuf.message.DecodeError for bytes that are none."""
-    return events_pb2.Event.FromString(record)
+    """Decode a record and lift it to today's shape, as everyone does who reads an event.
+
+    Raises google.protobuf.message.DecodeError for bytes that are none.
+    """
+    return upcast(events_pb2.Event.FromString(record))
 
 
 def payload_of(event: events_pb2.Event) -> Message | None:

@@ -52,7 +52,31 @@ def load_or_make_secret(path: Path, random_bytes: Callable[[int], bytes]) -> byt
     """
     if not path.exists():
         _make(path, random_bytes)
-    return _read(path)
+    return load_secret(path)
+
+
+def load_secret(path: Path) -> bytes:
+    """Read the KEY_BYTES of a secret. Raises KeyRefused, also when others than its owner may read it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise KeyRefused(f"the key file {path} cannot be read: {error.strerror}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_mode & _OTHERS:
+            raise KeyRefused(f"others than its owner may use the key file {path}: chmod 600 it, or replace the key")
+        if status.st_uid != os.geteuid():
+            raise KeyRefused(f"the key file {path} belongs to another user")
+        text = os.read(descriptor, 4 * KEY_BYTES).strip()
+    finally:
+        os.close(descriptor)
+    try:
+        key = bytes.fromhex(text.decode("ascii"))
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise KeyRefused(f"the key file {path} does not hold {KEY_BYTES} bytes in hexadecimal")
+    return key
 
 
 def load_public_key(key_id: str, algorithm: str, path: Path) -> TokenKey:
@@ -91,26 +115,3 @@ def _make(path: Path, random_bytes: Callable[[int], bytes]) -> None:
         pass
     finally:
         draft.unlink()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise KeyRefused(f"the key file {path} cannot be read: {error.strerror}") from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & _OTHERS:
-            raise KeyRefused(f"others than its owner may use the key file {path}: chmod 600 it, or replace the key")
-        if status.st_uid != os.geteuid():
-            raise KeyRefused(f"the key file {path} belongs to another user")
-        text = os.read(descriptor, 4 * KEY_BYTES).strip()
-    finally:
-        os.close(descriptor)
-    try:
-        key = bytes.fromhex(text.decode("ascii"))
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise KeyRefused(f"the key file {path} does not hold {KEY_BYTES} bytes in hexadecimal")
-    return key

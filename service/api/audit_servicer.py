@@ -12,8 +12,9 @@ from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.domain.errors import InvalidInput, Unavailable
 from service.projections.audit_query import AuditFilterError, AuditQuery
+from service.projections.generation import ProjectionError
 from service.projections.paging import PageSizeError, PageTokenError
-from service.projections.runner import ProjectionError, ProjectionRunner
+from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from store.contract import EventStore
 

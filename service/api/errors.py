@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from service.api.handlers import Context, SurroundingInterceptor
 from service.domain import errors
+from service.projections.database import DatabaseError
 from store.contract import OwnershipLostError, QueueFullError, StoreClosedError, StoreError
 
 DOMAIN = "podium"
@@ -118,6 +119,9 @@ class _Mapped(AbstractAsyncContextManager[None]):
         if not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
             return
         refusal = refusal_by_store(error) if isinstance(error, StoreError) else error
+        if isinstance(error, DatabaseError):
+            _log.warning("%s cannot be answered: %s", self._method, error)
+            refusal = errors.Unavailable(error.reason, "what is derived cannot be read now", retry_after_ms=1000)
         if isinstance(refusal, errors.DomainError):
             status = to_status(refusal)
         else:

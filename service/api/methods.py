@@ -25,6 +25,13 @@ METHOD_PERMISSIONS: dict[str, str] = {
     "/podium.v1.ReplayService/Replay": "replay",
     "/podium.v1.AuditService/QueryAudit": "audit.read",
     "/podium.v1.AuditService/ExportAudit": "audit.read",
+    "/podium.v1.AdminService/ListProjections": "projections.read",
+    "/podium.v1.AdminService/RebuildProjection": "projections.rebuild",
+    "/podium.v1.AdminService/ListQuarantined": "quarantine.read",
+    "/podium.v1.AdminService/ReleaseQuarantined": "quarantine.release",
+    "/podium.v1.AdminService/ListDataKeys": "keys.read",
+    "/podium.v1.AdminService/RotateDataKey": "keys.rotate",
+    "/podium.v1.AdminService/DestroyDataKey": "keys.destroy",
 }
 """Full name to permission. Where a grant may name tools, the servicer asks again with the tool's name."""
 

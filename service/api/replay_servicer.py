@@ -14,6 +14,7 @@ from service.domain.rebuild import rebuild
 from service.engine.engine import Engine
 from service.engine.resident import Resident
 from store.contract import EventStore
+from store.records import decode_record
 
 
 class ReplayServicer(grpc_stubs.ReplayServiceServicer):
@@ -32,7 +33,7 @@ class ReplayServicer(grpc_stubs.ReplayServiceServicer):
 
         version, live_digest = await self._engine.read(key, live)
         records = [event.record for event in await self._store.read_stream(*key, limit=version)]
-        rebuilt = state_digest(rebuild(records))
+        rebuilt = state_digest(rebuild(records, decode_record))
         return pb.ReplayResponse(
             workflow_id=key.workflow_id,
             stream_version=version,

@@ -19,7 +19,10 @@ from service.cli import (
     demo_command,
     events_command,
     executor_command,
+    keys_commands,
     log_commands,
+    projections_commands,
+    quarantine_commands,
     replay_command,
     run_command,
     server_commands,
@@ -64,9 +67,12 @@ app.add_typer(tools_commands.app, name="tools")
 app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 app.add_typer(audit_commands.app, name="audit")
+app.add_typer(projections_commands.app, name="projections")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
+app.add_typer(keys_commands.app, name="keys")
+app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(demo_command.app, name="demo")
 

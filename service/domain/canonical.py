@@ -65,7 +65,7 @@ def _step(step: Step) -> dict[str, object]:
         "failure": _hex(step.failure),
         "skip_reason": step.skip_reason,
         "chunk_count": step.chunk_count,
-        "items_held": [item.id for item in step.items_held],
+        "items_held": [item.id for item in step.items_held or ()],
         "items_running": step.items_running,
     }
 

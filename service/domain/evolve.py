@@ -6,6 +6,7 @@ costs the same however large the workflow is; a denial of either would break rep
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,8 @@ def _take_slot_or_wait(state: Workflow, step: Step) -> None:
     if parent is not None:
         limit = parent.plan.definition.for_each.max_parallel
         if limit and parent.items_running >= limit:
+            if parent.items_held is None:
+                parent.items_held = deque()
             parent.items_held.append(step)
             return
         parent.items_running += 1
@@ -196,7 +199,7 @@ def _cancel_steps(state: Workflow, *, keep_running: bool) -> None:
         if step.ended:
             continue
         state.changed[step.id] = None
-        step.items_held.clear()
+        step.items_held = None
         step.items_running = 0
         if keep_running and step.state == s.EXPANDED:
             if step.waiting == 0:
@@ -253,10 +256,11 @@ def _for_each_expanded(state: Workflow, event: events_pb2.ForEachExpanded) -> No
     parent.waiting = event.count
     state.to_settle.pop(parent.id, None)
     first = len(state.steps)
-    for index in range(event.count):
-        item = Step(f"{parent.id}[{index}]", first + index, parent.plan, parent=parent, item=index)
-        state.steps[item.id] = item
-        parent.items.append(item)
+    parent.items = [
+        Step(f"{parent.id}[{index}]", first + index, parent.plan, parent=parent, item=index)
+        for index in range(event.count)
+    ]
+    state.steps.update((item.id, item) for item in parent.items)
     state.unfinished += event.count
     for item in parent.items:
         _make_ready(state, item)

@@ -38,6 +38,13 @@ API_PERMISSIONS = (
     "events.read",
     "audit.read",
     "replay",
+    "projections.read",
+    "projections.rebuild",
+    "quarantine.read",
+    "quarantine.release",
+    "keys.read",
+    "keys.rotate",
+    "keys.destroy",
 )
 """What the methods of the API need."""
 

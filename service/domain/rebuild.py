@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from google.protobuf.message import DecodeError
 
@@ -19,13 +19,13 @@ class RebuildError(ValueError):
         self.version = version
 
 
-def rebuild(records: Iterable[bytes]) -> Workflow:
-    """Fold serialised events, the first with version 1. Raises RebuildError."""
+def rebuild(records: Iterable[bytes], decode: Callable[[bytes], events_pb2.Event]) -> Workflow:
+    """Fold records, the first with version 1, as `decode` reads them: in today's shape. Raises RebuildError."""
     state = Workflow()
     version = 0
     for version, record in enumerate(records, 1):
         try:
-            event = events_pb2.Event.FromString(record)
+            event = decode(record)
         except DecodeError:
             raise RebuildError(version, "the record is no event") from None
         if event.stream_version != version:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -99,9 +100,10 @@ class Step:
     chunk_count: int = 0
     parent: Step | None = None
     item: int = -1
-    items: list[Step] = field(default_factory=list)
+    items: Sequence[Step] = ()
     items_running: int = 0
-    items_held: deque[Step] = field(default_factory=deque)
+    items_held: deque[Step] | None = None
+    """Items that wait for the for_each step's limit; made when one has to."""
     item_texts: list[str] | None = None
     """The items' values, kept while they run; follows from the state and is not part of it."""
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from service.engine.dispatch import Dispatcher
 from service.engine.payloads import PayloadCache
+from service.engine.snapshots import Snapshots
 from service.engine.timers import Clock
 from service.engine.turn import TurnTaker
 from service.engine.watchers import Watchers
@@ -32,6 +33,7 @@ class Collaborators:
     dispatcher: Dispatcher
     payloads: PayloadCache
     watchers: Watchers
+    snapshots: Snapshots
     spawn: Callable[[Coroutine[Any, Any, object]], None]
     fatal: Callable[[Exception], None]
     """The log cannot be written any more: the process must stop."""

@@ -37,9 +37,7 @@ from store.contract import (
 )
 
 logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
-
 RELOAD_AFTER_US = 500_000
 """How long a workflow whose append found the writer's queue full waits before it is folded again."""
 
@@ -60,7 +58,7 @@ class Engine:
         self.dispatcher = parts.dispatcher
         self.watchers = parts.watchers
         self.attempts = Attempts(parts.clock, reconnect_grace_us, self.fail_attempt)
-        self.residency = Residency(parts.store, parts.clock, park_after_us)
+        self.residency = Residency(parts.store, parts.snapshots, parts.clock, park_after_us)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
         self._effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
         self._bounds = bounds or Bounds()
@@ -228,6 +226,10 @@ class Engine:
             resident = self._ready.popleft()
             resident.scheduled = False
             if resident.dropped or self._stopped:
+                continue
+            if resident.in_flight:
+                # It is held as it is, and has its turn when it is let go.
+                resident.mailbox.append(Mail(None))
                 continue
             try:
                 turn = self._turns.take(resident, now)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 from service.domain.effects import Queue, Run, effects
+from service.domain.errors import DomainError, NotFound, Unavailable
 from service.engine.engine import Engine
 from service.engine.keys import StepKey, WorkflowKey
-from service.engine.resident import Mail, Resident
+from service.engine.resident import Mail, Resident, answering
+from service.engine.snapshots import SnapshotTooLargeError, is_due_at_rest
 from service.engine.timers import Clock
 from store.contract import Append, EventStore, OpenWorkflow, StoreError
 
@@ -32,6 +35,11 @@ async def recover(engine: Engine, store: EventStore) -> int:
             engine.timers.set(key, entry.wake_at_us)
     for first in range(0, len(unparked), LOADS_AT_ONCE):
         await _fold(engine, unparked[first : first + LOADS_AT_ONCE])
+    if engine.residency.quarantined:
+        logger.error(
+            "%d open workflows cannot be folded and are quarantined; `podium quarantine` lists and releases them",
+            len(engine.residency.quarantined),
+        )
     return len(opened)
 
 
@@ -51,22 +59,81 @@ async def _fold(engine: Engine, keys: Sequence[WorkflowKey]) -> None:
     await folded.wait()
 
 
+async def release(engine: Engine, key: WorkflowKey) -> str:
+    """Fold a quarantined workflow again, and go on with it as after a start. Returns what is wrong with it still.
+
+    Raises NotFound when it is not quarantined, and Unavailable when the log cannot be read.
+    """
+    quarantined = engine.residency.quarantined
+    if quarantined.pop(key, None) is None:
+        raise NotFound("NOT_QUARANTINED", f"workflow {key.workflow_id} is not quarantined")
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    engine.post(key, Mail(None, reply=answering(future)))
+    try:
+        await future
+    except Unavailable:
+        if key in quarantined:
+            return quarantined[key]
+        raise
+    logger.info("workflow %s was released from the quarantine", key.workflow_id)
+    return ""
+
+
 async def park_idle(engine: Engine, store: EventStore) -> int:
     """Park the workflows that have been idle for long. Returns how many."""
     parked = 0
     for resident in engine.residency.idle():
         wake_us = resident.state.wake_at_us()
         entry = OpenWorkflow(*resident.key, wake_at_us=FAR_FUTURE_US if wake_us is None else wake_us)
-        resident.in_flight = True
-        # The next append of a workflow that stays after all says that it is not parked.
-        resident.opened = False
-        try:
+        async with _held(engine, resident.key):
+            if is_due_at_rest(resident):
+                await _write_snapshot(engine, resident)
+            # The next append of a workflow that stays after all says that it is not parked.
+            resident.opened = False
             await store.append(Append((), opened=[entry]))
-        finally:
-            resident.in_flight = False
-            engine.poke(resident)
         parked += _forget_if_idle(engine, resident, wake_us)
     return parked
+
+
+async def write_snapshots(engine: Engine) -> int:
+    """Make snapshots of the long workflows in memory. Returns how many."""
+    written = 0
+    for key in engine.residency.due_for_a_snapshot():
+        try:
+            async with _held(engine, key) as resident:
+                written += await _write_snapshot(engine, resident)
+        except DomainError as error:
+            logger.info("there is no snapshot of %s: %s", key.workflow_id, error)
+    return written
+
+
+@asynccontextmanager
+async def _held(engine: Engine, key: WorkflowKey) -> AsyncGenerator[Resident, None]:
+    """Wait until a workflow is what the log says, and take no turn of it before the block ends."""
+
+    def hold(resident: Resident) -> Resident:
+        resident.in_flight = True
+        return resident
+
+    resident = await engine.read(key, hold)
+    try:
+        yield resident
+    finally:
+        resident.in_flight = False
+        engine.poke(resident)
+
+
+async def _write_snapshot(engine: Engine, resident: Resident) -> bool:
+    try:
+        await engine.residency.snapshot(resident)
+    except (SnapshotTooLargeError, StoreError) as error:
+        logger.info("there is no snapshot of %s: %s", resident.key.workflow_id, error)
+    except Exception:
+        # It is a cache: with a fault in it a workflow goes on, and is parked, and so are all others.
+        logger.exception("the snapshot of %s failed", resident.key.workflow_id)
+    else:
+        return True
+    return False
 
 
 def _forget_if_idle(engine: Engine, resident: Resident, wake_us: int | None) -> bool:
@@ -133,8 +200,10 @@ async def make_rounds(engine: Engine, store: EventStore, clock: Clock, interval_
         try:
             woken = reconcile(engine, started_us) + await reload_forgotten(engine, store, started_us)
             parked = await park_idle(engine, store)
+            snapshots = await write_snapshots(engine)
         except StoreError:
             logger.exception("a round could not be finished; the next one tries again")
             continue
-        if woken or parked:
-            logger.info("round: woken=%d parked=%d took_us=%d", woken, parked, clock.now_us() - started_us)
+        if woken or parked or snapshots:
+            took_us = clock.now_us() - started_us
+            logger.info("round: woken=%d parked=%d snapshots=%d took_us=%d", woken, parked, snapshots, took_us)

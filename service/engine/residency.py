@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-
-from google.protobuf.message import DecodeError
 
 from service.domain.errors import Unavailable
 from service.domain.evolve import evolve
 from service.domain.state import BACKING_OFF
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
+from service.engine.snapshots import AT_REST_EVENTS, Snapshots, is_due
 from service.engine.timers import Clock
-from store.contract import CorruptLogError, EventReader
-from store.records import UnknownEventTypeError, decode_record, known_payload
+from store.contract import CorruptLogError, EventReader, RecordedEvent, StoreError
+from store.records import decode_record, known_payload
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +26,16 @@ ENDED_KEPT = 256
 """Ended workflows that stay in memory, because their results are read right after they end."""
 
 
+PAGE_EVENTS = AT_REST_EVENTS
+"""Events that are read and folded before other work has its turn. Only a longer stream has a snapshot."""
+
+
 class Residency:
     """The workflows in memory, the least recently active first."""
 
-    def __init__(self, reader: EventReader, clock: Clock, park_after_us: int) -> None:
+    def __init__(self, reader: EventReader, snapshots: Snapshots, clock: Clock, park_after_us: int) -> None:
         self._reader = reader
+        self._snapshots = snapshots
         self._clock = clock
         self._park_after_us = park_after_us
         self._residents: OrderedDict[WorkflowKey, Resident] = OrderedDict()
@@ -92,31 +96,75 @@ class Residency:
             if _parkable(resident):
                 yield resident
 
+    def due_for_a_snapshot(self) -> list[WorkflowKey]:
+        """Workflows in memory to which much happened since their last snapshot."""
+        return [each.key for each in (*self._residents.values(), *self._ended.values()) if each.loaded and is_due(each)]
+
+    async def snapshot(self, resident: Resident) -> None:
+        """Make a snapshot of a workflow that nobody changes meanwhile; see Snapshots.write."""
+        await self._snapshots.write(resident)
+
     async def load(self, resident: Resident) -> None:
-        """Fold a workflow from the log. Raises Unavailable for a stream that cannot be folded: it is quarantined.
+        """Rebuild a workflow from the log. Raises Unavailable for a stream that cannot be folded: it is quarantined.
 
         Raises StoreError when the log cannot be read now.
         """
         key = resident.key
+        if key in self.quarantined:
+            raise _quarantined(key, self.quarantined[key])
         try:
-            events = await self._reader.read_stream(*key)
-            for recorded in events:
-                event = decode_record(recorded.record)
-                payload = known_payload(event)
-                if payload is None:
-                    continue
-                evolve(resident.state, payload)
-                resident.note(payload, recorded.recorded_at_us, recorded.position)
-                if resident.principal is None and event.HasField("principal"):
-                    resident.principal = event.principal
-        except (UnknownEventTypeError, CorruptLogError, DecodeError, KeyError, ValueError) as error:
+            await self._rebuild(resident)
+        except Exception as error:
+            if isinstance(error, StoreError) and not isinstance(error, CorruptLogError):
+                raise
+            # Whatever a fold stumbles over costs this stream and no other.
             logger.exception("stream %s cannot be folded and is quarantined", key.workflow_id)
             self.quarantined[key] = f"{type(error).__name__}: {error}"
-            raise Unavailable("STREAM_QUARANTINED", f"workflow {key.workflow_id} cannot be rebuilt: {error}") from error
-        resident.version = events[-1].stream_version if events else 0
+            raise _quarantined(key, self.quarantined[key]) from error
         resident.loaded = True
         resident.loading = False
         resident.active_us = self._clock.now_us()
+
+    async def _rebuild(self, resident: Resident) -> None:
+        events = await self._reader.read_stream(*resident.key, limit=PAGE_EVENTS)
+        # A shorter stream has no snapshot, and is not worth the look.
+        if len(events) == PAGE_EVENTS and await self._snapshots.restore(resident):
+            try:
+                return await self._fold(resident, await self._following(resident))
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - a fault of the snapshot or of the stream, which the events tell
+                logger.info("the snapshot of %s is dropped: what follows does not fit it", resident.key.workflow_id)
+                resident.clear()
+        return await self._fold(resident, events)
+
+    async def _fold(self, resident: Resident, events: Sequence[RecordedEvent]) -> None:
+        """Fold a page of events and all that follow, other work in between."""
+        while events:
+            for recorded in events:
+                _fold_event(resident, recorded)
+            if len(events) < PAGE_EVENTS:
+                return
+            events = await self._following(resident)
+
+    async def _following(self, resident: Resident) -> Sequence[RecordedEvent]:
+        return await self._reader.read_stream(*resident.key, after_version=resident.version, limit=PAGE_EVENTS)
+
+
+def _fold_event(resident: Resident, recorded: RecordedEvent) -> None:
+    event = decode_record(recorded.record)
+    payload = known_payload(event)
+    resident.version = recorded.stream_version
+    if payload is None:
+        return
+    evolve(resident.state, payload)
+    resident.note(payload, recorded.recorded_at_us, recorded.position)
+    if resident.principal is None and event.HasField("principal"):
+        resident.principal = event.principal
+
+
+def _quarantined(key: WorkflowKey, problem: str) -> Unavailable:
+    return Unavailable("STREAM_QUARANTINED", f"workflow {key.workflow_id} cannot be rebuilt: {problem}")
 
 
 def _parkable(resident: Resident) -> bool:

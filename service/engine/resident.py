@@ -106,6 +106,7 @@ class Resident:
         "principal",
         "readers",
         "scheduled",
+        "snapshot_version",
         "started_us",
         "state",
         "unadmitted",
@@ -118,6 +119,8 @@ class Resident:
         self.state = Workflow()
         self.version = 0
         """The version of the stream with everything that was decided, durable or about to be."""
+        self.snapshot_version = 0
+        """The version of which its newest snapshot is, or was to be; 0: there was none yet."""
         self.mailbox: deque[Mail] = deque()
         self.scheduled = False
         self.in_flight = False
@@ -149,6 +152,14 @@ class Resident:
     def durable(self) -> bool:
         """Whether the state is what the log says, so that it may be read."""
         return self.loaded and not self.in_flight
+
+    def clear(self) -> None:
+        """Be as nothing was loaded yet."""
+        self.state = Workflow()
+        self.version = self.snapshot_version = 0
+        self.marks = {}
+        self.principal = None
+        self.started_us = self.ended_us = 0
 
     def note(self, payload: Message, recorded_at_us: int, position: int) -> None:
         """Remember when an event of this workflow was recorded and where."""

@@ -11,15 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, ColumnElement, Connection, Integer, Row, ScalarSelect, Select, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Integer, Row, ScalarSelect, Select, Table, func, or_, select
 
 from podium.v1 import events_pb2
 from podium.v1.audit_service_pb2 import AuditEntry, AuditFilter
 from podium.v1.value_pb2 import Principal
 from service.projections import checkpoints
-from service.projections.audit import AUDIT, WALKS_ALL, AuditTrail
-from service.projections.database import ProjectionsDatabase
+from service.projections.audit import AuditTrail, walks_all
+from service.projections.database import storable
 from service.projections.paging import Page, Paging, first_of
+from service.projections.read_model import ReadModel
 from store.contract import SHARD
 from store.records import TYPE_NAMES, TYPE_NUMBERS
 
@@ -40,8 +41,8 @@ class AuditFilterError(ValueError):
 class AuditQuery:
     """Answers from the projection `AuditTrail`."""
 
-    def __init__(self, database: ProjectionsDatabase) -> None:
-        self._database = database
+    def __init__(self, model: ReadModel[AuditTrail]) -> None:
+        self._model = model
 
     async def page(
         self, tenant: str, audit_filter: AuditFilter, *, page_size: int = 0, page_token: str = ""
@@ -55,13 +56,14 @@ class AuditQuery:
         """
         asked = _canonical(audit_filter).SerializeToString(deterministic=True)
         paging = Paging.of("audit", tenant, asked, page_size=page_size, page_token=page_token)
-        statement = _statement(tenant, audit_filter, paging.after or 0, paging.limit + 1)
 
-        def read(connection: Connection) -> Page[AuditEntry]:
-            rows = connection.execute(statement).all()
+        def read(connection: Connection, trail: AuditTrail) -> Page[AuditEntry]:
+            rows = connection.execute(
+                _statement(trail.lines, tenant, audit_filter, paging.after or 0, paging.limit + 1)
+            ).all()
             return paging.page([_entry(row) for row in rows], [row.position for row in rows])
 
-        return await self._database.read(read)
+        return await self._model.read(read)
 
     async def export(self, tenant: str, audit_filter: AuditFilter) -> AsyncIterator[bytes]:
         """Yield the trail as JSON Lines, some whole lines at a time, up to where it was when the export began.
@@ -69,7 +71,7 @@ class AuditQuery:
         Raises:
             AuditFilterError: The filter names a type that does not exist.
         """
-        end = await self._database.read(lambda connection: checkpoints.position_of(connection, AuditTrail()))
+        end = await self._model.read(lambda connection, trail: checkpoints.served_position(connection, trail.name))
         position = 0
         while position < end:
             data, position = await self._export_block(tenant, audit_filter, position, end)
@@ -78,14 +80,13 @@ class AuditQuery:
 
     async def _export_block(self, tenant: str, audit_filter: AuditFilter, after: int, end: int) -> tuple[bytes, int]:
         """Read the next lines, and the position they reach; it is `end` when there are no more."""
-        statement = _statement(tenant, audit_filter, after, EXPORT_LINES, end)
 
-        def read(connection: Connection) -> tuple[bytes, int]:
-            rows = connection.execute(statement).all()
+        def read(connection: Connection, trail: AuditTrail) -> tuple[bytes, int]:
+            rows = connection.execute(_statement(trail.lines, tenant, audit_filter, after, EXPORT_LINES, end)).all()
             reached = rows[-1].position if len(rows) == EXPORT_LINES else end
             return b"".join(_json_line(row) for row in rows), reached
 
-        return await self._database.read(read)
+        return await self._model.read(read)
 
 
 def _canonical(audit_filter: AuditFilter) -> AuditFilter:
@@ -95,27 +96,29 @@ def _canonical(audit_filter: AuditFilter) -> AuditFilter:
     return canonical
 
 
-def _statement(tenant: str, wanted: AuditFilter, after: int, limit: int, end: int | None = None) -> Select[Any]:
+def _statement(
+    lines: Table, tenant: str, wanted: AuditFilter, after: int, limit: int, end: int | None = None
+) -> Select[Any]:
     # One bound at each end: of two, SQLite seeks to the first that is written and checks the other line by line.
-    lower: ColumnElement[bool] = AUDIT.c.position > after
+    lower: ColumnElement[bool] = lines.c.position > after
     if wanted.from_us and not after:
-        lower = AUDIT.c.position >= _first_at(tenant, wanted.from_us)
-    query = select(AUDIT).where(AUDIT.c.tenant == tenant, lower)
+        lower = lines.c.position >= _first_at(lines, tenant, wanted.from_us)
+    query = select(lines).where(lines.c.tenant == tenant, lower)
     if wanted.until_us:
         # Beyond the end of the trail there is no such line, and every position is before it.
-        query = query.where(AUDIT.c.position < func.coalesce(_first_at(tenant, wanted.until_us), (1 << 63) - 1))
+        query = query.where(lines.c.position < func.coalesce(_first_at(lines, tenant, wanted.until_us), (1 << 63) - 1))
     if end is not None:
-        query = query.where((_unindexed(AUDIT.c.position) if wanted.until_us else AUDIT.c.position) <= end)
-    conditions = _conditions(wanted)
+        query = query.where((_unindexed(lines.c.position) if wanted.until_us else lines.c.position) <= end)
+    conditions = _conditions(lines, wanted)
     if not conditions:
-        return first_of([query.where(WALKS_ALL)], "position", limit)
+        return first_of([query.where(walks_all(lines))], "position", limit)
     (columns, values), *others = conditions
     for other_columns, other_values in others:
         query = query.where(or_(*(_unindexed(column).in_(other_values) for column in other_columns)))
     return first_of([query.where(column == value) for column in columns for value in values], "position", limit)
 
 
-def _conditions(wanted: AuditFilter) -> list[tuple[tuple[Column[Any], ...], list[Any]]]:
+def _conditions(lines: Table, wanted: AuditFilter) -> list[tuple[tuple[Column[Any], ...], list[Any]]]:
     """The conditions of a filter: one of the columns has one of the values. The one that fewest lines meet leads.
 
     The leading one is looked up in its index, which is in the order of the log, and the others are checked line by
@@ -123,12 +126,12 @@ def _conditions(wanted: AuditFilter) -> list[tuple[tuple[Column[Any], ...], list
     """
     denials = wanted.decision == events_pb2.DECISION_DENY
     conditions: list[tuple[tuple[Column[Any], ...], list[Any]]] = [
-        ((AUDIT.c.stream_id,), [wanted.stream_id] if wanted.stream_id else []),
-        ((AUDIT.c.decision,), [wanted.decision] if denials else []),
-        ((AUDIT.c.subject, AUDIT.c.caller), [wanted.subject] if wanted.subject else []),
-        ((AUDIT.c.tool,), [wanted.tool] if wanted.tool else []),
-        ((AUDIT.c.type,), _type_numbers(wanted)),
-        ((AUDIT.c.decision,), [wanted.decision] if wanted.decision and not denials else []),
+        ((lines.c.stream_id,), [storable(wanted.stream_id)] if wanted.stream_id else []),
+        ((lines.c.decision,), [wanted.decision] if denials else []),
+        ((lines.c.subject, lines.c.caller), [storable(wanted.subject)] if wanted.subject else []),
+        ((lines.c.tool,), [storable(wanted.tool)] if wanted.tool else []),
+        ((lines.c.type,), _type_numbers(wanted)),
+        ((lines.c.decision,), [wanted.decision] if wanted.decision and not denials else []),
     ]
     return [(columns, values) for columns, values in conditions if values]
 
@@ -138,9 +141,9 @@ def _unindexed(column: Column[Any]) -> ColumnElement[Any]:
     return column + 0 if isinstance(column.type, Integer) else column.concat("")
 
 
-def _first_at(tenant: str, time_us: int) -> ScalarSelect[int]:
+def _first_at(trail: Table, tenant: str, time_us: int) -> ScalarSelect[int]:
     """The position of a tenant's first line at a time or later. Times never decrease, so it bounds a range of both."""
-    lines = AUDIT.alias()
+    lines = trail.alias()
     return (
         select(lines.c.position)
         .where(lines.c.tenant == tenant, lines.c.recorded_at_us >= time_us)

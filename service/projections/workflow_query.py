@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, Table, select
 
 from podium.v1 import value_pb2
 from podium.v1.workflow_service_pb2 import ListWorkflowsRequest, StepCount, WorkflowSummary
-from service.projections.database import ProjectionsDatabase
+from service.projections.database import storable
 from service.projections.paging import Page, Paging, first_of
-from service.projections.workflows import COUNTED, WORKFLOWS
+from service.projections.read_model import ReadModel
+from service.projections.workflows import COUNTED, WorkflowList
 
 _ENDED = (value_pb2.WORKFLOW_STATE_SUCCEEDED, value_pb2.WORKFLOW_STATE_FAILED, value_pb2.WORKFLOW_STATE_CANCELED)
 
@@ -19,8 +20,8 @@ _ENDED = (value_pb2.WORKFLOW_STATE_SUCCEEDED, value_pb2.WORKFLOW_STATE_FAILED, v
 class WorkflowQuery:
     """Answers from the projection `WorkflowList`."""
 
-    def __init__(self, database: ProjectionsDatabase) -> None:
-        self._database = database
+    def __init__(self, model: ReadModel[WorkflowList]) -> None:
+        self._model = model
 
     async def page(
         self,
@@ -50,24 +51,25 @@ class WorkflowQuery:
         wanted = sorted(set(states))
         asked = ListWorkflowsRequest(states=wanted, name=name).SerializeToString(deterministic=True)
         paging = Paging.of("workflows", tenant, asked, page_size=page_size, page_token=page_token)
-        statement = _statement(tenant, wanted, name, paging)
 
-        def read(connection: Connection) -> Page[WorkflowSummary]:
-            rows = connection.execute(statement).all()
+        def read(connection: Connection, listed: WorkflowList) -> Page[WorkflowSummary]:
+            rows = connection.execute(_statement(listed.workflows, tenant, wanted, storable(name), paging)).all()
             return paging.page([_summary(row) for row in rows], [row.position for row in rows])
 
-        return await self._database.read(read)
+        return await self._model.read(read)
 
 
-def _statement(tenant: str, states: list[value_pb2.WorkflowState.ValueType], name: str, paging: Paging) -> Select[Any]:
-    query = select(WORKFLOWS).where(WORKFLOWS.c.tenant == tenant)
+def _statement(
+    workflows: Table, tenant: str, states: list[value_pb2.WorkflowState.ValueType], name: str, paging: Paging
+) -> Select[Any]:
+    query = select(workflows).where(workflows.c.tenant == tenant)
     if name:
-        query = query.where(WORKFLOWS.c.name == name)
+        query = query.where(workflows.c.name == name)
         # The index by name is in order only within a state.
         states = states or [*value_pb2.WorkflowState.values()]
     if paging.after is not None:
-        query = query.where(WORKFLOWS.c.position < paging.after)
-    branches = [query.where(WORKFLOWS.c.state == state) for state in states] or [query]
+        query = query.where(workflows.c.position < paging.after)
+    branches = [query.where(workflows.c.state == state) for state in states] or [query]
     return first_of(branches, "position", paging.limit + 1, descending=True)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -26,39 +28,9 @@ from sqlalchemy import (
 )
 
 from podium.v1 import events_pb2, value_pb2
-from service.projections.database import ManyRows
+from service.projections.database import ManyRows, storable
 from store.contract import RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
-
-METADATA = MetaData()
-
-WORKFLOWS = Table(
-    "workflows",
-    METADATA,
-    # Of the event that started it: the order of the list.
-    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("tenant", Text, nullable=False),
-    Column("workflow_id", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("kind", Integer, nullable=False),
-    Column("state", Integer, nullable=False),
-    Column("open", Boolean, nullable=False),
-    Column("started_at_us", BigInteger, nullable=False),
-    Column("ended_at_us", BigInteger, nullable=False),
-    Column("stream_version", BigInteger, nullable=False),
-    Column("principal", LargeBinary, nullable=False),
-    Column("failure", LargeBinary),
-    Column("steps", Integer, nullable=False),
-    Column("succeeded", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
-    Column("denied", Integer, nullable=False),
-    Column("skipped", Integer, nullable=False),
-    Column("canceled", Integer, nullable=False),
-    Index("workflows_by_id", "tenant", "workflow_id", unique=True),
-    Index("workflows_by_start", "tenant", "position"),
-    Index("workflows_by_state", "tenant", "state", "position"),
-    Index("workflows_by_name", "tenant", "name", "state", "position"),
-)
 
 COUNTED = {
     "succeeded": value_pb2.STEP_STATE_SUCCEEDED,
@@ -68,24 +40,6 @@ COUNTED = {
     "canceled": value_pb2.STEP_STATE_CANCELED,
 }
 """The columns that count the steps that ended, and the state that each counts."""
-
-_THIS = (WORKFLOWS.c.tenant == bindparam("of_tenant"), WORKFLOWS.c.workflow_id == bindparam("of_workflow"))
-_ADD = ManyRows(insert(WORKFLOWS), WORKFLOWS.columns.keys())
-_COUNT = ManyRows(
-    update(WORKFLOWS)
-    .where(*_THIS)
-    .values(
-        {name: WORKFLOWS.c[name] + bindparam(f"more_{name}") for name in ("steps", *COUNTED)}
-        | {"stream_version": bindparam("now_version")}
-    )
-)
-# Apart from the counts, because it moves the row in the index by state.
-_TURN = ManyRows(
-    update(WORKFLOWS)
-    .where(*_THIS)
-    .values({name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")})
-)
-_CLOSE = ManyRows(update(WORKFLOWS).where(*_THIS).values(open=bindparam("now_open")))
 
 _TURNS = {
     TYPE_NUMBERS["workflow_cancel_requested"]: value_pb2.WORKFLOW_STATE_CANCELING,
@@ -118,20 +72,61 @@ class WorkflowList:
 
     name = "workflows"
     schema_version = 1
-    metadata = METADATA
+
+    def __init__(self, generation: int) -> None:
+        self.metadata = MetaData()
+        self.workflows = rows = _table(f"{self.name}_{generation}", self.metadata)
+        this = (rows.c.tenant == bindparam("of_tenant"), rows.c.workflow_id == bindparam("of_workflow"))
+        counted: dict[str, ColumnElement[Any]] = {
+            name: rows.c[name] + bindparam(f"more_{name}") for name in ("steps", *COUNTED)
+        }
+        turned: dict[str, ColumnElement[Any]] = {
+            name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")
+        }
+        self._add = ManyRows(insert(rows), rows.columns.keys())
+        self._count = ManyRows(update(rows).where(*this).values(counted | {"stream_version": bindparam("now_version")}))
+        # Apart from the counts, because it moves the row in the index by state.
+        self._turn = ManyRows(update(rows).where(*this).values(turned))
+        self._close = ManyRows(update(rows).where(*this).values(open=bindparam("now_open")))
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Add what started, then change each workflow that the events are about."""
-        _ADD.execute(connection, [_started_row(event) for event in events if event.type == _STARTED])
+        self._add.execute(connection, [_started_row(event) for event in events if event.type == _STARTED])
         changes: dict[tuple[str, str], _Change] = {}
         for event in events:
             change = changes.setdefault((event.tenant, event.stream_id), _Change())
             change.stream_version = event.stream_version
             _fold(change, event)
         # A stream that is no workflow (a tool's) has no row, and its change falls on none.
-        _COUNT.execute(connection, [_count_row(*key, change) for key, change in changes.items()])
-        _CLOSE.execute(connection, [_close_row(*key) for key, change in changes.items() if change.closed])
-        _TURN.execute(connection, [_turn_row(*key, change) for key, change in changes.items() if change.state])
+        self._count.execute(connection, [_count_row(*key, change) for key, change in changes.items()])
+        self._close.execute(connection, [_close_row(*key) for key, change in changes.items() if change.closed])
+        self._turn.execute(connection, [_turn_row(*key, change) for key, change in changes.items() if change.state])
+
+
+def _table(name: str, metadata: MetaData) -> Table:
+    return Table(
+        name,
+        metadata,
+        # Of the event that started it: the order of the list.
+        Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+        Column("tenant", Text, nullable=False),
+        Column("workflow_id", Text, nullable=False),
+        Column("name", Text, nullable=False),
+        Column("kind", Integer, nullable=False),
+        Column("state", Integer, nullable=False),
+        Column("open", Boolean, nullable=False),
+        Column("started_at_us", BigInteger, nullable=False),
+        Column("ended_at_us", BigInteger, nullable=False),
+        Column("stream_version", BigInteger, nullable=False),
+        Column("principal", LargeBinary, nullable=False),
+        Column("failure", LargeBinary),
+        Column("steps", Integer, nullable=False),
+        *(Column(counted, Integer, nullable=False) for counted in COUNTED),
+        Index(f"{name}_by_id", "tenant", "workflow_id", unique=True),
+        Index(f"{name}_by_start", "tenant", "position"),
+        Index(f"{name}_by_state", "tenant", "state", "position"),
+        Index(f"{name}_by_name", "tenant", "name", "state", "position"),
+    )
 
 
 def _fold(change: _Change, event: RecordedEvent) -> None:
@@ -178,7 +173,7 @@ def _started_row(recorded: RecordedEvent) -> dict[str, object]:
         "position": recorded.position,
         "tenant": recorded.tenant,
         "workflow_id": recorded.stream_id,
-        "name": started.name,
+        "name": storable(started.name),
         "kind": started.kind or events_pb2.WORKFLOW_KIND_WORKFLOW,
         "state": value_pb2.WORKFLOW_STATE_RUNNING,
         "open": started.open,

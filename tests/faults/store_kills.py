@@ -12,7 +12,7 @@ import select
 import signal
 import tempfile
 import time
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 from store.migrate import migrate
@@ -22,10 +22,8 @@ from tests.faults.row import Row, Violation
 from tests.faults.store_writer import fold, fork_writer
 
 TARGETS = {"make": 150, "faults": 5_000, "nightly": 1_000}
-POINTS = ("committing", "written", "committed", "acknowledged")
 LIVES_A_DATABASE = 250
 LOOK_AT_EVERYTHING = 50
-KILL_WITHIN_S = 0.05
 WITHIN_S = 30.0
 CONTROL_KILLS = 40
 
@@ -108,9 +106,9 @@ class Judge:
         self.violations.append(Violation(what))
 
 
-def live_and_die(path, judge, order, kill_after_s):
+def live_and_die(database, judge, order, kill_after_s):
     """One life of the writer, killed after so long unless it kills itself before; the judge hears all it told."""
-    pid, pipe = fork_writer(path, order, judge.streams, judge.head)
+    pid, pipe = fork_writer(database, order, judge.streams, judge.head)
     deadline = time.monotonic() + kill_after_s
     told = b""
     while (left_s := deadline - time.monotonic()) > 0 and select.select([pipe], [], [], left_s)[0]:
@@ -130,45 +128,68 @@ def live_and_die(path, judge, order, kill_after_s):
     return lines
 
 
-def order_for(life, chance, control=""):
+def order_for(life, chance, points, control=""):
     """How the next life goes: where it ends, and whether it looks at the whole log first."""
     aimed = chance.random() < 0.5 or control == "hasty"
     return {
         "life": life,
         "control": control,
-        "point": ("written" if control == "hasty" else chance.choice(POINTS)) if aimed else "",
+        "point": ("committing" if control == "hasty" else chance.choice(points)) if aimed else "",
         "nth": chance.randint(1, 12),
         "everything": life % LOOK_AT_EVERYTHING == 0,
         "writes": True,
     }
 
 
-def kill(directory, cycles, seed, progress=lambda done: None, control=""):
+def kill(databases, cycles, seed, progress=lambda done: None, control=""):
     """So many lives and deaths, on a new database every now and then. Returns the violations."""
     chance = random.Random(seed)
     violations = []
     for first in range(0, cycles, LIVES_A_DATABASE):
-        path = directory / f"{first}.db"
-        migrate(f"sqlite:///{path}")
+        database = databases.make()
         judge = Judge()
         for life in range(first, min(first + LIVES_A_DATABASE, cycles)):
-            order = order_for(life, chance, control)
-            live_and_die(path, judge, order, WITHIN_S if order["point"] else chance.uniform(0, KILL_WITHIN_S))
+            order = order_for(life, chance, databases.points, control)
+            live_and_die(database, judge, order, WITHIN_S if order["point"] else chance.uniform(0, databases.life_s))
             progress(life + 1)
-        last = {**order_for(first, chance, control), "point": "", "everything": True, "writes": False}
-        if b'"looked"' not in b"".join(live_and_die(path, judge, last, WITHIN_S)):
+        last = {**order_for(first, chance, databases.points, control), "point": "", "everything": True, "writes": False}
+        if b'"looked"' not in b"".join(live_and_die(database, judge, last, WITHIN_S)):
             judge.blame("the last life did not get to look at the log")
         violations += judge.violations
-        path.unlink()
+        databases.drop(database)
     return violations
+
+
+def run_on(databases, name, target, seed, progress):
+    """The row of one kind of database."""
+    violations = kill(databases, target, seed, progress)
+    hasty = kill(databases, CONTROL_KILLS, seed, control="hasty")
+    resetting = kill(databases, CONTROL_KILLS, seed, control="resetting")
+    found = any("was acknowledged and is not in the log" in each.what for each in hasty)
+    found = found and any(each.what.startswith("epoch ") for each in resetting)
+    return Row(name, seed, target, target, tuple(violations), found)
+
+
+class Files:
+    """SQLite databases in a folder."""
+
+    points = ("committing", "written", "committed", "acknowledged")
+    life_s = 0.05
+    """How long a writer lives at most that does not end itself."""
+
+    def __init__(self, folder):
+        self._numbers = count()
+        self._folder = Path(folder)
+
+    def make(self):
+        path = self._folder / f"{next(self._numbers)}.db"
+        migrate(f"sqlite:///{path}")
+        return str(path)
+
+    def drop(self, database):
+        Path(database).unlink()
 
 
 def run(scale, seed, progress):
     with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
-        violations = kill(directory, TARGETS[scale], seed, progress)
-        hasty = kill(directory, CONTROL_KILLS, seed, control="hasty")
-        resetting = kill(directory, CONTROL_KILLS, seed, control="resetting")
-    found = any("was acknowledged and is not in the log" in each.what for each in hasty)
-    found = found and any(each.what.startswith("epoch ") for each in resetting)
-    return Row("store_kills", seed, TARGETS[scale], TARGETS[scale], tuple(violations), found)
+        return run_on(Files(folder), "store_kills", TARGETS[scale], seed, progress)

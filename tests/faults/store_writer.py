@@ -10,10 +10,14 @@ import hashlib
 import json
 import os
 import signal
+from pathlib import Path
 
 from podium.v1 import events_pb2
 from store.contract import SHARD, Append, NewEvent, StoreError, StoreLimits, StreamAppend
 from store.event_log import EventLog
+from store.postgres import PostgresBackend
+from store.postgres_engine import is_postgres
+from store.postgres_reader import PostgresReader
 from store.records import encode_envelope
 from store.sqlite import SqliteBackend
 from store.sqlite_reader import SqliteReader
@@ -38,26 +42,40 @@ class HastyWriter(GroupCommitWriter):
             # What was acknowledged must reach the ledger, or the kill takes it along.
             await asyncio.sleep(0)
         if group.batch:
+            self._pass("committing")
             await self._backend.commit(group.batch)
 
 
-class WatchedBackend(SqliteBackend):
-    """The backend, which tells under which epoch it owns the shard."""
-
-    epoch = 0
-
-    async def open(self, on_lost):
-        state = await super().open(on_lost)
-        self.epoch = state.epoch
-        return state
-
-
-class ResettingBackend(WatchedBackend):
+class ResettingSqlite(SqliteBackend):
     """A negative control: whoever reclaims the shard counts its epochs from the beginning."""
 
     def _take(self, connection, raw):
         raw.execute("UPDATE shards SET epoch = 0")
         return super()._take(connection, raw)
+
+
+class ResettingPostgres(PostgresBackend):
+    """The same on Postgres."""
+
+    async def _take(self, connection):
+        await connection.execute("UPDATE shards SET epoch = 0")
+        return await super()._take(connection)
+
+
+def log_in(database, order, on_point):
+    """The store on a SQLite file or a Postgres, as the order wants it."""
+    resets = order["control"] == "resetting"
+    if is_postgres(database):
+        backend = (ResettingPostgres if resets else PostgresBackend)(database)
+        reader = PostgresReader(database, connections=1)
+    else:
+        path = Path(database)
+        backend = (ResettingSqlite if resets else SqliteBackend)(path, on_point=on_point)
+        reader = SqliteReader(path, connections=1)
+    log = EventLog(backend, reader, clock=FakeClock(), limits=StoreLimits(), on_point=on_point)
+    if order["control"] == "hasty":
+        log.writer_class = HastyWriter
+    return log
 
 
 def fuse(point, nth):
@@ -76,18 +94,12 @@ def fuse(point, nth):
 class StoreWriter:
     """One life of the writer: `order` says how, `streams` is what the log held when it was last looked at."""
 
-    def __init__(self, path, pipe, order, streams, head):
+    def __init__(self, database, pipe, order, streams, head):
         self._pipe = pipe
         self._order = order
         self._streams = dict(streams)
         self._head = head
-        on_point = fuse(order["point"], order["nth"])
-        backend = {"resetting": ResettingBackend}.get(order["control"], WatchedBackend)
-        self._backend = backend(path, on_point=on_point)
-        reader = SqliteReader(path, connections=1)
-        self._log = EventLog(self._backend, reader, clock=FakeClock(), limits=StoreLimits(), on_point=on_point)
-        if order["control"] == "hasty":
-            self._log.writer_class = HastyWriter
+        self._log = log_in(database, order, fuse(order["point"], order["nth"]))
 
     def tell(self, **line):
         os.write(self._pipe, (json.dumps(line) + "\n").encode())
@@ -95,7 +107,7 @@ class StoreWriter:
     async def run(self):
         try:
             await self._log.open()
-            self.tell(what="opened", epoch=self._backend.epoch)
+            self.tell(what="opened", epoch=self._log.epoch)
             await self._look()
             if self._order["writes"]:
                 async with asyncio.TaskGroup() as group:
@@ -156,7 +168,7 @@ class StoreWriter:
             self.tell(what="ok", call=call, head=events[-1].position if events else 0)
 
 
-def fork_writer(path, order, streams, head):
+def fork_writer(database, order, streams, head):
     """Fork a life of the writer. Returns its process id and the end of the pipe to read from."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -166,6 +178,6 @@ def fork_writer(path, order, streams, head):
     try:
         os.close(reading)
         with contextlib.suppress(BrokenPipeError):
-            asyncio.run(StoreWriter(path, writing, order, streams, head).run())
+            asyncio.run(StoreWriter(database, writing, order, streams, head).run())
     finally:
         os._exit(0)

@@ -188,7 +188,7 @@ def live_states(log, client):
         if entry["event"] != "replayed":
             continue
         records = log.records[entry["workflow"]]
-        rebuilt = rebuild(records[: entry["version"]])
+        rebuilt = rebuild(records[: entry["version"]], decode_record)
         if not entry["matches"] or state_digest(rebuilt).hex() != entry["live"] or len(records) < entry["version"]:
             yield f"{entry['workflow']} was live in another state at version {entry['version']} than rebuilt"
 

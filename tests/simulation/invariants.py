@@ -90,7 +90,7 @@ class WorldLedger:
         durable = self._log.records(replay.workflow_id)
         if replay.stream_version > len(durable):
             self.violations.append(f"{replay.workflow_id} was read ahead of the log")
-        expected = state_digest(rebuild(durable[: replay.stream_version]))
+        expected = state_digest(rebuild(durable[: replay.stream_version], decode_record))
         if not replay.matches or replay.live_state_digest != expected:
             self.violations.append(f"the live state of {replay.workflow_id} is not what the log says")
 

@@ -65,7 +65,8 @@ class PlayedExecutor:
         return not self._heard
 
     def succeed(self, assigned, output="null"):
-        result = pb.AttemptResult(attempt=assigned.attempt, output=value_pb2.Value(json=output))
+        value = value_pb2.Value(json=output) if isinstance(output, str) else output
+        result = pb.AttemptResult(attempt=assigned.attempt, output=value)
         self._connection.send(pb.ExecutorItem(result=result))
 
     def fail(self, assigned, reason="BROKEN"):

@@ -12,9 +12,10 @@ from pathlib import Path
 from podium.v1.audit_service_pb2 import AuditFilter
 from service.projections.audit import AuditTrail
 from service.projections.audit_query import AuditQuery
-from service.projections.database import ProjectionsDatabase
+from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
-from tests.unit.projections.memory_log import MemoryLog
+from service.projections.sqlite_database import SqliteProjections
+from tests.unit.projections.memory_log import LogClock, MemoryLog
 from tests.unit.projections.samples import record_history
 
 WAIT_S = 30
@@ -24,15 +25,16 @@ TRAIL = Path(__file__).with_name("trail.jsonl")
 async def trail_of_the_history(path):
     log = MemoryLog()
     record_history(log)
-    database = ProjectionsDatabase(path)
+    database = SqliteProjections(path)
     await database.open()
-    runner = ProjectionRunner(AuditTrail(), database, log)
+    model = ReadModel(AuditTrail, database)
+    runner = ProjectionRunner(model, log, LogClock(log))
     await runner.open()
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(runner.run())
         await runner.wait_for(log.head, WAIT_S)
         task.cancel()
-    blocks = [block async for block in AuditQuery(database).export("acme", AuditFilter())]
+    blocks = [block async for block in AuditQuery(model).export("acme", AuditFilter())]
     await database.close()
     return b"".join(blocks)
 

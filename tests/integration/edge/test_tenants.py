@@ -7,6 +7,7 @@ import pytest
 
 import podium
 from podium.v1 import (
+    admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
     executor_service_pb2,
@@ -67,10 +68,15 @@ def requests_about(workflow_id):
         "StartWorkflow": w.StartWorkflowRequest(steps=[step("vault")]),
         "CallTool": t.CallToolRequest(call=t.ToolCall(tool="vault")),
         "CallToolBatch": t.CallToolBatchRequest(calls=[t.ToolCall(tool="vault")]),
+        "ListQuarantined": admin_service_pb2.ListQuarantinedRequest(),
+        "ReleaseQuarantined": admin_service_pb2.ReleaseQuarantinedRequest(workflow_id=workflow_id),
+        "ListDataKeys": admin_service_pb2.ListDataKeysRequest(),
+        "RotateDataKey": admin_service_pb2.RotateDataKeyRequest(),
+        "DestroyDataKey": admin_service_pb2.DestroyDataKeyRequest(key_id="of another"),
     }
 
 
-NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload"}
+NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload", "ListProjections", "RebuildProjection"}
 """They show nothing that is recorded."""
 
 

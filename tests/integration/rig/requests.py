@@ -3,6 +3,7 @@
 from google.protobuf import message_factory
 
 from podium.v1 import (
+    admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
     executor_service_pb2,
@@ -12,6 +13,7 @@ from podium.v1 import (
 )
 
 FILES = [
+    admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
     executor_service_pb2,

@@ -33,6 +33,11 @@ class ServiceProcess:
         self._process = None
         self._port = 0
 
+    def configure(self, **settings):
+        """Changes settings for the next start; an empty one is as good as unset."""
+        self._settings |= settings
+        return self
+
     def start(self, *, points=False):
         """Starts it and waits until it serves; after the first start on the same port."""
         named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}

@@ -8,6 +8,7 @@ from service.domain import state as s
 from service.domain.canonical import state_digest
 from service.domain.effects import changed_effects, effects
 from service.domain.rebuild import rebuild
+from store.records import decode_record
 
 
 class Broken(AssertionError):
@@ -49,7 +50,7 @@ class RecordsRebuild:
 
     def look_at_the_end(self, walk):
         """And so does rebuilding it in one go."""
-        require(self.name, state_digest(rebuild(walk.records)) == walk.digest(), "differs at the end")
+        require(self.name, state_digest(rebuild(walk.records, decode_record)) == walk.digest(), "differs at the end")
 
 
 def _places(steps):
@@ -65,7 +66,7 @@ class PlacesAreCounted:
     def look(self, walk, _event):
         state = walk.state
         steps = list(state.steps.values())
-        held = len(state.held) + sum(len(step.items_held) for step in steps)
+        held = len(state.held) + sum(len(step.items_held or ()) for step in steps)
         running = _places(steps) - held
         self._equal("running slots", state.running_slots, running)
         self._equal("slots", sum(step.holds_slot for step in steps), running)
@@ -79,7 +80,7 @@ class PlacesAreCounted:
                 self._look_at_items(step)
 
     def _look_at_items(self, parent):
-        running = _places(parent.items) - len(parent.items_held)
+        running = _places(parent.items) - len(parent.items_held or ())
         self._equal(f"items of {parent.id}", parent.items_running, running)
         limit = parent.plan.definition.for_each.max_parallel
         require(self.name, not limit or running <= limit, f"{running} items of {parent.id} run, of {limit}")

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from podium.v1 import event_service_pb2, workflow_service_pb2
 from service.api.errors import STATUSES, to_status
 from service.domain import errors
+from service.projections.database import DatabaseUnavailableError
 from tests.unit.api_edge.refusals import reason, refusal
 
 CODES = {
@@ -111,6 +112,15 @@ async def test_a_bug_is_told_to_the_log_and_not_to_the_caller(raising, caplog):
     (record,) = [record for record in caplog.records if record.name == "service.api.errors"]
     assert "hunter2" in str(record.exc_info[1])
     assert "GetWorkflow" in record.getMessage()
+
+
+async def test_a_database_of_the_projections_that_is_away_says_to_ask_again_and_the_log_says_why(raising, caplog):
+    error, details = await refusal(raising(DatabaseUnavailableError("the projections' file: database is locked")))
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert details["ErrorInfo"].reason == "PROJECTIONS_UNAVAILABLE"
+    assert details["RetryInfo"].retry_delay.ToMilliseconds() == 1000
+    assert "locked" not in str(error)
+    assert "GetWorkflow cannot be answered: the projections' file: database is locked" in caplog.text
 
 
 async def test_a_refusal_is_not_told_to_the_log(raising, caplog):

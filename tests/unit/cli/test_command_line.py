@@ -1,5 +1,6 @@
 """The command line as a whole: its help, its exit codes, what it loads."""
 
+import io
 import json
 import subprocess
 import sys
@@ -57,6 +58,11 @@ def test_the_commands_are_those_of_the_issue():
             "events",
             "replay",
             "executor",
+            "keys list",
+            "keys rotate",
+            "keys destroy",
+            "quarantine list",
+            "quarantine release",
             "workflows list",
             "workflows show",
             "workflows watch",
@@ -64,6 +70,12 @@ def test_the_commands_are_those_of_the_issue():
             "tools list",
             "tools show",
             "audit query",
+            "projections list",
+            "projections rebuild",
+            "database migrate",
+            "database check",
+            "database info",
+            "database grants",
             "audit export",
             "log verify",
             "log checkpoint",
@@ -174,3 +186,26 @@ def test_debug_shows_where_an_error_came_from(failing):
 def test_what_a_stranger_wrote_does_not_steer_the_terminal():
     failure = CommandFailed("it said \x1b[2J\x07hello\nagain", ExitCode.FAILED)
     assert failure.text() == "it said [2Jhello again"
+
+
+class Terminal(io.StringIO):
+    """Somebody who sits at a terminal, and what they answer."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [("y\n", "the service was asked"), ("n\n", "nothing was destroyed"), ("\n", "nothing was destroyed")],
+)
+def test_a_data_key_is_destroyed_when_whoever_is_at_the_terminal_says_yes(capsys, monkeypatch, answer, told):
+    def asked(*_words):
+        raise CommandFailed("the service was asked")
+
+    monkeypatch.setattr("service.cli.connecting.with_service", asked)
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    code, out, error = run(capsys, "keys", "destroy", "the-key")
+    assert (code, out) == (1, "")
+    assert "the-key sealed will be erased for good" in error
+    assert error.splitlines()[-1].startswith(f"error: {told}")

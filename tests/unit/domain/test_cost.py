@@ -12,7 +12,7 @@ from service.domain.definition import normalise
 from service.domain.effects import Admit, changed_effects, effects
 from service.domain.evolve import evolve
 from service.domain.rebuild import rebuild
-from store.records import encode_envelope, encode_record
+from store.records import decode_record, encode_envelope, encode_record
 from tests.unit.domain.workflow_run import VALIDATION, Run, begins, completes, starts, step
 
 DOMAIN = str(Path(decider.__file__).parent)
@@ -95,7 +95,7 @@ def cost_of_rebuilding(shape, count):
     records = [
         encode_record(event, ENVELOPE, stream_version=version, **numbers) for version, event in enumerate(run.events, 1)
     ]
-    return calls_in_domain(lambda: rebuild(records)) / count
+    return calls_in_domain(lambda: rebuild(records, decode_record)) / count
 
 
 @pytest.mark.parametrize(

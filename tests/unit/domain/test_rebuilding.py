@@ -8,7 +8,7 @@ from service.domain.canonical import canonical, state_digest
 from service.domain.evolve import FOLDS, evolve
 from service.domain.rebuild import RebuildError, rebuild
 from service.domain.state import Workflow
-from store.records import encode_envelope, encode_record
+from store.records import decode_record, encode_envelope, encode_record
 from tests.unit.domain.scenario import given
 from tests.unit.domain.workflow_run import (
     adds,
@@ -64,7 +64,7 @@ def live():
 
 def test_the_same_records_make_the_same_state():
     run = live()
-    assert state_digest(rebuild(records(run.events))) == state_digest(run.state)
+    assert state_digest(rebuild(records(run.events), decode_record)) == state_digest(run.state)
 
 
 def test_the_beginning_of_a_history_makes_the_state_of_that_time():
@@ -72,16 +72,16 @@ def test_the_beginning_of_a_history_makes_the_state_of_that_time():
     state = Workflow()
     for count, event in enumerate(events, 1):
         evolve(state, event)
-        assert state_digest(rebuild(records(events[:count]))) == state_digest(state)
+        assert state_digest(rebuild(records(events[:count]), decode_record)) == state_digest(state)
 
 
 def test_no_records_make_no_workflow():
-    assert not rebuild([]).started
+    assert not rebuild([], decode_record).started
 
 
 def test_a_state_can_go_on_after_it_was_rebuilt():
     run, again = live(), live()
-    again.state = rebuild(records(run.events))
+    again.state = rebuild(records(run.events), decode_record)
     for one in (run, again):
         one.perform(cancels())
     assert again.events == run.events
@@ -93,7 +93,7 @@ def test_a_missing_record_is_noticed(dropped):
     found = records(live().events)
     del found[dropped]
     with pytest.raises(RebuildError) as error:
-        rebuild(found)
+        rebuild(found, decode_record)
     assert error.value.version == dropped + 1
 
 
@@ -101,7 +101,7 @@ def test_the_place_of_what_cannot_be_read_is_told():
     found = records(live().events)
     found[3] = b"\xff\xff"
     with pytest.raises(RebuildError, match="is no event") as error:
-        rebuild(found)
+        rebuild(found, decode_record)
     assert error.value.version == 4
 
 
@@ -109,13 +109,13 @@ def test_an_event_that_does_not_fit_what_came_before_is_told():
     found = records(live().events)
     found.append(record(events_pb2.StepSucceeded(step_id="unknown"), len(found) + 1))
     with pytest.raises(RebuildError, match="step_succeeded does not fit") as error:
-        rebuild(found)
+        rebuild(found, decode_record)
     assert error.value.version == len(found)
 
 
 def test_an_event_of_another_kind_of_stream_is_told():
     with pytest.raises(RebuildError, match="tool_registered does not fit"):
-        rebuild([record(events_pb2.ToolRegistered(version=1), 1)])
+        rebuild([record(events_pb2.ToolRegistered(version=1), 1)], decode_record)
 
 
 @pytest.mark.parametrize("ignorable", [True, False])
@@ -124,10 +124,10 @@ def test_an_unknown_event_is_passed_over_only_where_it_says_so(ignorable):
     unknown = events_pb2.Event(stream_version=2, type=9999, ignorable=ignorable).SerializeToString()
     found = [record(events[0], 1), unknown, *(record(event, version) for version, event in enumerate(events[1:], 3))]
     if ignorable:
-        assert state_digest(rebuild(found)) == state_digest(rebuild(records(events)))
+        assert state_digest(rebuild(found, decode_record)) == state_digest(rebuild(records(events), decode_record))
     else:
         with pytest.raises(RebuildError, match="9999 is not known") as error:
-            rebuild(found)
+            rebuild(found, decode_record)
         assert error.value.version == 2
 
 
@@ -171,7 +171,7 @@ def test_every_field_of_the_state_is_in_its_canonical_form_or_follows_from_it():
 
 def test_states_that_differ_in_one_event_have_different_digests():
     events = live().events
-    digests = [state_digest(rebuild(records(events[:count]))) for count in range(len(events) + 1)]
+    digests = [state_digest(rebuild(records(events[:count]), decode_record)) for count in range(len(events) + 1)]
     facts = (events_pb2.PermissionChecked, events_pb2.InputRejected, events_pb2.AttemptAbandoned)
     for event, before, after in zip(events, digests, digests[1:], strict=False):
         assert (before == after) is isinstance(event, facts), type(event).__name__

@@ -68,3 +68,13 @@ class MemoryLog:
             events = self.events[position : position + self.batch_events]
             position += len(events)
             yield SubscriptionBatch(events, position, caught_up=position == self.head)
+
+
+class LogClock:
+    """A clock that shows when the newest event of a log was recorded."""
+
+    def __init__(self, log):
+        self._log = log
+
+    def now_us(self):
+        return STARTED_AT_US + self._log.head * EVENT_EVERY_US

@@ -26,9 +26,9 @@ def log():
 
 
 @pytest.fixture
-async def query(database, following, log):
-    async with following(AuditTrail(), log):
-        yield AuditQuery(database)
+async def query(following, log):
+    async with following(AuditTrail, log) as runner:
+        yield AuditQuery(runner.model)
 
 
 async def exported(query, tenant=ACME, **filter_fields):
@@ -80,11 +80,11 @@ async def test_a_type_that_does_not_exist_is_refused(query):
         await exported(query, types=["step_sucseeded"])
 
 
-async def test_every_line_has_the_same_fields_in_the_same_order(database, following):
+async def test_every_line_has_the_same_fields_in_the_same_order(following):
     log = MemoryLog()
     record_history(log)
-    async with following(AuditTrail(), log):
-        found = lines(await exported(AuditQuery(database)))
+    async with following(AuditTrail, log) as runner:
+        found = lines(await exported(AuditQuery(runner.model)))
     fields = {tuple(line) for line in found}
     assert fields == {
         (
@@ -94,11 +94,11 @@ async def test_every_line_has_the_same_fields_in_the_same_order(database, follow
     }
 
 
-async def test_a_line_tells_time_decision_and_digests_in_words(database, following):
+async def test_a_line_tells_time_decision_and_digests_in_words(following):
     log = MemoryLog()
     log.record(ACME, "workflow-1", check("step_1", "search", e.DECISION_ALLOW))
-    async with following(AuditTrail(), log):
-        [line] = lines(await exported(AuditQuery(database)))
+    async with following(AuditTrail, log) as runner:
+        [line] = lines(await exported(AuditQuery(runner.model)))
     assert line["event"] == "0:1"
     assert line["recorded_at"] == "2023-11-14T22:13:21.000003Z"
     assert line["decision"] == "allow"

@@ -1,15 +1,17 @@
-"""The database file: one writer, readers that cannot write, and a file that may be thrown away."""
+"""Both databases: one writer, readers that cannot write and see one state, and errors that tell whose fault it is."""
 
 import asyncio
-import threading
 
+import asyncpg
 import pytest
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from podium.v1 import events_pb2
-from service.projections.database import ProjectionsDatabase, beside
+from service.projections.database import DatabaseError, DatabaseUnavailableError
+from service.projections.postgres_database import PostgresProjections
+from service.projections.sqlite_database import SqliteProjections, beside
+from tests.postgres import free_port
 from tests.unit.projections.memory_log import MemoryLog
-from tests.unit.projections.tally import Tally
+from tests.unit.projections.tally import tallied, tally
 
 WAIT_S = 30
 
@@ -22,46 +24,45 @@ def execute(statement):
     return lambda connection: connection.exec_driver_sql(statement).close()
 
 
-async def test_it_lies_beside_the_log(tmp_path):
-    assert beside(tmp_path / "podium.db") == tmp_path / "podium.db.projections"
-
-
-async def test_the_writer_is_in_wal_mode_with_synchronous_normal(database):
-    normal = 1
-    assert await database.write(scalar("PRAGMA journal_mode")) == "wal"
-    assert await database.write(scalar("PRAGMA synchronous")) == normal
-
-
 async def test_a_reader_cannot_write(database):
-    with pytest.raises(OperationalError, match="readonly"):
-        await database.read(execute("CREATE TABLE t (x)"))
-
-
-async def test_readers_never_checkpoint(database):
-    assert await database.read(scalar("PRAGMA wal_autocheckpoint")) == 0
+    with pytest.raises(DatabaseUnavailableError, match=r"read-?only"):
+        await database.read(execute("CREATE TABLE t (x INTEGER)"))
 
 
 async def test_a_read_sees_what_was_committed_when_it_began(database):
-    await database.write(execute("CREATE TABLE t (x)"))
-    began, written = threading.Event(), threading.Event()
+    await database.write(execute("CREATE TABLE t (x INTEGER)"))
+    loop, began = asyncio.get_running_loop(), asyncio.Event()
 
     def read(connection):
         before = connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one()
-        began.set()
-        assert written.wait(WAIT_S)
+        loop.call_soon_threadsafe(began.set)
+        wait_for(writing, connection)
         return before, connection.exec_driver_sql("SELECT count(*) FROM t").scalar_one()
 
-    async with asyncio.TaskGroup() as tasks:
-        reading = tasks.create_task(database.read(read))
-        assert await asyncio.to_thread(began.wait, WAIT_S)
+    async def write():
+        await began.wait()
         await database.write(execute("INSERT INTO t VALUES (1)"))
-        written.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(write())
+        reading = tasks.create_task(database.read(read))
     assert reading.result() == (0, 0)
     assert await database.read(scalar("SELECT count(*) FROM t")) == 1
 
 
+def wait_for(task, connection):
+    """Let the loop go on until a task has ended: from a thread, or from within a greenlet of the loop's."""
+    if connection.dialect.is_async:
+        from sqlalchemy.util import await_only  # noqa: PLC0415 - exists for asynchronous drivers alone
+
+        await_only(asyncio.wait_for(asyncio.shield(task), WAIT_S))
+        return
+    ended = asyncio.run_coroutine_threadsafe(asyncio.wait_for(asyncio.shield(task), WAIT_S), task.get_loop())
+    ended.result(WAIT_S)
+
+
 async def test_an_error_undoes_the_transaction(database):
-    await database.write(execute("CREATE TABLE t (x)"))
+    await database.write(execute("CREATE TABLE t (x INTEGER)"))
 
     def fail(connection):
         connection.exec_driver_sql("INSERT INTO t VALUES (1)")
@@ -72,14 +73,73 @@ async def test_an_error_undoes_the_transaction(database):
     assert await database.read(scalar("SELECT count(*) FROM t")) == 0
 
 
-async def test_an_error_does_not_tell_what_was_bound(database):
-    with pytest.raises(OperationalError) as raised:
-        await database.write(lambda connection: connection.exec_driver_sql("INSERT INTO t VALUES (?)", ("secret",)))
+async def test_writes_run_one_at_a_time_in_the_order_of_their_calls(database):
+    running, order = [], []
+
+    def work(number):
+        def write(connection):
+            assert not running
+            running.append(number)
+            connection.exec_driver_sql("SELECT 1").close()
+            order.append(running.pop())
+
+        return write
+
+    await asyncio.gather(*(database.write(work(number)) for number in range(20)))
+    assert order == list(range(20))
+
+
+async def test_a_statement_at_fault_is_no_fault_of_the_database(database):
+    with pytest.raises(DBAPIError):
+        await database.write(execute("INSERT INTO there_is_no_such_table VALUES (1)"))
+
+
+async def test_an_error_does_not_tell_what_was_bound(database, place):
+    mark = "$1" if place.startswith("postgresql") else "?"
+    statement = f"INSERT INTO there_is_no_such_table VALUES ({mark})"
+    with pytest.raises(DBAPIError) as raised:
+        await database.write(lambda connection: connection.exec_driver_sql(statement, ("secret",)))
     assert "secret" not in str(raised.value)
 
 
+async def test_a_role_without_the_right_to_make_the_schema_is_told_the_remedy(postgres_url):
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute("CREATE ROLE narrow LOGIN")
+    database = PostgresProjections(postgres_url.replace("postgres@", "narrow@"))
+    with pytest.raises(DatabaseError, match=r"permission denied.*`podium database grants ROLE`"):
+        await database.open()
+    await admin.execute("CREATE SCHEMA podium_projections AUTHORIZATION narrow")
+    await database.open()
+    await database.close()
+    await admin.execute("DROP SCHEMA podium_projections CASCADE")
+    await admin.execute("DROP ROLE narrow")
+    await admin.close()
+
+
+async def test_a_postgres_that_is_not_there_is_an_error_without_its_password():
+    database = PostgresProjections(f"postgresql://ana:hunter2@127.0.0.1:{free_port()}/podium")
+    with pytest.raises(DatabaseUnavailableError) as raised:
+        await database.open()
+    assert "hunter2" not in str(raised.value)
+    await database.close()
+
+
+async def test_the_file_lies_beside_the_log(tmp_path):
+    assert beside(tmp_path / "podium.db") == tmp_path / "podium.db.projections"
+
+
+async def test_the_files_writer_is_in_wal_mode_with_synchronous_normal(sqlite):
+    normal = 1
+    assert await sqlite.write(scalar("PRAGMA journal_mode")) == "wal"
+    assert await sqlite.write(scalar("PRAGMA synchronous")) == normal
+
+
+async def test_the_files_readers_never_checkpoint(sqlite):
+    assert await sqlite.read(scalar("PRAGMA wal_autocheckpoint")) == 0
+
+
 async def test_closing_leaves_one_file(path):
-    database = ProjectionsDatabase(path)
+    database = SqliteProjections(path)
     await database.open()
     await database.write(execute("CREATE TABLE t (x)"))
     await database.read(scalar("SELECT count(*) FROM t"))
@@ -87,22 +147,30 @@ async def test_closing_leaves_one_file(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-async def test_a_damaged_file_is_thrown_away_and_rebuilt(path, caplog):
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_a_damaged_file_is_thrown_away_and_rebuilt(path, opened, caplog):
     path.write_bytes(b"this was a database" * 1000)
-    database = ProjectionsDatabase(path)
+    database = SqliteProjections(path)
     await database.open()
-    log, tally = MemoryLog(), Tally()
-    log.record("acme", "workflow-1", events_pb2.WorkflowCanceled())
     assert "are damaged and will be rebuilt" in caplog.text
-    await database.write(
-        lambda connection: (tally.metadata.create_all(connection), tally.apply(connection, log.events))
-    )
-    assert await tally.positions(database) == [1]
+    assert await tallied(await opened(tally(), MemoryLog(), on=database)) == []
     await database.close()
 
 
 async def test_a_file_that_cannot_be_opened_is_an_error(tmp_path):
-    database = ProjectionsDatabase(tmp_path / "no_such_folder" / "podium.db.projections")
-    with pytest.raises(DatabaseError, match="unable to open"):
+    database = SqliteProjections(tmp_path / "no_such_folder" / "podium.db.projections")
+    with pytest.raises(DatabaseUnavailableError, match="unable to open"):
         await database.open()
     await database.close()
+
+
+async def test_a_full_disk_is_no_fault_of_the_statement(sqlite):
+    await sqlite.write(execute("CREATE TABLE t (x)"))
+    pages = await sqlite.write(scalar("PRAGMA page_count"))
+
+    def fill(connection):
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        connection.exec_driver_sql("INSERT INTO t VALUES (zeroblob(100000))")
+
+    with pytest.raises(DatabaseUnavailableError, match="full"):
+        await sqlite.write(fill)

@@ -23,10 +23,10 @@ def log(request):
 
 
 @pytest.fixture
-def listed(database, following, log):
+def listed(following, log):
     async def page(tenant=ACME, **asked):
-        async with following(WorkflowList(), log):
-            return (await WorkflowQuery(database).page(tenant, **asked)).items
+        async with following(WorkflowList, log) as runner:
+            return (await WorkflowQuery(runner.model).page(tenant, **asked)).items
 
     return page
 
@@ -159,6 +159,13 @@ async def test_by_states_and_name(log, listed):
     assert ids(await listed(name="rep")) == []
 
 
+async def test_a_name_that_no_database_can_keep_is_kept_as_near_as_it_can_be(log, listed):
+    start(log, "w-1", name="a\0b")
+    [summary] = await listed()
+    assert summary.name == "a\ufffdb"
+    assert ids(await listed(name="a\0b")) == ["w-1"]
+
+
 async def test_a_tenant_sees_nothing_of_another(log, listed):
     start(log, "w-1", ACME, name="report")
     start(log, "w-1", ZENITH, name="report")
@@ -169,11 +176,11 @@ async def test_a_tenant_sees_nothing_of_another(log, listed):
 
 
 @pytest.mark.parametrize("asked", [{}, {"states": [RUNNING, SUCCEEDED]}, {"name": "report"}])
-async def test_pages_follow_each_other_while_workflows_start(log, following, database, asked):
+async def test_pages_follow_each_other_while_workflows_start(log, following, asked):
     for number in range(10):
         start(log, f"w-{number}", name="report")
-    async with following(WorkflowList(), log) as runner:
-        query, seen, token = WorkflowQuery(database), [], ""
+    async with following(WorkflowList, log) as runner:
+        query, seen, token = WorkflowQuery(runner.model), [], ""
         while token or not seen:
             page = await query.page(ACME, page_size=3, page_token=token, **asked)
             seen += ids(page.items)
@@ -183,11 +190,11 @@ async def test_pages_follow_each_other_while_workflows_start(log, following, dat
     assert seen == [f"w-{number}" for number in reversed(range(10))]
 
 
-async def test_a_token_continues_only_its_own_filter_and_tenant(log, following, database):
+async def test_a_token_continues_only_its_own_filter_and_tenant(log, following):
     for number in range(4):
         start(log, f"w-{number}", name="report")
-    async with following(WorkflowList(), log):
-        query = WorkflowQuery(database)
+    async with following(WorkflowList, log) as runner:
+        query = WorkflowQuery(runner.model)
         token = (await query.page(ACME, name="report", page_size=1)).next_page_token
         for tenant, asked in [
             (ACME, {}),

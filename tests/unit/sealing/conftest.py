@@ -52,9 +52,14 @@ def open_keyring(store, spawned):
     """Opens a keyring as a start of the service does: `await open_keyring(master_key)`."""
     moments = itertools.count(1_700_000_000_000_000)
 
-    async def make(master_key=MASTER_KEY, random_bytes=os.urandom):
+    async def make(master_key=MASTER_KEY, *, previous=None, random_bytes=os.urandom):
         keyring = Keyring(
-            store, master_key, now_us=lambda: next(moments), random_bytes=random_bytes, spawn=spawned.append
+            store,
+            master_key,
+            now_us=lambda: next(moments),
+            random_bytes=random_bytes,
+            spawn=spawned.append,
+            previous_master_key=previous,
         )
         await keyring.load()
         return keyring
@@ -79,5 +84,5 @@ def seals(sealing):
 @pytest.fixture
 async def lost_seals(store, open_keyring, sealing):
     """The seals of tenant `a` after its keys were destroyed."""
-    store.keys = {key_id: DataKey(key_id, None, 1) for key_id in store.keys}
+    store.keys = {key_id: DataKey(key_id, None, 1, key.tenant) for key_id, key in store.keys.items()}
     return Sealing(await open_keyring(), PayloadCache(store), os.urandom, inline_limit_bytes=1000).of("a")

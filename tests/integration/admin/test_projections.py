@@ -1,0 +1,53 @@
+"""The read models of a running service: listed, and rebuilt while they are read."""
+
+import asyncio
+
+from podium.v1 import admin_service_pb2 as pb
+from podium.v1 import workflow_service_pb2
+from tests.integration.rig.refusal import refusal_of
+
+NAMES = ["audit", "workflows"]
+
+
+async def rebuilt(caller, name):
+    return [answer async for answer in caller.admin.RebuildProjection(pb.RebuildProjectionRequest(name=name))]
+
+
+async def ids(caller):
+    request = workflow_service_pb2.ListWorkflowsRequest(page_size=1000)
+    return [each.workflow_id for each in (await caller.workflows.ListWorkflows(request)).workflows]
+
+
+async def start(caller):
+    request = workflow_service_pb2.StartWorkflowRequest(open=True)
+    return (await caller.workflows.StartWorkflow(request)).workflow_id
+
+
+async def test_they_are_listed_with_how_far_they_have_come(caller):
+    projections = (await caller.admin.ListProjections(pb.ListProjectionsRequest())).projections
+    assert [each.name for each in projections] == NAMES
+    for each in projections:
+        assert each.state == pb.PROJECTION_STATE_LIVE
+        assert each.heartbeat_at_us
+        assert each.problem == ""
+        assert each.position + each.lag_events == each.head
+
+
+async def test_one_is_rebuilt_while_it_is_read(caller):
+    started = [await start(caller) for _ in range(5)]
+    async with asyncio.timeout(30):
+        while sorted(await ids(caller)) != sorted(started):
+            pass
+    async with asyncio.TaskGroup() as tasks:
+        rebuilding = [tasks.create_task(rebuilt(caller, name)) for name in NAMES]
+        while not all(task.done() for task in rebuilding):
+            assert sorted(await ids(caller)) == sorted(started)
+    for task in rebuilding:
+        assert [answer.done for answer in task.result()][-1]
+    assert sorted(await ids(caller)) == sorted(started)
+
+
+async def test_one_that_does_not_exist_is_refused(caller):
+    refusal = await refusal_of(rebuilt(caller, "audits"))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "PROJECTION_NOT_FOUND")
+    assert "audit, workflows" in refusal.message
