@@ -32,6 +32,7 @@ from service.engine.data_keys import MasterKeyError
 from service.projections.database import DatabaseError, ProjectionsDatabase
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
+from store.backend import OnPoint
 from store.checkpoints import NotAVerifierKey, Signer, Verifier
 from store.contract import StoreError, StoreLimits
 from store.description import describe, grants_for
@@ -78,17 +79,17 @@ OpenLog = Callable[[Settings, SystemClock], EventLog]
 """Makes the event store of the settings, not opened yet."""
 
 
-def open_log(settings: Settings, clock: SystemClock) -> EventLog:
+def open_log(settings: Settings, clock: SystemClock, on_point: OnPoint | None = None) -> EventLog:
     """Migrate the database when that is needed, and make the store on it."""
     url = settings.storage.database_url
     limits = StoreLimits(queue_length=settings.limits.waiting_appends)
     if is_postgres(url):
         migrate(url)
-        return postgres_log(url, clock=clock, limits=limits)
+        return postgres_log(url, clock=clock, limits=limits, on_point=on_point)
     path = path_of(url)
     path.parent.mkdir(parents=True, exist_ok=True)
     migrate(url)
-    return sqlite_log(path, clock=clock, limits=limits)
+    return sqlite_log(path, clock=clock, limits=limits, on_point=on_point)
 
 
 def projections_database(settings: Settings) -> ProjectionsDatabase:

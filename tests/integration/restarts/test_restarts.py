@@ -18,10 +18,13 @@ from tests.integration.rig.toolbox import toolbox
 SUCCEEDED = value_pb2.WORKFLOW_STATE_SUCCEEDED
 
 
-@pytest.fixture(scope="module")
-def mortal_service(tmp_path_factory):
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def mortal_service(request, tmp_path_factory):
     settings = {"heartbeat_interval_ms": 1000, "reconnect_grace_ms": 10_000}
-    process = ServiceProcess(tmp_path_factory.mktemp("mortal"), **settings).start()
+    database = None
+    if request.param == "postgres":
+        database = asyncio.run(request.getfixturevalue("postgres").create_database(migrated=False))
+    process = ServiceProcess(tmp_path_factory.mktemp("mortal"), database, **settings).start()
     yield process
     process.stop()
     assert process.complaints() == []
@@ -154,10 +157,3 @@ async def test_what_waits_goes_on_waiting_and_what_was_due_happens(service, admi
         await executor.expect("outcome_acknowledged")
     await again.finish(opened)
     assert [(await again.ended(each)).state for each in (queued, opened)] == [SUCCEEDED, SUCCEEDED]
-
-
-def test_a_second_service_on_the_same_file_is_refused(service, tmp_path):
-    second = ServiceProcess(tmp_path)
-    second.database = service.database
-    with pytest.raises(RuntimeError, match="is in use: process"):
-        second.start()

@@ -11,14 +11,11 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from service.config import load_settings
 from service.main import open_log, serve
-from store.contract import StoreLimits
-from store.migrate import migrate
-from store.sqlite import sqlite_log
-from store.sqlite_engine import path_of
 
 
 def end_with_whoever_started_this():
@@ -36,16 +33,10 @@ def telling_points(path):
     """Opens the log as the service does, and tells the points of its commits."""
     points = path.open("a", buffering=1)
 
-    def make_log(settings, clock):
-        migrate(f"sqlite:///{path_of(settings.storage.database_url)}")
-        limits = StoreLimits(queue_length=settings.limits.waiting_appends)
+    def on_point(point):
+        points.write(f"{point}\n")
 
-        def on_point(point):
-            points.write(f"{point}\n")
-
-        return sqlite_log(path_of(settings.storage.database_url), clock=clock, limits=limits, on_point=on_point)
-
-    return make_log
+    return partial(open_log, on_point=on_point)
 
 
 def main():

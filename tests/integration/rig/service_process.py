@@ -1,4 +1,4 @@
-"""A real service in a process of its own, on a database file of its own, that a test can stop, kill and start again."""
+"""A real service in a process of its own, on a database of its own, that a test can stop, kill and start again."""
 
 import json
 import os
@@ -22,11 +22,14 @@ def environment(**more):
 
 
 class ServiceProcess:
-    """The service. Its files stay in `directory` over restarts; settings are those of service.config, by field."""
+    """The service. Its files stay in `directory` over restarts; settings are those of service.config, by field.
 
-    def __init__(self, directory, **settings):
+    Its database is a file there, or what an address names.
+    """
+
+    def __init__(self, directory, database=None, **settings):
         self.directory = directory
-        self.database = directory / "podium.db"
+        self.database = database or directory / "podium.db"
         self.log = directory / "service.log"
         self.points = directory / "points"
         self._settings = settings
@@ -42,6 +45,7 @@ class ServiceProcess:
         """Starts it and waits until it serves; after the first start on the same port."""
         named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}
         named |= {"TEST_POINTS_FILE": str(self.points)} if points else {}
+        database_is_file = isinstance(self.database, Path)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(CHILD)],
@@ -51,7 +55,7 @@ class ServiceProcess:
                 cwd=self.directory,
                 env=environment(
                     PODIUM_LISTEN_ADDRESS=f"127.0.0.1:{self._port}",
-                    PODIUM_DATABASE_URL=f"sqlite:///{self.database}",
+                    PODIUM_DATABASE_URL=f"sqlite:///{self.database}" if database_is_file else self.database,
                     PODIUM_STATE_DIRECTORY=str(self.directory / "state"),
                     **named,
                 ),
