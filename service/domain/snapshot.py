@@ -10,6 +10,7 @@ from binascii import a2b_base64, b2a_base64
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
+from heapq import heapify
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -77,8 +78,8 @@ def pieces_of(state: Workflow) -> Iterator[Piece]:
         yield "held", orders
     for names in in_pieces(state.to_settle):
         yield "to_settle", names
-    for timers in in_pieces(sorted(timer for timer in state.timers if state.valid(timer))):
-        yield "timers", timers
+    for timers in in_pieces(state.timers):
+        yield "timers", [timer for timer in timers if state.valid(timer)]
     requests = ((name, digest.hex(), ids) for name, (digest, ids) in state.requests.items())
     for remembered in in_pieces(requests, lambda request: 1 + len(request[2]) // 10):
         yield "requests", remembered
@@ -101,8 +102,9 @@ class Restoring:
         taking(content)
         return True
 
-    def connect(self) -> Iterator[None]:
-        """Find the dependents of every step, after the last piece, a bounded number of steps at a time."""
+    def finish(self) -> Iterator[None]:
+        """Do what is left after the last piece, a bounded number of steps at a time."""
+        heapify(self.state.timers)
         for steps in in_pieces(self._steps):
             for step in steps:
                 self._connect(step)
@@ -168,7 +170,6 @@ class Restoring:
         self.state.to_settle.update(dict.fromkeys(content))
 
     def _take_timers(self, content: list[tuple[int, int, int, str, int]]) -> None:
-        # In ascending order over all pieces, they make a heap.
         self.state.timers += [
             (at_us, order, TimerKind(kind), step_id, attempt) for at_us, order, kind, step_id, attempt in content
         ]

@@ -146,7 +146,7 @@ class Snapshots:
         for piece in _read_frames(frames):
             reading.take(piece)
             await asyncio.sleep(0)
-        for _ in reading.state.connect():
+        for _ in reading.state.finish():
             await asyncio.sleep(0)
         at_version = await self._store.read_stream(*resident.key, after_version=reading.version - 1, limit=1)
         if [_identity(resident, event) for event in at_version] != [reading.identity]:

@@ -29,7 +29,7 @@ def through_pieces(state, spoil=lambda piece: [piece]):
     for piece in pieces_of(state):
         for kept in spoil(piece):
             assert restoring.take(json.loads(json.dumps(kept)))
-    list(restoring.connect())
+    list(restoring.finish())
     return restoring.state
 
 
