@@ -19,7 +19,7 @@ from tests.faults.processes import battlefield
 from tests.faults.row import Row, Violation
 from tests.faults.verdict import contradictions, read_client_and_tools, read_log, unfair
 
-TARGETS = {"make": 10, "faults": 200, "nightly": 50}
+TARGETS = {"make": 5, "faults": 200, "nightly": 50}
 WINDOWS = ("queued", "committing", "committed", "dispatched", "result_received")
 EARLY = ("queued", "result_received", "committed", "committing", "dispatched")
 """Kills on top of those, which may find nothing running."""

@@ -21,7 +21,7 @@ from tests.faults.history import Entry, refute
 from tests.faults.row import Row, Violation
 from tests.faults.store_writer import fold, fork_writer
 
-TARGETS = {"make": 150, "faults": 5_000, "nightly": 1_000}
+TARGETS = {"make": 100, "faults": 5_000, "nightly": 1_000}
 LIVES_A_DATABASE = 250
 LOOK_AT_EVERYTHING = 50
 WITHIN_S = 30.0

@@ -4,6 +4,7 @@ import pytest
 
 from service.domain.canonical import state_digest
 from service.domain.rebuild import rebuild
+from store.records import decode_record
 from tests.faults.history import refute, requests_in
 from tests.faults.verdict import Log, history_of, live_states, stale_reads
 from tests.simulation.world import lived
@@ -26,7 +27,7 @@ def grown(log):
 
 
 def replayed(log, workflow_id, version, **other):
-    live = state_digest(rebuild(log.records[workflow_id][:version])).hex()
+    live = state_digest(rebuild(log.records[workflow_id][:version], decode_record)).hex()
     return {"event": "replayed", "read": "r", "workflow": workflow_id, "version": version, "live": live} | other
 
 
