@@ -119,7 +119,11 @@ class LeaseKeeper:
         connection = await connect(
             self._url, application_name="podium lease", timeout_s=self._lease.times.duration_s / 3
         )
-        await connection.add_listener(self.channel(self._shard), self._hear)
+        try:
+            await connection.add_listener(self.channel(self._shard), self._hear)
+        except BaseException:
+            _drop(connection)
+            raise
         return connection
 
     def _hear(self, _connection: object, _pid: int, _channel: str, owner: object) -> None:
