@@ -80,8 +80,16 @@ def revision_of(connection: Connection) -> str | None:
 
 def require_current(connection: Connection) -> None:
     """Raise SchemaMismatchError unless the database is at this version's revision."""
-    for difference in _revision_differs(connection):
-        raise SchemaMismatchError(f"{difference}: run `podium database migrate`, or a version at least as new")
+    require_revision(revision_of(connection))
+
+
+def require_revision(revision: str | None) -> None:
+    """Raise SchemaMismatchError unless this is this version's revision. None: there are no tables."""
+    if revision != REVISION:
+        raise SchemaMismatchError(
+            f"the database is at revision {revision}, this version is at {REVISION}: "
+            "run `podium database migrate`, or a version at least as new"
+        )
 
 
 def _migrate(connection: Connection) -> None:

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import Select
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from store.backend import (
@@ -43,9 +42,9 @@ from store.contract import (
     StoreLimits,
 )
 from store.event_log import EventLog
-from store.migrate import SchemaMismatchError, require_current
+from store.migrate import SchemaMismatchError, require_revision
 from store.postgres_append import Statement, append_statement
-from store.postgres_engine import OLDEST, UNREACHABLE, address_of, connect, engine_over, reason_of
+from store.postgres_engine import OLDEST, UNREACHABLE, address_of, connect, reason_of
 from store.postgres_lease import Lease, LeaseKeeper, LeaseTimes
 from store.postgres_reader import PostgresReader
 from store.queries import LAST_RECORDED_AT, LAST_STREAM_KEY, TENANTS
@@ -137,11 +136,11 @@ class PostgresBackend:
     async def open(self, on_lost: OnLost) -> ShardState:
         """Take the shard from whoever holds it; see Backend."""
         try:
-            await self._require_schema()
             self._connection = connection = await self._connect()
             await self._require_server(connection)
+            await _require_schema(connection)
             state = await self._take(connection)
-        except (DBAPIError, *UNREACHABLE) as error:
+        except UNREACHABLE as error:
             await self._discard()
             raise StoreError(f"cannot open {address_of(self._url)}: {reason_of(error)}") from error
         except BaseException:
@@ -279,14 +278,6 @@ class PostgresBackend:
 
     # Opening
 
-    async def _require_schema(self) -> None:
-        engine = engine_over(self._url, application_name="podium")
-        try:
-            async with engine.connect() as connection:
-                await connection.run_sync(require_current)
-        finally:
-            await engine.dispose()
-
     async def _require_server(self, connection: asyncpg.Connection) -> None:
         if connection.get_server_version().major < OLDEST:
             version = connection.get_server_version()
@@ -326,6 +317,11 @@ class PostgresBackend:
             last_stream_key=last_stream_key[0],
             tenants=[TenantState(*row) for row in await _select(connection, TENANTS, shard=shard)],
         )
+
+
+async def _require_schema(connection: asyncpg.Connection) -> None:
+    has_tables = await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
+    require_revision(await connection.fetchval("SELECT version_num FROM alembic_version") if has_tables else None)
 
 
 async def _took_effect(statement: Statement, connection: asyncpg.Connection) -> bool:

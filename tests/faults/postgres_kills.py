@@ -12,7 +12,7 @@ class Databases:
     """Databases of one server."""
 
     points = ("committing", "committed", "acknowledged")
-    life_s = 0.2
+    life_s = 0.12
     """How long a writer lives at most that does not end itself: it takes a while to connect."""
 
     def __init__(self, server):
