@@ -31,7 +31,7 @@ _TRIGGERS = {
 _LIST_TRIGGERS = {
     "sqlite": text("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'events'"),
     # 'A': it fires always, whatever the session calls itself.
-    "postgresql": text("SELECT tgname FROM pg_trigger WHERE tgrelid = 'events'::regclass AND tgenabled = 'A'"),
+    "postgresql": text("SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass('events') AND tgenabled = 'A'"),
 }
 _REVISION = text("SELECT version_num FROM alembic_version")
 _MIGRATING = text("SELECT pg_advisory_xact_lock(7233001)")

@@ -65,6 +65,11 @@ _FENCE = (
     f"UPDATE shards SET epoch = epoch + 1, lease_expires_at_us = {_LEASE_ENDS} "
     "WHERE shard = $1 AND owner = $3 RETURNING epoch, head_position, last_ordinal"
 )
+# On every connection, whatever is set for the database or the role: without it an acknowledged event would be lost
+# with the server's memory.
+_WAIT_FOR_THE_DISK = (
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+)
 _RELEASE = "UPDATE shards SET lease_expires_at_us = 0 WHERE shard = $1 AND owner = $2"
 _FIND_STREAMS = (
     "SELECT s.stream_key, (SELECT coalesce(max(e.stream_version), 0) FROM events e "
@@ -260,6 +265,7 @@ class PostgresBackend:
         sent_at = self._lease.now()
         async with asyncio.timeout(self._times.statement_s):
             self._connection = connection = await self._connect()
+            await connection.execute(_WAIT_FOR_THE_DISK)
             row = await connection.fetchrow(_FENCE, self._shard, self._times.duration_us, self._owner)
         if row is None:
             raise OwnershipLostError(f"shard {self._shard} of {address_of(self._url)} has another owner")
@@ -282,15 +288,8 @@ class PostgresBackend:
         if connection.get_server_version().major < OLDEST:
             version = connection.get_server_version()
             raise SchemaMismatchError(f"{address_of(self._url)} is Postgres {version.major}: {OLDEST} is the oldest")
-        settings = dict(
-            await connection.fetch(
-                "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit')"
-            )
-        )
-        if settings["synchronous_commit"] == "off":
-            # An acknowledged event would be lost with the server's memory.
-            await connection.execute("SET synchronous_commit = on")
-        if settings["fsync"] == "off":
+        await connection.execute(_WAIT_FOR_THE_DISK)
+        if await connection.fetchval("SHOW fsync") == "off":
             _logger.warning("%s runs with fsync=off: a power failure can lose or damage the log", address_of(self._url))
 
     async def _take(self, connection: asyncpg.Connection) -> ShardState:

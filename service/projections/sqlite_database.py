@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,7 @@ class SqliteProjections:
             raise
 
     def _open(self) -> None:
+        self._keep_to_ourselves()
         try:
             self._write(_look)
         except DBAPIError as error:
@@ -104,7 +106,18 @@ class SqliteProjections:
             self._writer.dispose()
             for suffix in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._keep_to_ourselves()
             self._write(_look)
+
+    def _keep_to_ourselves(self) -> None:
+        """Make the file when there is none, for its owner alone as the log's; SQLite makes those beside it alike."""
+        try:
+            # Never opened when it is there: to close it would let go of the locks that a connection has on it.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            self._path.chmod(0o600)
+        except OSError as error:
+            raise DatabaseUnavailableError(f"unable to open the projections' file: {error}") from error
 
 
 def _look(connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """Both databases: one writer, readers that cannot write and see one state, and errors that tell whose fault it is."""
 
 import asyncio
+import stat
 
 import asyncpg
 import pytest
@@ -174,3 +175,19 @@ async def test_a_full_disk_is_no_fault_of_the_statement(sqlite):
 
     with pytest.raises(DatabaseUnavailableError, match="full"):
         await sqlite.write(fill)
+
+
+@pytest.mark.parametrize("before", [None, b"", b"damaged" * 1000])
+async def test_the_file_is_its_owners_alone(tmp_path, before):
+    """What it holds is the audit trail of all tenants. One of an earlier version, or a damaged one, is made so."""
+    path = tmp_path / "log.db.projections"
+    if before is not None:
+        path.write_bytes(before)
+        path.chmod(0o644)
+    projections = SqliteProjections(path)
+    await projections.open()
+    await projections.write(execute("CREATE TABLE t (x INTEGER)"))
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    await projections.close()
+    assert path.name in modes
+    assert set(modes.values()) == {0o600}, modes

@@ -61,6 +61,7 @@ async def test_without_the_trigger_they_could_be(filled, change):
         "ALTER TABLE payloads DROP COLUMN touched_at_us",
         "DROP INDEX events_by_tenant",
         "DROP TABLE data_keys",
+        "DROP TABLE events",
         "ALTER TABLE tiles DROP CONSTRAINT tiles_pkey",
         "UPDATE alembic_version SET version_num = '9999'",
     ],

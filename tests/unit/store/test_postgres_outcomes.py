@@ -229,3 +229,30 @@ async def test_an_append_over_streams_is_all_or_nothing_in_the_statement(postgre
     async with opened(postgres_url) as log:
         assert log.head == 0
         assert await log.list_streams("") == []
+
+
+class Asking(PostgresBackend):
+    """Asks, after each commit, whether commits on its connection wait for the disk."""
+
+    answers = ()
+
+    async def commit(self, batch):
+        await super().commit(batch)
+        self.answers = (*self.answers, await self._connection.fetchval("SHOW synchronous_commit"))
+
+
+@pytest.mark.parametrize(("setting", "used"), [("off", "on"), ("local", "local")])
+async def test_commits_wait_for_the_disk_on_every_connection(cable, postgres_url, setting, used):
+    """Else an acknowledged event would be lost with the server's memory. What is stricter than that is kept."""
+    connection = await asyncpg.connect(postgres_url)
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = {setting}")
+    await connection.close()
+    backend = Asking(cable.url, times=QUICK)
+    log = EventLog(backend, PostgresReader(cable.url), clock=FakeClock(), limits=StoreLimits())
+    await log.open()
+    await log.append(append_to("a"))
+    cable.cut()
+    await log.append(append_to("b"))
+    await log.close()
+    assert backend.answers == (used, used)
