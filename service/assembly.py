@@ -42,12 +42,13 @@ from service.api.authentication import AuthenticationInterceptor
 from service.api.errors import ErrorInterceptor
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
+from service.api.ownership import OwnershipInterceptor
 from service.api.parts import ApiParts
 from service.api.replay_servicer import ReplayServicer
 from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
 from service.clock import SystemClock, SystemRandomness
-from service.config import Listening, Settings
+from service.config import Settings
 from service.domain.decide import Rules
 from service.domain.definition import Limits, Validation
 from service.domain.permissions import DEFAULT_POLICY, Policy
@@ -65,6 +66,7 @@ from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
 from service.executors.session import SessionLimits, SessionParts
+from service.listening import bind, server_options
 from service.projections.audit import AuditTrail
 from service.projections.audit_query import AuditQuery
 from service.projections.database import ProjectionsDatabase
@@ -98,10 +100,6 @@ SERVICE_NAMES = tuple(
 )
 
 
-class ListenError(Exception):
-    """The service cannot listen where it should."""
-
-
 class Service:
     """One process's worth of Podium, put together."""
 
@@ -128,12 +126,14 @@ class Service:
         self._tasks = Tasks()
         self.failure: Exception | None = None
         self.address = ""
+        self._store: EventStore | None = None
 
     async def start(self, stack: AsyncExitStack, store: EventStore, database: ProjectionsDatabase) -> None:
         """Open everything over an opened store, innermost first, and serve. The stack closes it in reverse.
 
-        Raises ListenError, and MasterKeyError when the master key does not open the data keys.
+        Call `bind` before. Raises MasterKeyError when the master key does not open the data keys.
         """
+        self._store = store
         models: list[ReadModel[Any]] = [ReadModel(WorkflowList, database), ReadModel(AuditTrail, database)]
         runners = [ProjectionRunner(model, store, self._clock) for model in models]
         for runner in runners:
@@ -147,7 +147,7 @@ class Service:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
-        self._server = await self._listen(parts, runners)
+        await self._listen(parts, runners)
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
         # What lives as long as the process need not be looked at by every collection.
@@ -290,12 +290,18 @@ class Service:
             payload_bytes=settings.limits.payload_bytes,
         )
 
-    async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> grpc.aio.Server:
-        settings = self._settings
-        server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(), AuthenticationInterceptor(self._tokens, self._clock, policy_of)],
-            options=_server_options(settings),
-        )
+    def bind(self) -> None:
+        """Take the address to listen on, without serving yet. Call on the loop, once. Raises ListenError."""
+        interceptors = [
+            ErrorInterceptor(),
+            AuthenticationInterceptor(self._tokens, self._clock, policy_of),
+            OwnershipInterceptor(lambda: self._store is not None and self._store.is_current),
+        ]
+        self._server = grpc.aio.server(interceptors=interceptors, options=server_options(self._settings))
+        self.address = bind(self._server, self._settings.listening)
+
+    async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> None:
+        settings, server = self._settings, self._server
         workflows, audit = runners
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
@@ -314,11 +320,9 @@ class Service:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        self.address = _bind(server, settings.listening)
         await server.start()
         for name in ("", *SERVICE_NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        return server
 
     def _session_parts(self, parts: ApiParts) -> SessionParts:
         def streams_output(tool: ToolVersion) -> bool:
@@ -360,39 +364,3 @@ def policy_of(tenant: str) -> Policy:
     """The policy of a tenant. Until tenants have their own, the built-in one."""
     del tenant
     return DEFAULT_POLICY
-
-
-def _bind(server: grpc.aio.Server, listening: Listening) -> str:
-    """Bind the server and return its address. Raises ListenError."""
-    address = listening.listen_address
-    try:
-        credentials = _credentials(listening)
-        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    except (RuntimeError, OSError) as error:
-        raise ListenError(f"cannot listen on {address}: {error}") from None
-    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-
-
-def _credentials(listening: Listening) -> grpc.ServerCredentials | None:
-    if listening.tls_certificate_file is None or listening.tls_key_file is None:
-        return None
-    authority = listening.tls_client_ca_file
-    return grpc.ssl_server_credentials(
-        [(listening.tls_key_file.read_bytes(), listening.tls_certificate_file.read_bytes())],
-        root_certificates=authority.read_bytes() if authority else None,
-        require_client_auth=authority is not None,
-    )
-
-
-def _server_options(settings: Settings) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", settings.limits.message_bytes),
-        ("grpc.max_send_message_length", settings.limits.message_bytes),
-        # A second server must fail to bind and not share the port in silence.
-        ("grpc.so_reuseport", 0),
-        # Clients with keepalive would otherwise be told to go away.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-    ]

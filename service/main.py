@@ -23,12 +23,13 @@ from service.admission.token_keys import (
     load_secret,
 )
 from service.admission.tokens import Tokens
-from service.assembly import ListenError, Service
+from service.assembly import Service
 from service.clock import SystemClock, SystemRandomness
 from service.config import Settings
 from service.domain.canonical import state_digest
 from service.domain.rebuild import RebuildError, rebuild
-from service.engine.data_keys import MasterKeyError
+from service.engine.data_keys import MasterKeyError, require_master_key
+from service.listening import ListenError
 from service.projections.database import DatabaseError, ProjectionsDatabase
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
@@ -163,23 +164,28 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     clock = SystemClock()
+    master_key, previous_master_key = open_master_key(settings), open_previous_master_key(settings)
     service = Service(
         settings,
         clock=clock,
         randomness=SystemRandomness(),
         tokens=open_tokens(settings),
-        master_key=open_master_key(settings),
-        previous_master_key=open_previous_master_key(settings),
+        master_key=master_key,
+        previous_master_key=previous_master_key,
         signer=open_signer(settings),
         stop=stop.set,
     )
     async with AsyncExitStack() as stack:
-        store = make_log(settings, clock)
+        # Whatever can keep this process from serving does so before it takes the log from one that serves.
+        service.bind()
+        store, database = make_log(settings, clock), projections_database(settings)
+        stack.push_async_callback(database.close)
+        await database.prepare()
+        async with open_reader(settings.storage.database_url) as log:
+            require_master_key(await log.read_data_keys(), master_key, previous_master_key)
         await store.open()
         stack.push_async_callback(store.close)
-        database = projections_database(settings)
-        await database.open()
-        stack.push_async_callback(database.close)
+        await database.open(store.epoch)
         await service.start(stack, store, database)
         if on_ready is not None:
             on_ready(Running(service.address, database_name(settings), os.getpid()))

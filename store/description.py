@@ -108,10 +108,19 @@ _GRANTS = {
 }
 
 
+_HAND_OVER = """DO $$ DECLARE made text; BEGIN
+FOR made IN SELECT tablename FROM pg_tables WHERE schemaname = 'podium_projections' LOOP
+  EXECUTE format('ALTER TABLE podium_projections.%I OWNER TO ', made) || $role$ROLE$role$;
+END LOOP; END $$;"""
+
+
 def grants_for(role: str) -> list[str]:
     """The statements that let a Postgres role run the service and change no event; for a role that owns nothing."""
     quoted = '"' + role.replace('"', '""') + '"'
     return [
         *(f"GRANT {rights} ON {table} TO {quoted};" for table, rights in _GRANTS.items()),
         f"CREATE SCHEMA IF NOT EXISTS podium_projections AUTHORIZATION {quoted};",
+        # Where another role has served before, what it made there becomes this one's.
+        f"ALTER SCHEMA podium_projections OWNER TO {quoted};",
+        _HAND_OVER.replace("ROLE", quoted),
     ]

@@ -249,8 +249,10 @@ class EventLog:
 
     def _open_reader(self) -> EventReader:
         # What a store that failed would answer may be behind or ahead of what it acknowledged.
-        if self._writer is None or self._failed is None or self._failed.done():
-            raise StoreClosedError("the store is not open, or has failed")
+        if self._failed is not None and self._failed.done():
+            raise StoreClosedError(f"the store has failed: {self._failed.result()}")
+        if self._writer is None:
+            raise StoreClosedError("the store is not open")
         return self._reader
 
     def _lost(self, reason: OwnershipLostError) -> None:

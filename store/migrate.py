@@ -33,6 +33,11 @@ _LIST_TRIGGERS = {
     # 'A': it fires always, whatever the session calls itself.
     "postgresql": text("SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass('events') AND tgenabled = 'A'"),
 }
+_GUARD = text(
+    "SELECT p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+    "WHERE t.tgrelid = 'events'::regclass AND t.tgname = 'events_refuse_change'"
+)
+_GUARD_BODY = " BEGIN RAISE EXCEPTION 'events are immutable: % refused', TG_OP; END "
 _REVISION = text("SELECT version_num FROM alembic_version")
 _MIGRATING = text("SELECT pg_advisory_xact_lock(7233001)")
 
@@ -121,7 +126,12 @@ def _on_file(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _differences(connection: Connection) -> list[str]:
-    return [*_revision_differs(connection), *_tables_differ(connection), *_triggers_missing(connection)]
+    return [
+        *_revision_differs(connection),
+        *_tables_differ(connection),
+        *_triggers_missing(connection),
+        *_guard_differs(connection),
+    ]
 
 
 def _upgrade(connection: Connection, revision: str | None) -> None:
@@ -173,3 +183,10 @@ def _triggers_missing(connection: Connection) -> list[str]:
     found = set(connection.execute(_LIST_TRIGGERS[connection.dialect.name]).scalars())
     wanted = _TRIGGERS[connection.dialect.name]
     return [f"the trigger {name} on events is missing" for name in wanted if name not in found]
+
+
+def _guard_differs(connection: Connection) -> list[str]:
+    if connection.dialect.name != "postgresql":
+        return []
+    body = connection.execute(_GUARD).scalar()
+    return [] if body == _GUARD_BODY else ["the function events_refuse_change does not refuse what it should"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from store.contract import SHARD, StoreClosedError, StoreError
@@ -15,6 +17,9 @@ from store.postgres_engine import UNREACHABLE, address_of, engine_over, reason_o
 from store.reader import LogReader
 
 T = TypeVar("T")
+
+READ_WITHIN_S = 30.0
+"""How long a read may take before its connection is given up. A page of the log takes milliseconds."""
 
 
 class PostgresReader(LogReader):
@@ -55,9 +60,15 @@ class PostgresReader(LogReader):
                     raise
                 # It had been idle while the server restarted; the pool has dropped all that were.
                 return await self._read(engine, read)
-        except (DBAPIError, *UNREACHABLE) as error:
+        except (DBAPIError, NoConnectionError, *UNREACHABLE) as error:
             raise StoreError(f"cannot read {address_of(self._url)}: {reason_of(error)}") from error
 
     async def _read(self, engine: AsyncEngine, read: Callable[[Connection], T]) -> T:
         async with engine.connect() as connection:
-            return await connection.run_sync(read)
+            try:
+                # A server that was replaced may leave its connections standing, and say nothing on them for ever.
+                async with asyncio.timeout(READ_WITHIN_S):
+                    return await connection.run_sync(read)
+            except TimeoutError:
+                await connection.invalidate()
+                raise

@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 from service.api.handlers import Context, SurroundingInterceptor
 from service.domain import errors
 from service.projections.database import DatabaseError
-from store.contract import OwnershipLostError, QueueFullError, StoreClosedError, StoreError
+from store.contract import OutcomeUnknownError, OwnershipLostError, QueueFullError, StoreClosedError, StoreError
 
 DOMAIN = "podium"
 MESSAGE_LENGTH_MAX = 1024
@@ -85,6 +85,9 @@ def refusal_by_store(error: StoreError) -> errors.DomainError | None:
         return errors.LimitExceeded(error.reason, "as much waits to be written as may wait", retry_after_ms=500)
     if isinstance(error, StoreClosedError | OwnershipLostError):
         return errors.Unavailable(error.reason, "the log cannot be written now", retry_after_ms=500)
+    if type(error) in (StoreError, OutcomeUnknownError):
+        # The database is away or refuses; the log of the service tells which and why.
+        return errors.Unavailable(error.reason, "the log cannot be reached now", retry_after_ms=1000)
     return None
 
 

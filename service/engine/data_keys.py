@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -73,6 +73,14 @@ class OpenedKey:
         return hmac.digest(self._digest_key, data, "sha256")
 
 
+def require_master_key(stored: Iterable[DataKey], master_key: bytes, previous: bytes | None) -> None:
+    """Raise MasterKeyError unless each of these keys was wrapped by the master key, or by the previous one."""
+    unwrappings = [_wrapping(key) for key in (master_key, previous) if key]
+    for key in stored:
+        if key.wrapped_key is not None:
+            _unwrap(key, unwrappings)
+
+
 class Keyring:
     """The data keys of all tenants, in memory."""
 
@@ -110,7 +118,7 @@ class Keyring:
             if stored.wrapped_key is None:
                 self._destroyed[stored.tenant, stored.key_id] = stored.destroyed_at_us or 0
                 continue
-            content, wrapping = self._unwrap(stored)
+            content, wrapping = _unwrap(stored, self._unwrappings)
             tenant, secret = content[KEY_BYTES:].decode(), content[:KEY_BYTES]
             if wrapping is not self._wrapping:
                 await self._write(tenant, stored.key_id, secret)
@@ -205,21 +213,22 @@ class Keyring:
         wrapped = nonce + self._wrapping.encrypt(nonce, secret + tenant.encode(), _wrap_context(key_id))
         await self._store.write_data_key(DataKey(key_id, wrapped, tenant=tenant))
 
-    def _unwrap(self, stored: DataKey) -> tuple[bytes, AESGCM]:
-        """The key with its tenant, and what it was wrapped by. Only what is wrapped says whose key it is."""
-        wrapped = stored.wrapped_key or b""
-        for wrapping in self._unwrappings:
-            try:
-                content = wrapping.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _wrap_context(stored.key_id))
-            except (InvalidTag, ValueError):
-                continue
-            if stored.tenant in ("", content[KEY_BYTES:].decode()):
-                return content, wrapping
-        raise MasterKeyError(
-            f"the master key does not open the data key {stored.key_id}: the database belongs to another master key, "
-            "whose file must be put back (PODIUM_MASTER_KEY_FILE, or PODIUM_PREVIOUS_MASTER_KEY_FILE to replace it), "
-            "or the row was altered"
-        )
+
+def _unwrap(stored: DataKey, unwrappings: Sequence[AESGCM]) -> tuple[bytes, AESGCM]:
+    """The key with its tenant, and what it was wrapped by. Only what is wrapped says whose key it is."""
+    wrapped = stored.wrapped_key or b""
+    for wrapping in unwrappings:
+        try:
+            content = wrapping.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _wrap_context(stored.key_id))
+        except (InvalidTag, ValueError):
+            continue
+        if stored.tenant in ("", content[KEY_BYTES:].decode()):
+            return content, wrapping
+    raise MasterKeyError(
+        f"the master key does not open the data key {stored.key_id}: the database belongs to another master key, "
+        "whose file must be put back (PODIUM_MASTER_KEY_FILE, or PODIUM_PREVIOUS_MASTER_KEY_FILE to replace it), "
+        "or the row was altered"
+    )
 
 
 def _wrapping(master_key: bytes) -> AESGCM:

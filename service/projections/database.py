@@ -39,8 +39,14 @@ class DatabaseFencedError(DatabaseError):
 class ProjectionsDatabase(Protocol):
     """A database with one writer. One process writes it: the one that owns the log."""
 
-    async def open(self) -> None:
-        """Connect, and make it ready. Raises DatabaseError."""
+    async def prepare(self) -> None:
+        """Make sure that it can be opened, while another process may still own it. Raises DatabaseError."""
+
+    async def open(self, epoch: int) -> None:
+        """Connect and make it ready, for whoever owns the log under this epoch. Raises DatabaseError.
+
+        Where several processes can reach it, one of a lower epoch is refused from then on (DatabaseFencedError).
+        """
 
     async def close(self) -> None:
         """Finish what runs, then disconnect."""

@@ -1,8 +1,9 @@
 """The projections in a schema of their own in the log's Postgres, with one writer and a few readers.
 
-Invariant: one process writes. Opening raises the epoch in the table `fence`, and every write first takes that row and
-compares: a process that was taken over is refused before it changes anything, and a write of its own that was still
-under way has either committed or failed before its successor has opened.
+Invariant: one process writes, the owner of the log. Opening puts its epoch into the table `fence`, where it only grows,
+and every write first takes that row and compares: a process that was taken over is refused before it changes anything,
+and a write of its own that was still under way has either committed or failed before its successor has opened. The
+epoch is the log's own, so that of two that start together the same one has both.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, event, select
+from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, bindparam, event, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
@@ -49,8 +50,10 @@ FENCE = Table(
 )
 _RAISE_EPOCH = (
     postgresql.insert(FENCE)
-    .values(id=1, epoch=1)
-    .on_conflict_do_update(index_elements=[FENCE.c.id], set_={"epoch": FENCE.c.epoch + 1})
+    .values(id=1, epoch=bindparam("mine"))
+    .on_conflict_do_update(
+        index_elements=[FENCE.c.id], set_={"epoch": bindparam("mine")}, where=FENCE.c.epoch < bindparam("mine")
+    )
     .returning(FENCE.c.epoch)
 )
 _HOLD_EPOCH = select(FENCE.c.epoch).with_for_update()
@@ -68,14 +71,26 @@ class PostgresProjections:
         self._turn = asyncio.Lock()
         self._epoch = 0
 
-    async def open(self) -> None:
-        """Make the schema, and take over from whoever wrote here before. Raises DatabaseError."""
+    async def prepare(self) -> None:
+        """Make the schema. Raises DatabaseError."""
         try:
             async with _translated(), self._writer.begin() as connection:
-                self._epoch = await connection.run_sync(_take_over)
+                await connection.run_sync(_make_schema)
         except DBAPIError as error:
             remedy = "`podium database grants ROLE` prints what a role needs"
             raise DatabaseError(f"the schema {SCHEMA} cannot be used: {reason_of(error)}; {remedy}") from error
+
+    async def open(self, epoch: int) -> None:
+        """Take over from whoever wrote here under a lower epoch. Raises DatabaseError."""
+        await self.prepare()
+        async with _translated(), self._writer.begin() as connection:
+            taken = (await connection.execute(_RAISE_EPOCH, {"mine": epoch})).scalar()
+        if taken is None:
+            raise DatabaseFencedError(
+                f"the projections belong to an owner of the log with a higher epoch than {epoch}; if the log was "
+                f"restored from an older copy, drop the schema {SCHEMA}: it is built anew"
+            )
+        self._epoch = epoch
 
     async def close(self) -> None:
         """See ProjectionsDatabase."""
@@ -119,12 +134,11 @@ async def _translated() -> AsyncIterator[None]:
         raise DatabaseUnavailableError(f"the projections' schema: {reason_of(error)}") from error
 
 
-def _take_over(connection: Connection) -> int:
+def _make_schema(connection: Connection) -> None:
     # Making a schema needs a right that one who may only use it does not have.
     if not connection.dialect.has_schema(connection, SCHEMA):
         connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
     _METADATA.create_all(connection)
-    return int(connection.execute(_RAISE_EPOCH).scalar_one())
 
 
 def _engine(url: str, connections: int) -> AsyncEngine:

@@ -68,8 +68,13 @@ class SqliteProjections:
         self._writer_thread = ThreadPoolExecutor(1, "projections-writer")
         self._reader_threads = ThreadPoolExecutor(readers, "projections-reader")
 
-    async def open(self) -> None:
+    async def prepare(self) -> None:
+        """Nothing: until the log's lock is held, the file is another process's."""
+
+    async def open(self, epoch: int) -> None:
         """Create the file, or replace it when it is damaged. Raises DatabaseUnavailableError."""
+        # The lock of the log lets nobody else have it.
+        del epoch
         await asyncio.get_running_loop().run_in_executor(self._writer_thread, self._open)
 
     async def close(self) -> None:

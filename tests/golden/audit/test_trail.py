@@ -15,7 +15,7 @@ from service.projections.audit_query import AuditQuery
 from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from service.projections.sqlite_database import SqliteProjections
-from tests.unit.projections.memory_log import LogClock, MemoryLog
+from tests.unit.projections.memory_log import LogClock, MemoryLog, next_epoch
 from tests.unit.projections.samples import record_history
 
 WAIT_S = 30
@@ -26,7 +26,7 @@ async def trail_of_the_history(path):
     log = MemoryLog()
     record_history(log)
     database = SqliteProjections(path)
-    await database.open()
+    await database.open(next_epoch())
     model = ReadModel(AuditTrail, database)
     runner = ProjectionRunner(model, log, LogClock(log))
     await runner.open()

@@ -10,7 +10,7 @@ from service.projections.postgres_database import PostgresProjections
 from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from service.projections.sqlite_database import SqliteProjections
-from tests.unit.projections.memory_log import LogClock
+from tests.unit.projections.memory_log import LogClock, next_epoch
 
 WAIT_S = 30
 
@@ -33,7 +33,7 @@ async def open_database(place):
 
     async def make():
         opened.append(database_at(place))
-        await opened[-1].open()
+        await opened[-1].open(next_epoch())
         return opened[-1]
 
     yield make
@@ -62,7 +62,7 @@ async def database(opened_database):
 @pytest.fixture
 async def sqlite(path):
     database = SqliteProjections(path)
-    await database.open()
+    await database.open(next_epoch())
     yield database
     await database.close()
 

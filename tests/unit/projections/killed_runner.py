@@ -18,7 +18,7 @@ from service.projections.generation import Generation
 from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from tests.unit.projections.conftest import database_at
-from tests.unit.projections.memory_log import LogClock, MemoryLog
+from tests.unit.projections.memory_log import LogClock, MemoryLog, next_epoch
 from tests.unit.projections.tally import Tally
 
 EVENTS = 30
@@ -70,7 +70,7 @@ async def main(place):
         read_model.Generation = ApartGeneration
     rebuilding.BATCH_EVENTS = BATCH_EVENTS
     database = database_at(place)
-    await database.open()
+    await database.open(next_epoch())
     log = the_log()
     runner = ProjectionRunner(ReadModel(KilledTally, database), log, LogClock(log))
     await runner.open()

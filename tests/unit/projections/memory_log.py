@@ -1,6 +1,7 @@
 """A log in memory for the projections' tests: real records, delivered as a subscription delivers them."""
 
 import asyncio
+import time
 from itertools import count
 
 from store.contract import RecordedEvent, SubscriptionBatch
@@ -78,3 +79,8 @@ class LogClock:
 
     def now_us(self):
         return STARTED_AT_US + self._log.head * EVENT_EVERY_US
+
+
+def next_epoch():
+    """An epoch of the log's: whoever opens it later has a higher one, in whatever process."""
+    return time.time_ns()

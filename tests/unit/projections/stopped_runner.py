@@ -14,7 +14,7 @@ from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from tests.unit.projections.conftest import database_at
 from tests.unit.projections.killed_runner import the_log
-from tests.unit.projections.memory_log import LogClock
+from tests.unit.projections.memory_log import LogClock, next_epoch
 from tests.unit.projections.tally import Tally
 
 STOPPED_AFTER = 20
@@ -29,7 +29,7 @@ class StoppedTally(Tally):
 
 async def main(place):
     database = database_at(place)
-    await database.open()
+    await database.open(next_epoch())
     log = the_log()
     runner = ProjectionRunner(ReadModel(StoppedTally, database), log, LogClock(log))
     await runner.open()

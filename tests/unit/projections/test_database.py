@@ -11,7 +11,7 @@ from service.projections.database import DatabaseError, DatabaseUnavailableError
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
 from tests.postgres import free_port
-from tests.unit.projections.memory_log import MemoryLog
+from tests.unit.projections.memory_log import MemoryLog, next_epoch
 from tests.unit.projections.tally import tallied, tally
 
 WAIT_S = 30
@@ -108,9 +108,9 @@ async def test_a_role_without_the_right_to_make_the_schema_is_told_the_remedy(po
     await admin.execute("CREATE ROLE narrow LOGIN")
     database = PostgresProjections(postgres_url.replace("postgres@", "narrow@"))
     with pytest.raises(DatabaseError, match=r"permission denied.*`podium database grants ROLE`"):
-        await database.open()
+        await database.open(next_epoch())
     await admin.execute("CREATE SCHEMA podium_projections AUTHORIZATION narrow")
-    await database.open()
+    await database.open(next_epoch())
     await database.close()
     await admin.execute("DROP SCHEMA podium_projections CASCADE")
     await admin.execute("DROP ROLE narrow")
@@ -120,7 +120,7 @@ async def test_a_role_without_the_right_to_make_the_schema_is_told_the_remedy(po
 async def test_a_postgres_that_is_not_there_is_an_error_without_its_password():
     database = PostgresProjections(f"postgresql://ana:hunter2@127.0.0.1:{free_port()}/podium")
     with pytest.raises(DatabaseUnavailableError) as raised:
-        await database.open()
+        await database.open(next_epoch())
     assert "hunter2" not in str(raised.value)
     await database.close()
 
@@ -141,7 +141,7 @@ async def test_the_files_readers_never_checkpoint(sqlite):
 
 async def test_closing_leaves_one_file(path):
     database = SqliteProjections(path)
-    await database.open()
+    await database.open(next_epoch())
     await database.write(execute("CREATE TABLE t (x)"))
     await database.read(scalar("SELECT count(*) FROM t"))
     await database.close()
@@ -152,7 +152,7 @@ async def test_closing_leaves_one_file(path):
 async def test_a_damaged_file_is_thrown_away_and_rebuilt(path, opened, caplog):
     path.write_bytes(b"this was a database" * 1000)
     database = SqliteProjections(path)
-    await database.open()
+    await database.open(next_epoch())
     assert "are damaged and will be rebuilt" in caplog.text
     assert await tallied(await opened(tally(), MemoryLog(), on=database)) == []
     await database.close()
@@ -161,7 +161,7 @@ async def test_a_damaged_file_is_thrown_away_and_rebuilt(path, opened, caplog):
 async def test_a_file_that_cannot_be_opened_is_an_error(tmp_path):
     database = SqliteProjections(tmp_path / "no_such_folder" / "podium.db.projections")
     with pytest.raises(DatabaseUnavailableError, match="unable to open"):
-        await database.open()
+        await database.open(next_epoch())
     await database.close()
 
 
@@ -185,7 +185,7 @@ async def test_the_file_is_its_owners_alone(tmp_path, before):
         path.write_bytes(before)
         path.chmod(0o644)
     projections = SqliteProjections(path)
-    await projections.open()
+    await projections.open(next_epoch())
     await projections.write(execute("CREATE TABLE t (x INTEGER)"))
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
     await projections.close()

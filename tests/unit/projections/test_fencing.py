@@ -14,7 +14,7 @@ from service.projections.rebuild import Rebuild, RebuildStoppedError
 from service.projections.runner import RunnerState
 from store.contract import SubscriptionBatch
 from tests.unit.projections.conftest import running
-from tests.unit.projections.memory_log import MemoryLog
+from tests.unit.projections.memory_log import MemoryLog, next_epoch
 from tests.unit.projections.tally import tallied, tally
 
 WAIT_S = 30
@@ -59,7 +59,7 @@ class UnfencedProjections(PostgresProjections):
 async def test_negative_control_without_the_fence_a_process_that_was_taken_over_writes_on(opened, open_database, place):
     log = log_of(25)
     unfenced = UnfencedProjections(place)
-    await unfenced.open()
+    await unfenced.open(next_epoch())
     old = await opened(tally(), log, on=unfenced)
     async with running(old):
         await old.wait_for(25, WAIT_S)
@@ -95,7 +95,7 @@ async def test_who_takes_over_waits_for_the_write_that_is_under_way(open_databas
         from sqlalchemy.util import await_only  # noqa: PLC0415 - exists for asynchronous drivers alone
 
         connection.exec_driver_sql("CREATE TABLE written (x INTEGER)")
-        opening.append(asyncio.get_running_loop().create_task(successor.open()))
+        opening.append(asyncio.get_running_loop().create_task(successor.open(next_epoch())))
         # It has not opened: this write holds the fence.
         done, _ = await_only(asyncio.wait(opening, timeout=0.2))
         assert not done
@@ -116,7 +116,7 @@ async def test_a_process_that_stands_still_in_a_write_does_not_hold_up_its_succe
     def stand_still(connection):
         from sqlalchemy.util import await_only  # noqa: PLC0415 - exists for asynchronous drivers alone
 
-        await_only(successor.open())
+        await_only(successor.open(next_epoch()))
         connection.exec_driver_sql("SELECT 1").close()
 
     with pytest.raises(DatabaseUnavailableError):

@@ -13,6 +13,9 @@ from tests.contract.events import TENANT, FakeClock, append_to, chunks, closing,
 
 CHANGES = ["UPDATE events SET type = 1", "DELETE FROM events", "TRUNCATE events"]
 ROLE = "podium_service"
+DISARMED = """
+CREATE OR REPLACE FUNCTION events_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$
+"""
 
 
 @contextlib.asynccontextmanager
@@ -64,6 +67,7 @@ async def test_without_the_trigger_they_could_be(filled, change):
         "DROP TABLE events",
         "ALTER TABLE tiles DROP CONSTRAINT tiles_pkey",
         "UPDATE alembic_version SET version_num = '9999'",
+        DISARMED,
     ],
 )
 async def test_a_difference_is_found(postgres_url, difference):
