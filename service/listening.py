@@ -35,6 +35,7 @@ def _credentials(listening: Listening) -> grpc.ServerCredentials | None:
 
 
 def server_options(settings: Settings) -> list[tuple[str, int]]:
+    """The options of the gRPC server."""
     return [
         ("grpc.max_receive_message_length", settings.limits.message_bytes),
         ("grpc.max_send_message_length", settings.limits.message_bytes),

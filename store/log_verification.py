@@ -162,6 +162,12 @@ class LogVerification:
         """Compare the end of the log with what is said about it."""
         if self.position < extent.head:
             self.find("POSITION_MISSING", f"the log ends at position {self.position}, and its head says {extent.head}")
+        if extent.first_position < 1:
+            self.find(
+                "OUT_OF_ORDER",
+                f"there are events from position {extent.first_position} on, ahead of the first",
+                position=extent.first_position,
+            )
         if extent.last_position > extent.head:
             self.find(
                 "HEAD_BEHIND",

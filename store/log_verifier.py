@@ -158,7 +158,8 @@ class LogVerifier:
                 self._checkpoints += 1
                 try:
                     checkpoint = read_checkpoint(note)
-                except NoteError as error:
+                except (NoteError, TypeError) as error:
+                    # SQLite gives bytes for a column of text in which somebody has put bytes.
                     verification.find("SIGNATURE", f"{_STORED} of size {size}: {error}")
                     continue
                 if (checkpoint.size, checkpoint.root) != (size, root):

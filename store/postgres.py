@@ -65,10 +65,11 @@ _FENCE = (
     f"UPDATE shards SET epoch = epoch + 1, lease_expires_at_us = {_LEASE_ENDS} "
     "WHERE shard = $1 AND owner = $3 RETURNING epoch, head_position, last_ordinal"
 )
-# On every connection, whatever is set for the database or the role: without it an acknowledged event would be lost
-# with the server's memory.
-_WAIT_FOR_THE_DISK = (
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+# For as long as the connection lives, also when the server's configuration is read again: with "off" an acknowledged
+# event would be lost with the server's memory.
+_DURABLE = (
+    "SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false) "
+    "FROM pg_settings WHERE name = 'synchronous_commit'"
 )
 _RELEASE = "UPDATE shards SET lease_expires_at_us = 0 WHERE shard = $1 AND owner = $2"
 _FIND_STREAMS = (
@@ -95,6 +96,9 @@ _TRY_AGAIN = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     asyncpg.TooManyConnectionsError,
+    # Refused for what others did at that moment, and as such undone.
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
 )
 _RETRY_FIRST_S = 0.05
 _RETRY_MOST_S = 1.0
@@ -141,10 +145,11 @@ class PostgresBackend:
     async def open(self, on_lost: OnLost) -> ShardState:
         """Take the shard from whoever holds it; see Backend."""
         try:
-            self._connection = connection = await self._connect()
-            await self._require_server(connection)
-            await _require_schema(connection)
-            state = await self._take(connection)
+            async with asyncio.timeout(self._times.away_s):
+                self._connection = connection = await self._connect()
+                await self._require_server(connection)
+                await _require_schema(connection)
+                state = await self._take(connection)
         except UNREACHABLE as error:
             await self._discard()
             raise StoreError(f"cannot open {address_of(self._url)}: {reason_of(error)}") from error
@@ -214,7 +219,16 @@ class PostgresBackend:
     # The connection
 
     async def _connect(self) -> asyncpg.Connection:
-        return await connect(self._url, application_name="podium writer", timeout_s=self._times.statement_s)
+        within_s = self._times.statement_s
+        connection = await connect(
+            self._url, application_name="podium writer", timeout_s=within_s, lock_timeout_s=within_s
+        )
+        try:
+            await connection.execute(_DURABLE)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def _bounded(self, call: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         """Use the connection for a bounded time. Raises _Broken when it is unknown what became of it."""
@@ -265,7 +279,6 @@ class PostgresBackend:
         sent_at = self._lease.now()
         async with asyncio.timeout(self._times.statement_s):
             self._connection = connection = await self._connect()
-            await connection.execute(_WAIT_FOR_THE_DISK)
             row = await connection.fetchrow(_FENCE, self._shard, self._times.duration_us, self._owner)
         if row is None:
             raise OwnershipLostError(f"shard {self._shard} of {address_of(self._url)} has another owner")
@@ -288,7 +301,6 @@ class PostgresBackend:
         if connection.get_server_version().major < OLDEST:
             version = connection.get_server_version()
             raise SchemaMismatchError(f"{address_of(self._url)} is Postgres {version.major}: {OLDEST} is the oldest")
-        await connection.execute(_WAIT_FOR_THE_DISK)
         if await connection.fetchval("SHOW fsync") == "off":
             _logger.warning("%s runs with fsync=off: a power failure can lose or damage the log", address_of(self._url))
 

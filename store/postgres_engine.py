@@ -44,9 +44,16 @@ def address_of(url: str) -> str:
     return f"postgresql://{host}{f':{parsed.port}' if parsed.port else ''}/{parsed.database or ''}"
 
 
-async def connect(url: str, *, application_name: str, timeout_s: float = CONNECT_TIMEOUT_S) -> asyncpg.Connection:
-    """Open a raw connection. Raises one of UNREACHABLE."""
+async def connect(
+    url: str, *, application_name: str, timeout_s: float = CONNECT_TIMEOUT_S, lock_timeout_s: float | None = None
+) -> asyncpg.Connection:
+    """Open a raw connection. Raises one of UNREACHABLE.
+
+    With `lock_timeout_s` the server itself ends a statement that waits so long for a lock. One that waits goes on to do
+    so when its client has gone: every try would leave a connection behind, and take effect in the end.
+    """
     scheme, _, rest = url.partition(":")
+    bounded = {} if lock_timeout_s is None else {"lock_timeout": f"{round(lock_timeout_s * 1000)}ms"}
     return await asyncpg.connect(
         f"{scheme.partition('+')[0]}:{rest}",
         timeout=timeout_s,
@@ -57,6 +64,9 @@ async def connect(url: str, *, application_name: str, timeout_s: float = CONNECT
             # Each statement is of one shape: planning it again for every batch would cost more than running it.
             "plan_cache_mode": "force_generic_plan",
             "jit": "off",
+            # Whatever the operator's default is: two renewals of a lease that meet are no error.
+            "default_transaction_isolation": "read committed",
+            **bounded,
         },
     )
 

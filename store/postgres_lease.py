@@ -116,8 +116,9 @@ class LeaseKeeper:
             _drop(connection)
 
     async def _listen(self) -> asyncpg.Connection:
+        within_s = self._lease.times.duration_s / 3
         connection = await connect(
-            self._url, application_name="podium lease", timeout_s=self._lease.times.duration_s / 3
+            self._url, application_name="podium lease", timeout_s=within_s, lock_timeout_s=within_s
         )
         try:
             await connection.add_listener(self.channel(self._shard), self._hear)

@@ -34,8 +34,12 @@ _RECORDED_EVENT = (
     _events.c.record,
 )
 
+# A stream that was moved to another tenant has no events, rather than those of a stranger.
 _stream_of_event = _events.join(
-    _streams, (_streams.c.shard == _events.c.shard) & (_streams.c.stream_key == _events.c.stream_key)
+    _streams,
+    (_streams.c.shard == _events.c.shard)
+    & (_streams.c.stream_key == _events.c.stream_key)
+    & (_streams.c.tenant_key == _events.c.tenant_key),
 ).join(_tenants, (_tenants.c.shard == _events.c.shard) & (_tenants.c.tenant_key == _events.c.tenant_key))
 
 TENANT_KEY = (
@@ -195,11 +199,12 @@ _one_row = select(literal(1).label("one")).subquery()
 
 EXTENT = select(
     select(_shards.c.head_position).where(_shards.c.shard == _SHARD).scalar_subquery(),
+    select(func.min(_events.c.position)).where(_events.c.shard == _SHARD).scalar_subquery(),
     select(func.max(_events.c.position)).where(_events.c.shard == _SHARD).scalar_subquery(),
     select(func.max(_tiles.c.tile_index)).where(_tiles.c.shard == _SHARD, _tiles.c.level == 0).scalar_subquery(),
     select(func.max(_checkpoints.c.size)).where(_checkpoints.c.shard == _SHARD).scalar_subquery(),
     _tenants.c.name,
     _tenants.c.sequence,
 ).select_from(_one_row.outerjoin(_tenants, _tenants.c.shard == _SHARD))
-"""shard → a row a tenant (or one without): the head, the last position, the last tile of level 0, the last
+"""shard → a row a tenant (or one without): the head, the first and last position, the last tile of level 0, the last
 checkpoint's size, and the tenant with the sequence of its last event. One statement, so of one moment."""

@@ -242,10 +242,11 @@ class LogReader(ABC):
 
         def read(connection: Connection) -> LogExtent:
             rows = self._rows(connection, EXTENT)
-            head, last_position, last_tile, checkpoint_size, _, _ = rows[0]
+            head, first_position, last_position, last_tile, checkpoint_size, _, _ = rows[0]
             sequences = {tenant: sequence for *_, tenant, sequence in rows if tenant is not None}
             return LogExtent(
                 head or 0,
+                1 if first_position is None else first_position,
                 last_position or 0,
                 0 if last_tile is None else last_tile + 1,
                 checkpoint_size or 0,

@@ -16,6 +16,8 @@ class LogExtent(NamedTuple):
     """How far the log and what is derived from it go, at one moment."""
 
     head: int
+    first_position: int
+    """Of the events that are stored. 1, unless somebody has added one where none can be."""
     last_position: int
     """Of the events that are stored. The head, unless somebody has changed either."""
     tile_count: int
@@ -28,11 +30,18 @@ class LogExtent(NamedTuple):
 
 def verify_stream(events: Sequence[RecordedEvent], shard: int, after_version: int) -> None:
     """Raise CorruptLogError unless these are the events of a stream after a version, without a gap."""
+    previous = 0
     for expected, (event, _) in enumerate(_verified(events, shard), after_version + 1):
         if event.stream_version != expected:
             raise CorruptLogError(
                 f"stream {event.stream_id}: version {expected} is missing before position {event.position}"
             )
+        if event.position <= previous:
+            raise CorruptLogError(
+                f"stream {event.stream_id}: version {expected} stands at position {event.position}, "
+                f"not behind position {previous}"
+            )
+        previous = event.position
 
 
 def verify_log(events: Sequence[RecordedEvent], shard: int, after_position: int) -> None:

@@ -64,7 +64,7 @@ class Log:
 
     def extent(self):
         head = len(self.rows)
-        return LogExtent(head, head, head // TILE_WIDTH, head, self.sequences)
+        return LogExtent(head, 1, head, head // TILE_WIDTH, head, self.sequences)
 
     def verification(self, *, stored, outside):
         """A pass that begins, and will meet these of the checkpoints."""
@@ -183,7 +183,7 @@ class Forger:
         elif kind == "deleted":
             head -= 1
             sequences[rows[position - 1].tenant] -= 1
-        return LogExtent(head, head, head // TILE_WIDTH, 0, sequences)
+        return LogExtent(head, 1, head, head // TILE_WIDTH, 0, sequences)
 
 
 KINDS = ("flipped", "deleted", "reordered", "truncated")

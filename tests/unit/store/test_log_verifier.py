@@ -1,14 +1,17 @@
 """Reading a whole log to verify it: streaming, beside whoever writes it."""
 
 import asyncio
+import sqlite3
 
 import pytest
 
+from podium.v1 import events_pb2
 from store import log_verification, log_verifier
 from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
-from store.contract import StoreError
+from store.contract import SHARD, CorruptLogError, StoreError
 from store.log_verifier import CheckpointsUnreadableError, LogVerifier
+from store.records import encode_envelope, encode_record, type_number
 from store.sqlite_reader import SqliteReader
 from tests.contract.events import TENANT, append_to
 
@@ -32,11 +35,11 @@ async def reader(log, database):
 
 
 async def test_how_far_everything_goes_is_read_at_once(log, reader):
-    assert await reader.read_extent() == (0, 0, 0, 0, {})
+    assert await reader.read_extent() == (0, 1, 0, 0, 0, {})
     await log.append(append_to("a", 300))
     await log.append(append_to("b", 40, tenant="globex"))
     await log.write_tree([], SIGNER.sign(300, bytes(32)))
-    assert await reader.read_extent() == (340, 340, 0, 300, {TENANT: 300, "globex": 40})
+    assert await reader.read_extent() == (340, 1, 340, 0, 300, {TENANT: 300, "globex": 40})
 
 
 async def test_a_stream_s_version_at_a_position_is_read(log, reader):
@@ -117,3 +120,61 @@ async def test_a_database_that_cannot_be_read_any_more_is_a_finding(log, reader,
     verified = await LogVerifier(reader, []).verify()
     assert [finding.reason for finding in verified.findings] == ["UNREADABLE"]
     assert "behind position 20" in verified.findings[0].message
+
+
+def change(database, statement, values=()):
+    """Change the file as somebody who has taken it, past the triggers."""
+    connection = sqlite3.connect(database)
+    try:
+        for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {trigger}")
+        connection.execute(statement, values)
+        connection.commit()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("position", [0, -1])
+async def test_an_event_ahead_of_the_first_is_found_and_not_folded(log, reader, database, position):
+    """It is the next of its stream, and the tree begins behind it."""
+    await log.append(append_to("a", 3))
+    payload = events_pb2.StepSkipped(step_id="forged")
+    record = encode_record(
+        payload,
+        encode_envelope(shard=SHARD, tenant=TENANT, stream_id="a"),
+        position=max(position, 0),
+        tenant_sequence=4,
+        stream_version=4,
+        recorded_at_us=1_700_000_000_000_000,
+    )
+    change(
+        database,
+        "INSERT INTO events (shard, position, stream_key, stream_version, type, recorded_at_us, tenant_key, record) "
+        "SELECT shard, ?, stream_key, 4, ?, recorded_at_us, tenant_key, ? FROM events WHERE position = 3",
+        (position, type_number(payload), record),
+    )
+    verified = await LogVerifier(reader, []).verify()
+    assert [finding.reason for finding in verified.findings] == ["OUT_OF_ORDER"]
+    assert verified.findings[0].position == position
+    with pytest.raises(CorruptLogError):
+        await log.read_stream(TENANT, "a")
+
+
+async def test_a_stream_that_was_moved_to_another_tenant_is_found_and_not_read_there(log, reader, database):
+    await log.append(append_to("a", 3))
+    await log.append(append_to("b", 2, tenant="globex"))
+    change(
+        database,
+        "UPDATE streams SET tenant_key = (SELECT tenant_key FROM tenants WHERE name = 'globex') WHERE stream_id = 'a'",
+    )
+    assert await log.read_stream("globex", "a") == []
+    verified = await LogVerifier(reader, []).verify()
+    assert "POSITION_MISSING" in {finding.reason for finding in verified.findings}
+
+
+async def test_a_checkpoint_whose_note_is_no_text_is_a_finding(log, reader, database):
+    await log.append(append_to("a", 3))
+    await log.write_tree([], SIGNER.sign(3, bytes(32)))
+    change(database, "UPDATE checkpoints SET note = x'00ff'")
+    verified = await LogVerifier(reader, [SIGNER.verifier]).verify()
+    assert [finding.reason for finding in verified.findings] == ["SIGNATURE"]

@@ -1,7 +1,7 @@
 """What becomes of an append when the connection breaks at the worst moment: it is in the log once, or known absent."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -231,28 +231,128 @@ async def test_an_append_over_streams_is_all_or_nothing_in_the_statement(postgre
         assert await log.list_streams("") == []
 
 
-class Asking(PostgresBackend):
-    """Asks, after each commit, whether commits on its connection wait for the disk."""
+async def note_setting(url, name):
+    """Have every append write down what its own session has for a setting."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("CREATE TABLE IF NOT EXISTS seen (value TEXT)")
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN INSERT INTO seen VALUES (current_setting('{name}')); RETURN NULL; END $$"
+        )
+        await connection.execute(
+            "CREATE OR REPLACE TRIGGER note AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION note()"
+        )
+    finally:
+        await connection.close()
 
-    answers = ()
 
-    async def commit(self, batch):
-        await super().commit(batch)
-        self.answers = (*self.answers, await self._connection.fetchval("SHOW synchronous_commit"))
+async def seen(url):
+    connection = await asyncpg.connect(url)
+    try:
+        return [value for (value,) in await connection.fetch("SELECT value FROM seen")]
+    finally:
+        await connection.close()
 
 
-@pytest.mark.parametrize(("setting", "used"), [("off", "on"), ("local", "local")])
-async def test_commits_wait_for_the_disk_on_every_connection(cable, postgres_url, setting, used):
-    """Else an acknowledged event would be lost with the server's memory. What is stricter than that is kept."""
-    connection = await asyncpg.connect(postgres_url)
-    name = postgres_url.partition("?")[0].rpartition("/")[2]
-    await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = {setting}")
-    await connection.close()
-    backend = Asking(cable.url, times=QUICK)
-    log = EventLog(backend, PostgresReader(cable.url), clock=FakeClock(), limits=StoreLimits())
-    await log.open()
-    await log.append(append_to("a"))
-    cable.cut()
-    await log.append(append_to("b"))
-    await log.close()
-    assert backend.answers == (used, used)
+async def set_default(url, name, value):
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET {name} = '{value}'")
+    finally:
+        await connection.close()
+
+
+async def test_every_connection_of_the_writer_waits_for_the_disk(postgres_url, cable):
+    """Not only the first: what is acknowledged after a reconnection is to survive a crash as well."""
+    await set_default(postgres_url, "synchronous_commit", "off")
+    await note_setting(postgres_url, "synchronous_commit")
+    async with opened(cable.url) as log:
+        await log.append(append_to("a"))
+        cable.cut()
+        await log.append(append_to("a", at=1))
+        cable.lose_next_reply()
+        await log.append(append_to("a", at=2))
+        await log.append(append_to("a", at=3))
+    assert set(await seen(postgres_url)) == {"on"}
+
+
+async def test_a_stricter_setting_stays(postgres_url, cable):
+    await set_default(postgres_url, "synchronous_commit", "remote_apply")
+    await note_setting(postgres_url, "synchronous_commit")
+    async with opened(cable.url) as log:
+        await log.append(append_to("a"))
+        cable.cut()
+        await log.append(append_to("a", at=1))
+    assert await seen(postgres_url) == ["remote_apply", "remote_apply"]
+
+
+@asynccontextmanager
+async def shard_locked(url):
+    """Somebody else's transaction holds the shard's row, and is given to hold it for as long as it sleeps."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT * FROM shards FOR UPDATE")
+            yield connection
+    finally:
+        await connection.close()
+
+
+async def waiting(url):
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+    finally:
+        await connection.close()
+
+
+async def test_a_row_that_is_locked_for_long_leaves_no_connections_behind(postgres_url):
+    async with opened(postgres_url, times=QUICK) as log:
+        async with shard_locked(postgres_url) as holder:
+            await holder.execute("SELECT pg_sleep(4)")
+            # One renewal waits, or two while a try ends.
+            assert await waiting(postgres_url) <= 2
+        await log.append(append_to("a"))
+        assert log.is_current
+
+
+async def test_a_row_that_is_locked_for_a_while_does_not_end_the_store(postgres_url):
+    """Also when the operator has lock waits end early."""
+    await set_default(postgres_url, "lock_timeout", "20ms")
+    async with opened(postgres_url, times=QUICK) as log:
+        async with shard_locked(postgres_url) as holder:
+            appending = asyncio.create_task(log.append(append_to("a")))
+            await holder.execute("SELECT pg_sleep(0.7)")
+        assert (await appending).last_position == 1
+
+
+async def test_a_store_whose_row_stays_locked_is_not_opened_and_says_so(postgres_url):
+    async with opened(postgres_url, times=QUICK):
+        pass
+    async with shard_locked(postgres_url):
+        log = postgres_log(postgres_url, clock=FakeClock(), reader_connections=1, times=QUICK)
+        with pytest.raises(StoreError, match="cannot open"):
+            await log.open()
+
+
+async def test_a_default_of_serializable_transactions_does_not_end_the_store(postgres_url):
+    await set_default(postgres_url, "default_transaction_isolation", "serializable")
+
+    async def touch():
+        connection = await asyncpg.connect(postgres_url)
+        try:
+            while True:
+                with suppress(asyncpg.SerializationError):
+                    await connection.execute("UPDATE shards SET lease_expires_at_us = lease_expires_at_us + 1")
+        finally:
+            connection.terminate()
+
+    async with opened(postgres_url) as log:
+        touching = asyncio.create_task(touch())
+        for version in range(200):
+            await log.append(append_to("a", at=version))
+        touching.cancel()
+        await asyncio.wait([touching])
