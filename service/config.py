@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 from service.domain.retry import RetryDefaults
 
@@ -289,10 +290,22 @@ def _listening(listening: Listening) -> Iterator[str]:
 
 
 def _storage(storage: Storage) -> Iterator[str]:
+    # The address is not repeated: it may hold a password, and so may any part of one that cannot be read.
     scheme = storage.database_url.partition(":")[0].partition("+")[0]
     if scheme not in ("sqlite", "postgresql"):
-        # The address is not repeated: it may hold a password.
         yield "PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:"
+    elif scheme == "postgresql" and not _has_port(storage.database_url):
+        yield (
+            "PODIUM_DATABASE_URL is no address: what is special in a user or a password is percent-encoded, / as %2F, "
+            "@ as %40, : as %3A"
+        )
+
+
+def _has_port(url: str) -> bool:
+    """Whether what stands for ports in an address are numbers, or nothing."""
+    hosts = urlsplit(url).netloc.rpartition("@")[2]
+    ports = [host.rpartition(":")[2] for host in hosts.split(",") if ":" in host.rpartition("]")[2]]
+    return all(port.isdecimal() or not port for port in ports)
 
 
 def _checkpoints(checkpoints: CheckpointSettings) -> Iterator[str]:

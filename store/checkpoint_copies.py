@@ -44,13 +44,13 @@ class CheckpointFile:
             raise CopyFailed(f"the checkpoint file {self._path} cannot be written: {error.strerror}") from None
 
     async def last(self) -> str | None:
-        """The last complete note of the file."""
+        """The note at the end of the file that covers most: one that was written late must not hide its successor's."""
         try:
             end = await asyncio.to_thread(self._end)
         except OSError as error:
             raise CopyFailed(f"the checkpoint file {self._path} cannot be read: {error.strerror}") from None
         notes, _ = split_notes(end)
-        return notes[-1] if notes else None
+        return max(notes, key=_size_of, default=None)
 
     def _append(self, note: str) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +104,13 @@ class CheckpointCommand:
     async def last(self) -> str | None:
         """Nothing: what a program did with a note is its own affair."""
         return None
+
+
+def _size_of(note: str) -> int:
+    # The second line of a checkpoint's text. What is no checkpoint comes last.
+    _, _, rest = note.partition("\n")
+    size = rest.partition("\n")[0]
+    return int(size) if size.isascii() and size.isdecimal() else -1
 
 
 def _sync_folder(folder: Path) -> None:

@@ -193,7 +193,9 @@ class Checkpointer:
         self._behind = list(self._copies)
 
     async def _copy(self) -> None:
-        """Bring the newest note to where it is not yet."""
+        """Bring the newest note to where it is not yet, unless another process may have signed newer ones meanwhile."""
+        if not self._store.is_current:
+            return
         behind: list[CheckpointCopy] = []
         for copy in self._behind:
             try:

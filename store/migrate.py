@@ -35,7 +35,7 @@ _LIST_TRIGGERS = {
 }
 _GUARD = text(
     "SELECT p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
-    "WHERE t.tgrelid = 'events'::regclass AND t.tgname = 'events_refuse_change'"
+    "WHERE t.tgrelid = to_regclass('events') AND t.tgname = 'events_refuse_change'"
 )
 _GUARD_BODY = " BEGIN RAISE EXCEPTION 'events are immutable: % refused', TG_OP; END "
 _REVISION = text("SELECT version_num FROM alembic_version")

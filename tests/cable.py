@@ -86,6 +86,7 @@ class Cable:
         self._target = urlsplit(url)
         self._links = set()
         self._plan = None
+        self._of = b""
         self._planned = None
         self.is_plugged = True
         self.url = ""
@@ -123,17 +124,17 @@ class Cable:
         """Cut the writer's connection instead of delivering its next statement. A future of the Held."""
         return self._plan_for(self._hold)
 
-    def swallow_next_statement(self):
-        """Neither deliver the writer's next statement nor say anything. A future of when that was."""
-        return self._plan_for(self._swallow)
+    def swallow_next_statement(self, of=b"podium writer"):
+        """Neither deliver the next statement of a kind of connection nor say anything. A future of the Held."""
+        return self._plan_for(self._swallow, of)
 
-    def _plan_for(self, plan):
-        self._plan, self._planned = plan, asyncio.get_running_loop().create_future()
+    def _plan_for(self, plan, of=b"podium writer"):
+        self._plan, self._of, self._planned = plan, of, asyncio.get_running_loop().create_future()
         return self._planned
 
     async def interfere(self, link, data):
         """Do what is planned for a statement; whether it was kept from the server."""
-        if self._plan is None or b"podium writer" not in link.name:
+        if self._plan is None or self._of not in link.name:
             return False
         plan, self._plan = self._plan, None
         return plan(link, data)

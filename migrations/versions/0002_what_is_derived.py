@@ -45,3 +45,5 @@ def upgrade() -> None:
     if not on_sqlite:
         # An ordinary trigger is silent in a session that calls itself a replica.
         op.execute("ALTER TABLE events ENABLE ALWAYS TRIGGER events_refuse_change")
+        # Ahead of the first there is no place. On SQLite the trigger that refuses REPLACE refuses it, too.
+        op.execute("ALTER TABLE events ADD CONSTRAINT events_have_a_place CHECK (position > 0)")

@@ -4,13 +4,16 @@ import asyncio
 
 import pytest
 
-from podium.v1 import value_pb2
+from podium.v1 import tool_service_pb2, value_pb2, workflow_service_pb2
+from tests.cable import Cable
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.history import check_versions
 from tests.integration.rig.raw_executor import raw_executor
+from tests.integration.rig.refusal import refusal_if_any
 from tests.integration.rig.service_process import ServiceProcess
 
 SUCCEEDED = value_pb2.WORKFLOW_STATE_SUCCEEDED
+LEASE_WITHIN_S = 60
 
 
 def test_a_second_service_on_the_same_file_is_refused(own_service, tmp_path):
@@ -46,3 +49,47 @@ async def test_a_replacement_on_the_same_postgres_goes_on_with_everything(tmp_pa
     await ana.close()
     await bob.close()
     await asyncio.to_thread(second.stop)
+
+
+async def test_a_service_that_cannot_serve_takes_nothing_from_one_that_does(tmp_path, own_service, postgres):
+    """Neither one with another master key, nor one whose address is taken."""
+    url = await postgres.create_database(migrated=False)
+    first = own_service(database=url, seal_everything=True).start()
+    ana = Caller(first.address, first.token())
+    await ana.register("later")
+    workflow_id = await ana.start(step("later"))
+    stranger = ServiceProcess(tmp_path, url)
+    with pytest.raises(RuntimeError, match="the master key does not open"):
+        await asyncio.to_thread(stranger.start)
+    (tmp_path / "twin").symlink_to(first.directory, target_is_directory=True)
+    twin = ServiceProcess(tmp_path / "twin", url)
+    twin.listen_on(first.port)
+    with pytest.raises(RuntimeError, match="cannot listen"):
+        await asyncio.to_thread(twin.start)
+    assert (await ana.get(workflow_id)).workflow_id == workflow_id
+    await ana.close()
+
+
+async def test_a_service_that_is_cut_off_answers_nothing_from_memory_and_everything_again_later(own_service, postgres):
+    async with Cable(await postgres.create_database(migrated=False)) as cable:
+        service = own_service(database=cable.url)
+        await asyncio.to_thread(service.start)
+        ana = Caller(service.address, service.token())
+        await ana.register("note")
+        workflow_id = await ana.start(open=True)
+        asked = [
+            lambda: ana.tools.GetTool(tool_service_pb2.GetToolRequest(name="note")),
+            lambda: ana.workflows.GetWorkflow(workflow_service_pb2.GetWorkflowRequest(workflow_id=workflow_id)),
+        ]
+        assert [await refusal_if_any(ask()) for ask in asked] == [None, None]
+        cable.unplug()
+        async with asyncio.timeout(LEASE_WITHIN_S):
+            while not all(refusals := [await refusal_if_any(ask()) for ask in asked]):
+                pass
+        assert {(each.code, each.reason) for each in refusals} == {("UNAVAILABLE", "LEASE_EXPIRED")}
+        cable.plug()
+        async with asyncio.timeout(LEASE_WITHIN_S):
+            while any([await refusal_if_any(ask()) for ask in asked]):
+                pass
+        await ana.close()
+        await asyncio.to_thread(service.stop)

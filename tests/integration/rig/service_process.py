@@ -41,6 +41,10 @@ class ServiceProcess:
         self._settings |= settings
         return self
 
+    def listen_on(self, port):
+        """Listens there from the next start on."""
+        self._port = port
+
     def start(self, *, points=False):
         """Starts it and waits until it serves; after the first start on the same port."""
         named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}

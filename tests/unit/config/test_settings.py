@@ -213,3 +213,18 @@ def test_checkpoints_are_read_from_the_environment():
 def test_checkpoints_that_cannot_be_made_are_refused(name, value):
     (problem,) = problems(**{name: value})
     assert problem.startswith(f"PODIUM_{name}")
+
+
+@pytest.mark.parametrize("address", ["postgresql://bob:S3cret/part@127.0.0.1/x", "postgresql://bob:S3c:ret@h:S3cret/x"])
+def test_an_address_that_cannot_be_read_is_refused_without_a_word_of_it(address):
+    with pytest.raises(ConfigurationError, match="percent-encoded") as refused:
+        load_settings({"PODIUM_DATABASE_URL": address})
+    assert "S3c" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://h/x", "postgresql://u:p%2F@[::1]:5432/x", "postgresql:///x?host=/run", "postgresql://a:1,b:2/x"],
+)
+def test_an_address_may_name_a_user_several_hosts_or_none(address):
+    assert load_settings({"PODIUM_DATABASE_URL": address}).storage.database_url == address

@@ -205,3 +205,16 @@ async def test_negative_control_without_the_check_of_the_order_an_event_is_skipp
     runner = await opened(tally(), SequenceLog())
     await runner.run()
     assert await tallied(runner) == [1, 3]
+
+
+@on_postgres
+async def test_of_two_that_start_together_the_one_that_owns_the_log_has_the_projections_too(place):
+    """Who took the log first and comes to the projections last is refused, and changes nothing for the other."""
+    loser_epoch, owner_epoch = next_epoch(), next_epoch()
+    owner, loser = PostgresProjections(place), PostgresProjections(place)
+    await owner.open(owner_epoch)
+    with pytest.raises(DatabaseFencedError):
+        await loser.open(loser_epoch)
+    await owner.write(lambda connection: connection.exec_driver_sql("SELECT 1").close())
+    await owner.close()
+    await loser.close()

@@ -278,3 +278,12 @@ async def test_a_command_gets_the_note_on_its_standard_input(tmp_path):
 async def test_a_command_that_fails_is_told_and_ended(words, told):
     with pytest.raises(CopyFailed, match=told):
         await CheckpointCommand(words, max_s=0.2 if "600" in words else 20.0).keep("note")
+
+
+async def test_a_note_that_an_owner_wrote_late_does_not_hide_its_successors(tmp_path):
+    signer = Signer("podium", bytes(32))
+    file = CheckpointFile(tmp_path / "checkpoints.txt")
+    newer, older = signer.sign(50, bytes(32)).note, signer.sign(20, bytes(32)).note
+    for note in (newer, older, "no checkpoint\n\n— podium AAAA\n"):
+        await file.keep(note)
+    assert await file.last() == newer

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import pytest
 
+from store import postgres_reader
 from store.contract import Append, OutcomeUnknownError, OwnershipLostError, StoreClosedError, StoreError, StoreLimits
 from store.event_log import EventLog
 from store.postgres import PostgresBackend, postgres_log
@@ -356,3 +357,14 @@ async def test_a_default_of_serializable_transactions_does_not_end_the_store(pos
             await log.append(append_to("a", at=version))
         touching.cancel()
         await asyncio.wait([touching])
+
+
+async def test_a_read_that_is_never_answered_is_given_up_and_its_connection_with_it(cable, monkeypatch):
+    monkeypatch.setattr(postgres_reader, "READ_WITHIN_S", 0.3)
+    async with opened(cable.url) as log:
+        await log.append(append_to("a"))
+        swallowed = cable.swallow_next_statement(of=b"podium reader")
+        with pytest.raises(StoreError, match="no answer in time"):
+            await log.read_all()
+        assert swallowed.done()
+        assert await positions(log) == [(1, "a")]
