@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import select
 import shutil
 import signal
 import socket
@@ -81,10 +82,18 @@ class PostgresServer:
 
     def kill(self):
         """End the server as a crash does: every process of it at once, nothing flushed."""
-        for pid in [*_children_of(self._process.pid), self._process.pid]:
+        # One that stands still has no more children, and no child may outlive it: it would keep the memory they share.
+        os.kill(self._process.pid, signal.SIGSTOP)
+        children = []
+        for child in _children_of(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                children.append(os.pidfd_open(child))
+                signal.pidfd_send_signal(children[-1], signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
+        for child in children:
+            select.select([child], [], [])
+            os.close(child)
 
     def pause(self):
         """Stop the server where it stands, with everything it does for its clients."""
