@@ -68,7 +68,10 @@ class QueueFullError(StoreError):
 
 
 class InvalidAppendError(StoreError):
-    """The append holds something that is no event. A programming error of the caller's; nothing was recorded."""
+    """It holds something that is no event, or that no database can hold. A programming error of the caller's.
+
+    Nothing was recorded.
+    """
 
     reason = "INVALID_APPEND"
 

@@ -41,6 +41,7 @@ from store.queries import (
     READ_TILES,
     VERSION_BEFORE,
 )
+from store.units import is_storable
 from store.verify import LogExtent, verify_log, verify_stream, verify_tenant
 
 T = TypeVar("T")
@@ -80,6 +81,8 @@ class LogReader(ABC):
         self, tenant: str, stream_id: str, after_version: int = 0, limit: int | None = None
     ) -> list[RecordedEvent]:
         """Read a stream; see EventReader."""
+        if not is_storable(stream_id):
+            return []
 
         def read(connection: Connection) -> list[RecordedEvent]:
             statement = READ_STREAM if limit is None else READ_STREAM.limit(limit)
@@ -113,6 +116,8 @@ class LogReader(ABC):
         self, tenant: str, workflow_id: str, after_ordinal: int = 0, limit: int = 256
     ) -> list[RecordedChunk]:
         """Read a workflow's streamed output; see EventReader."""
+        if not is_storable(workflow_id):
+            return []
 
         def read(connection: Connection) -> list[RecordedChunk]:
             rows = self._rows(

@@ -31,12 +31,14 @@ from store.units import (
     AppendUnit,
     AttemptKey,
     ChunksUnit,
+    DataKeyUnit,
     PayloadUnit,
     SnapshotUnit,
     StreamKey,
     TreeUnit,
     Unit,
     attempt_of,
+    unstorable_in,
 )
 
 
@@ -62,6 +64,9 @@ class _Stream:
     version: int  # 0: it does not exist, and the key is what it would get.
 
 
+_TIME_END_US = 2**63
+_NAMES_NO_STREAM = (PayloadUnit, DataKeyUnit)
+
 _Extended = tuple[_Stream, int, _Tenant, int, StreamAppend]
 """A stream and a tenant that got events, each with what it had before, and by what."""
 
@@ -82,7 +87,10 @@ class Sequencer:
         self._attempts: OrderedDict[AttemptKey, int] = OrderedDict()
 
     def cold(self, units: Sequence[Unit]) -> Cold | None:
-        """What must be looked up before these units can be sequenced; None: nothing."""
+        """What must be looked up before these units can be sequenced; None: nothing.
+
+        Raises InvalidAppendError when one of them holds what no database could: `unstorable_in` tells which.
+        """
         known = self._streams
         streams = dict.fromkeys([name for unit in units for name in unit.streams() if name not in known])
         attempts = dict.fromkeys(
@@ -92,6 +100,10 @@ class Sequencer:
             for attempt in map(attempt_of, unit.chunks)
             if attempt not in self._attempts
         )
+        # A name that is known was looked up before, and so is fit to be stored.
+        for unit in units if streams or attempts else [unit for unit in units if isinstance(unit, _NAMES_NO_STREAM)]:
+            if what := unstorable_in(unit):
+                raise InvalidAppendError(f"{what} cannot be stored")
         if not streams and not attempts:
             return None
         return Cold(
@@ -156,6 +168,8 @@ class Sequencer:
             for opened in append.opened:
                 if self._streams[opened.tenant, opened.stream_id].version == 0:
                     raise StreamMissingError(opened.stream_id)
+                if opened.wake_at_us is not None and not 0 <= opened.wake_at_us < _TIME_END_US:
+                    raise InvalidAppendError(f"{opened.stream_id} cannot wake at {opened.wake_at_us}")
         except StoreError as refusal:
             for stream, version, tenant, sequence, _ in reversed(extended):
                 stream.version, tenant.sequence = version, sequence

@@ -155,6 +155,35 @@ class TreeUnit:
         return []
 
 
+NAME_BYTES = 1000
+"""What a name may take in UTF-8: an index of Postgres holds not much more."""
+_INTEGER_END = 2**31
+
+
+def is_storable(name: str) -> bool:
+    """Whether every database can hold a name: text in UTF-8 without NUL, and not longer than an index takes."""
+    try:
+        return 0 < len(name.encode()) <= NAME_BYTES and "\0" not in name
+    except UnicodeEncodeError:
+        return False
+
+
+def unstorable_in(unit: Unit) -> str:
+    """What in a unit no database could hold, so that it would fail the whole group; empty: nothing."""
+    for tenant, stream_id in unit.streams():
+        if not (is_storable(tenant) and is_storable(stream_id)):
+            return f"the name {stream_id[:100]!r} of tenant {tenant[:100]!r}"
+    if isinstance(unit, ChunksUnit):
+        for chunk in unit.chunks:
+            if not is_storable(chunk.step_id) or not 0 < chunk.attempt < _INTEGER_END:
+                return f"attempt {chunk.attempt} of step {chunk.step_id[:100]!r}"
+    elif isinstance(unit, PayloadUnit) and not is_storable(unit.tenant):
+        return f"the tenant {unit.tenant[:100]!r}"
+    elif isinstance(unit, DataKeyUnit) and not (is_storable(unit.key.key_id) and is_storable(unit.key.tenant or "-")):
+        return f"the data key {unit.key.key_id[:100]!r}"
+    return ""
+
+
 Unit = AppendUnit | ChunksUnit | PayloadUnit | DataKeyUnit | SnapshotUnit | TreeUnit
 
 

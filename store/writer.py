@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from store.backend import Backend, OnPoint
 from store.contract import (
     Clock,
+    InvalidAppendError,
     OutcomeUnknownError,
     OwnershipLostError,
     QueueFullError,
@@ -23,7 +24,7 @@ from store.contract import (
     StoreLimits,
 )
 from store.sequencer import Group, Sequencer
-from store.units import Unit
+from store.units import Unit, unstorable_in
 
 OnGroup = Callable[[Sequence[RecordedEvent]], None]
 """Called on the loop with what a group commit made durable, before the callbacks of its appends."""
@@ -117,11 +118,25 @@ class GroupCommitWriter:
         return units
 
     async def _record(self, units: Sequence[Unit]) -> None:
-        cold = self._sequencer.cold(units)
+        try:
+            cold = self._sequencer.cold(units)
+        except InvalidAppendError:
+            self._in_flight = units = self._without_unstorable(units)
+            cold = self._sequencer.cold(units)
         if cold is not None:
             self._sequencer.learn(cold, await self._backend.look_up(cold))
         group = self._sequencer.sequence(units, self._clock.now_us())
         await self._commit(group)
+
+    def _without_unstorable(self, units: Sequence[Unit]) -> list[Unit]:
+        """Refuse alone what would take its whole group with it, and return the others."""
+        fit: list[Unit] = []
+        for unit in units:
+            if what := unstorable_in(unit):
+                self._loop.call_soon(unit.done, InvalidAppendError(f"{what} cannot be stored"))
+            else:
+                fit.append(unit)
+        return fit
 
     async def _commit(self, group: Group) -> None:
         if group.batch:

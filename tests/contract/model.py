@@ -26,6 +26,7 @@ from store.contract import (
     SubscriptionBatch,
 )
 from store.records import encode_record, type_number
+from store.units import AppendUnit, ChunksUnit, DataKeyUnit, PayloadUnit, SnapshotUnit, unstorable_in
 
 
 class ModelDatabase:
@@ -128,7 +129,13 @@ class ModelStore:
         except StoreError as refusal:
             return refusal
 
+    @staticmethod
+    def _require_storable(unit):
+        if what := unstorable_in(unit):
+            raise InvalidAppendError(f"{what} cannot be stored")
+
     def _append(self, append):
+        self._require_storable(AppendUnit(append, None))
         db = self._db
         first = self.head + 1
         recorded = []
@@ -159,6 +166,8 @@ class ModelStore:
         for opened in append.opened:
             if not versions.get((opened.tenant, opened.stream_id), self._version(opened.tenant, opened.stream_id)):
                 raise StreamMissingError(opened.stream_id)
+            if opened.wake_at_us is not None and not 0 <= opened.wake_at_us < 2**63:
+                raise InvalidAppendError(f"{opened.stream_id} cannot wake at {opened.wake_at_us}")
         db.sequences.update(sequences)
         db.events.extend(recorded)
         for event in recorded:
@@ -171,6 +180,7 @@ class ModelStore:
         return Committed(first, self.head, recorded)
 
     def _append_chunks(self, chunks):
+        self._require_storable(ChunksUnit(chunks, None, 0))
         added = defaultdict(list)
         answers = []
         for chunk in chunks:
@@ -194,15 +204,18 @@ class ModelStore:
 
     def _write_payload(self, tenant, data):
         digest = hashlib.sha256(data).digest()
+        self._require_storable(PayloadUnit(tenant, digest, data, None))
         self._db.payloads[tenant, digest] = data
         return digest
 
     def _write_data_key(self, key):
+        self._require_storable(DataKeyUnit(key, None))
         stored = self._db.data_keys.get(key.key_id)
         if stored is None or stored.wrapped_key is not None:
             self._db.data_keys[key.key_id] = key
 
     def _write_snapshot(self, snapshot):
+        self._require_storable(SnapshotUnit(snapshot, None))
         name = snapshot.tenant, snapshot.stream_id
         if not self._version(*name):
             raise StreamMissingError(snapshot.stream_id)
