@@ -249,6 +249,16 @@ def postgres_for_tests():
         server.close()
 
 
+@contextlib.asynccontextmanager
+async def operator(url):
+    """A connection beside the store's, for what an operator or an intruder does."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 def free_port():
     """A port of the loopback address that nobody listens on."""
     with socket.socket() as probe:

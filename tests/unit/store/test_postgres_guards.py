@@ -1,30 +1,22 @@
 """Events in Postgres stay what they are: by triggers, whoever asks, and by the rights of the service's role."""
 
-import contextlib
-
 import asyncpg
 import pytest
 
+from service.projections.database import DatabaseError
+from service.projections.postgres_database import PostgresProjections
 from store.contract import StoreError
 from store.description import describe, grants_for
 from store.migrate import check, migrate
 from store.postgres import postgres_log
 from tests.contract.events import TENANT, FakeClock, append_to, chunks, closing, opening
+from tests.postgres import operator
 
 CHANGES = ["UPDATE events SET type = 1", "DELETE FROM events", "TRUNCATE events"]
 ROLE = "podium_service"
 DISARMED = """
 CREATE OR REPLACE FUNCTION events_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$
 """
-
-
-@contextlib.asynccontextmanager
-async def operator(url):
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 @pytest.fixture
@@ -130,3 +122,20 @@ async def test_a_database_that_is_not_there_is_told_without_the_password(postgre
     with pytest.raises(StoreError) as refused:
         migrate(nowhere)
     assert "hidden-word" not in str(refused.value)
+
+
+async def test_what_another_role_served_with_before_becomes_the_services(postgres_url, restricted):
+    """The projections' tables are dropped and made by whoever serves, so that one has to own them."""
+    owner = PostgresProjections(postgres_url)
+    async with operator(postgres_url) as connection:
+        await connection.execute("ALTER SCHEMA podium_projections OWNER TO CURRENT_USER")
+        await owner.open(1)
+        await owner.write(lambda connection: connection.exec_driver_sql("CREATE TABLE audit_1 (x INTEGER)"))
+        await owner.close()
+        services = PostgresProjections(restricted)
+        with pytest.raises(DatabaseError):
+            await services.open(2)
+        await connection.execute("\n".join(grants_for(ROLE)))
+    await services.open(2)
+    await services.write(lambda connection: connection.exec_driver_sql("DROP TABLE audit_1"))
+    await services.close()

@@ -14,6 +14,7 @@ from store.postgres_lease import LeaseTimes
 from store.postgres_reader import PostgresReader
 from tests.cable import Cable
 from tests.contract.events import TENANT, FakeClock, append_to, chunks, to_stream
+from tests.faults.postgres_outcomes import UnfencedBackend
 
 WITHIN_S = 30
 QUICK = LeaseTimes(duration_s=1.2, margin_s=0.4, statement_s=0.5, away_s=1.0)
@@ -166,18 +167,6 @@ async def after_a_moment(log):
     return await log.append(append_to("b"))
 
 
-class Unfenced(PostgresBackend):
-    """Reads the head instead of raising the epoch, and believes it."""
-
-    async def _fence(self, cause, batch=None):
-        await self._discard()
-        self._connection = await self._connect()
-        head = await self._connection.fetchval("SELECT head_position FROM shards")
-        if batch is not None and head == batch.old_head:
-            raise StoreError("the append is not in the log")
-        return batch is not None
-
-
 async def failed_and_yet_there(cable, backend):
     """Whether an append that was said to have failed is in the log after all."""
     log = EventLog(backend(cable.url), PostgresReader(cable.url), clock=FakeClock(), limits=StoreLimits())
@@ -196,7 +185,7 @@ async def failed_and_yet_there(cable, backend):
 
 
 async def test_reading_the_head_without_a_fence_believes_what_is_not_so(cable):
-    assert await failed_and_yet_there(cable, Unfenced)
+    assert await failed_and_yet_there(cable, UnfencedBackend)
 
 
 async def test_with_the_fence_it_does_not(cable):

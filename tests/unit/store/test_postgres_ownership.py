@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 
-import asyncpg
 import pytest
 
 from store.backend import Batch
@@ -12,6 +11,7 @@ from store.postgres import PostgresBackend, postgres_log
 from store.postgres_lease import LeaseTimes
 from tests.cable import Cable
 from tests.contract.events import FakeClock, append_to, opening
+from tests.postgres import operator
 
 WITHIN_S = 20
 LONG = LeaseTimes(duration_s=3600, margin_s=1)
@@ -28,15 +28,6 @@ async def owner(postgres_url):
     await log.open()
     yield log
     await log.close()
-
-
-@contextlib.asynccontextmanager
-async def operator(url):
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def test_a_replacement_takes_over_at_once_and_the_first_learns_it_at_once(owner, postgres_url):
