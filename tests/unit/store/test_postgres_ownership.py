@@ -186,3 +186,44 @@ async def test_the_statement_of_a_stale_owner_touches_nothing_at_all(postgres_ur
 async def test_the_statement_of_the_owner_touches_every_table(postgres_url):
     before, after = await commit_after(postgres_url, "")
     assert [table for table in TABLES if before[table] == after[table]] == []
+
+
+async def followed(log, after, until):
+    """The positions that a follower gets until it is cut off or has come so far."""
+    positions = []
+    with contextlib.suppress(StoreClosedError):
+        async for batch in log.subscribe(after):
+            positions += [event.position for event in batch.events]
+            if batch.position >= until:
+                break
+    return positions
+
+
+async def test_a_follower_over_takeovers_under_load_sees_every_position_once_and_in_order(postgres_url):
+    """Each owner is deposed in the middle of its appends; the follower goes on with its cursor at the next."""
+    positions = []
+    for life in range(6):
+        log = log_on(postgres_url)
+        await log.open()
+        after = positions[-1] if positions else 0
+
+        async def append(name, log=log):
+            with contextlib.suppress(OwnershipLostError, StoreClosedError):
+                for version in range(1000):
+                    await log.append(append_to(name, at=version))
+
+        following = asyncio.ensure_future(followed(log, after, log.head + 10_000))
+        writing = [asyncio.ensure_future(append(f"{life}.{writer}")) for writer in range(4)]
+        await followed(log, after, after + 40)
+        successor = log_on(postgres_url)
+        await successor.open()
+        async with asyncio.timeout(WITHIN_S):
+            positions += await following
+            await asyncio.gather(*writing)
+        await log.close()
+        await successor.close()
+    last = log_on(postgres_url)
+    await last.open()
+    positions += await followed(last, positions[-1], last.head)
+    assert positions == list(range(1, last.head + 1))
+    await last.close()
