@@ -122,6 +122,8 @@ class LeaseKeeper:
         )
         try:
             await connection.add_listener(self.channel(self._shard), self._hear)
+            # Whoever took the shard before this was heard by nobody, so it is asked once.
+            self._taken.set()
         except BaseException:
             _drop(connection)
             raise
