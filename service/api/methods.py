@@ -4,6 +4,8 @@ from __future__ import annotations
 
 METHOD_PERMISSIONS: dict[str, str] = {
     "/podium.v1.WorkflowService/StartWorkflow": "workflows.start",
+    "/podium.v1.WorkflowService/RunWorkflow": "workflows.start",
+    "/podium.v1.WorkflowService/AwaitWorkflow": "workflows.read",
     "/podium.v1.WorkflowService/GetWorkflow": "workflows.read",
     "/podium.v1.WorkflowService/ListWorkflows": "workflows.read",
     "/podium.v1.WorkflowService/ListSteps": "workflows.read",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import TypedDict
 
 from podium.v1 import value_pb2
 from podium.v1 import workflow_service_pb2 as pb
@@ -28,6 +29,14 @@ PAGE_BYTES = 4 * 1024 * 1024
 """A page of steps ends early when its outputs are this large."""
 
 
+class _Ending(TypedDict):
+    """How a workflow ended, in the words of both answers that say so."""
+
+    workflow: pb.WorkflowSummary
+    steps: Sequence[pb.StepSummary]
+    next_page_token: str
+
+
 class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
     """Serves WorkflowService. Method names are those of the contract."""
 
@@ -37,9 +46,29 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
 
     async def StartWorkflow(self, request: pb.StartWorkflowRequest, context: Context) -> pb.StartWorkflowResponse:
         """Accept a workflow as a whole, or refuse it with every field at fault."""
+        key, position = await self._start(request, "steps[{}]")
+        return pb.StartWorkflowResponse(
+            workflow_id=key.workflow_id,
+            step_ids=[step.id or f"step_{number}" for number, step in enumerate(request.steps, 1)],
+            consistency_token=p.consistency_token(position),
+        )
+
+    async def RunWorkflow(self, request: pb.RunWorkflowRequest, context: Context) -> pb.RunWorkflowResponse:
+        """Start a workflow and wait for its end. A caller that leaves does not stop it."""
+        p.require(self._parts, "workflows.read", "RunWorkflow")
+        key, _ = await self._start(request.workflow, "workflow.steps[{}]")
+        return pb.RunWorkflowResponse(**await self._ending(key, without_outputs=request.without_outputs))
+
+    async def AwaitWorkflow(self, request: pb.AwaitWorkflowRequest, context: Context) -> pb.AwaitWorkflowResponse:
+        """Wait for a workflow's end."""
+        key = _key(request.workflow_id)
+        return pb.AwaitWorkflowResponse(**await self._ending(key, without_outputs=request.without_outputs))
+
+    async def _start(self, request: pb.StartWorkflowRequest, path: str) -> tuple[WorkflowKey, int]:
         if not request.steps and not request.open:
+            field = path.partition("[")[0]
             problem = "is empty: give at least one step, or open = true to add steps later"
-            raise InvalidInput("EMPTY_WORKFLOW", f"steps {problem}", violations=[("steps", problem)])
+            raise InvalidInput("EMPTY_WORKFLOW", f"{field} {problem}", violations=[(field, problem)])
         submission = Submission(
             steps=request.steps,
             kind=request.kind,
@@ -53,13 +82,16 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
             narrowed=request.narrowed,
             permissions=request.permissions,
             cancel_grace_ms=request.cancel_grace_ms,
+            path=path,
         )
-        key, position = await start(self._parts, "wf", request.request_id, request, submission)
-        return pb.StartWorkflowResponse(
-            workflow_id=key.workflow_id,
-            step_ids=[step.id or f"step_{number}" for number, step in enumerate(request.steps, 1)],
-            consistency_token=p.consistency_token(position),
-        )
+        return await start(self._parts, "wf", request.request_id, request, submission)
+
+    async def _ending(self, key: WorkflowKey, *, without_outputs: bool) -> _Ending:
+        await self._parts.engine.ended(key)
+        request = pb.ListStepsRequest(workflow_id=key.workflow_id, without_outputs=without_outputs)
+        listed = await self._list_steps(key, request, 0)
+        workflow = await self._parts.engine.read(key, workflow_summary)
+        return {"workflow": workflow, "steps": listed.steps, "next_page_token": listed.next_page_token}
 
     async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> pb.GetWorkflowResponse:
         """Read the live state."""
@@ -72,10 +104,11 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
 
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         """Read a page of steps in their order, with outputs."""
-        first = _first_of_page(request)
+        return await self._list_steps(_key(request.workflow_id), request, _first_of_page(request))
+
+    async def _list_steps(self, key: WorkflowKey, request: pb.ListStepsRequest, first: int) -> pb.ListStepsResponse:
         size = p.page_size(request.page_size)
         wanted = frozenset(request.step_ids)
-        tenant = current_caller().tenant
 
         def select(resident: Resident) -> tuple[list[tuple[int, pb.StepSummary, StepOutput]], bool]:
             found: list[tuple[int, pb.StepSummary, StepOutput]] = []
@@ -87,12 +120,12 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
                 found.append((order, step_summary(resident, step), StepOutput(step)))
             return found, False
 
-        found, more = await self._parts.engine.read(_key(request.workflow_id), select)
+        found, more = await self._parts.engine.read(key, select)
         steps: list[pb.StepSummary] = []
         bytes_left = PAGE_BYTES
         for order, summary, output in found:
             if not request.without_outputs:
-                await put_output(self._parts, tenant, output, summary)
+                await put_output(self._parts, key.tenant, output, summary)
             if steps and len(summary.output_json) > bytes_left:
                 return pb.ListStepsResponse(steps=steps, next_page_token=_page_token(order))
             bytes_left -= len(summary.output_json)

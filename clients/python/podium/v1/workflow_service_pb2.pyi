@@ -153,6 +153,128 @@ class StartWorkflowResponse(_message.Message):
 Global___StartWorkflowResponse: _TypeAlias = StartWorkflowResponse  # noqa: Y015
 
 @_typing.final
+class RunWorkflowRequest(_message.Message):
+    """Asks for a new workflow and for its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    WITHOUT_OUTPUTS_FIELD_NUMBER: _builtins.int
+    without_outputs: _builtins.bool
+    """Leaves outputs out of the answer."""
+    @_builtins.property
+    def workflow(self) -> Global___StartWorkflowRequest:
+        """What to run."""
+
+    def __init__(
+        self,
+        *,
+        workflow: Global___StartWorkflowRequest | None = ...,
+        without_outputs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["without_outputs", b"without_outputs", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunWorkflowRequest: _TypeAlias = RunWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class RunWorkflowResponse(_message.Message):
+    """How a workflow ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where ListSteps goes on; empty: these are all."""
+    @_builtins.property
+    def workflow(self) -> Global___WorkflowSummary:
+        """The workflow, which has ended."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepSummary]:
+        """Its first steps in their order, as many as a page of ListSteps holds."""
+
+    def __init__(
+        self,
+        *,
+        workflow: Global___WorkflowSummary | None = ...,
+        steps: _abc.Iterable[Global___StepSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "steps", b"steps", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunWorkflowResponse: _TypeAlias = RunWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class AwaitWorkflowRequest(_message.Message):
+    """Asks for the end of a workflow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    WITHOUT_OUTPUTS_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """The workflow."""
+    without_outputs: _builtins.bool
+    """Leaves outputs out of the answer."""
+    def __init__(
+        self,
+        *,
+        workflow_id: _builtins.str = ...,
+        without_outputs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["without_outputs", b"without_outputs", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitWorkflowRequest: _TypeAlias = AwaitWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class AwaitWorkflowResponse(_message.Message):
+    """How a workflow ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where ListSteps goes on; empty: these are all."""
+    @_builtins.property
+    def workflow(self) -> Global___WorkflowSummary:
+        """The workflow, which has ended."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepSummary]:
+        """Its first steps in their order, as many as a page of ListSteps holds."""
+
+    def __init__(
+        self,
+        *,
+        workflow: Global___WorkflowSummary | None = ...,
+        steps: _abc.Iterable[Global___StepSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "steps", b"steps", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitWorkflowResponse: _TypeAlias = AwaitWorkflowResponse  # noqa: Y015
+
+@_typing.final
 class WorkflowSummary(_message.Message):
     """A workflow at a glance."""
 

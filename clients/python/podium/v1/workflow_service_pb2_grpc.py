@@ -40,6 +40,16 @@ class WorkflowServiceStub:
                 request_serializer=podium_dot_v1_dot_workflow__service__pb2.StartWorkflowRequest.SerializeToString,
                 response_deserializer=podium_dot_v1_dot_workflow__service__pb2.StartWorkflowResponse.FromString,
                 _registered_method=True)
+        self.RunWorkflow = channel.unary_unary(
+                '/podium.v1.WorkflowService/RunWorkflow',
+                request_serializer=podium_dot_v1_dot_workflow__service__pb2.RunWorkflowRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_workflow__service__pb2.RunWorkflowResponse.FromString,
+                _registered_method=True)
+        self.AwaitWorkflow = channel.unary_unary(
+                '/podium.v1.WorkflowService/AwaitWorkflow',
+                request_serializer=podium_dot_v1_dot_workflow__service__pb2.AwaitWorkflowRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_workflow__service__pb2.AwaitWorkflowResponse.FromString,
+                _registered_method=True)
         self.GetWorkflow = channel.unary_unary(
                 '/podium.v1.WorkflowService/GetWorkflow',
                 request_serializer=podium_dot_v1_dot_workflow__service__pb2.GetWorkflowRequest.SerializeToString,
@@ -83,6 +93,21 @@ class WorkflowServiceServicer:
 
     def StartWorkflow(self, request, context):
         """Accepts a workflow. Refused as a whole, with the fields at fault, before anything is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunWorkflow(self, request, context):
+        """Accepts a workflow as StartWorkflow does, and answers when it has ended. A caller that leaves stops nothing: with the
+        same request_id it asks again for the same workflow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AwaitWorkflow(self, request, context):
+        """Answers when a workflow has ended, well or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +169,16 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.StartWorkflow,
                     request_deserializer=podium_dot_v1_dot_workflow__service__pb2.StartWorkflowRequest.FromString,
                     response_serializer=podium_dot_v1_dot_workflow__service__pb2.StartWorkflowResponse.SerializeToString,
+            ),
+            'RunWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunWorkflow,
+                    request_deserializer=podium_dot_v1_dot_workflow__service__pb2.RunWorkflowRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_workflow__service__pb2.RunWorkflowResponse.SerializeToString,
+            ),
+            'AwaitWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.AwaitWorkflow,
+                    request_deserializer=podium_dot_v1_dot_workflow__service__pb2.AwaitWorkflowRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_workflow__service__pb2.AwaitWorkflowResponse.SerializeToString,
             ),
             'GetWorkflow': grpc.unary_unary_rpc_method_handler(
                     servicer.GetWorkflow,
@@ -209,6 +244,60 @@ class WorkflowService:
             '/podium.v1.WorkflowService/StartWorkflow',
             podium_dot_v1_dot_workflow__service__pb2.StartWorkflowRequest.SerializeToString,
             podium_dot_v1_dot_workflow__service__pb2.StartWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/podium.v1.WorkflowService/RunWorkflow',
+            podium_dot_v1_dot_workflow__service__pb2.RunWorkflowRequest.SerializeToString,
+            podium_dot_v1_dot_workflow__service__pb2.RunWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AwaitWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/podium.v1.WorkflowService/AwaitWorkflow',
+            podium_dot_v1_dot_workflow__service__pb2.AwaitWorkflowRequest.SerializeToString,
+            podium_dot_v1_dot_workflow__service__pb2.AwaitWorkflowResponse.FromString,
             options,
             channel_credentials,
             insecure,

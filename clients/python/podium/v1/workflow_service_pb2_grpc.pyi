@@ -35,6 +35,12 @@ class WorkflowServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WorkflowServiceAsyncStub: ...
     StartWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.StartWorkflowRequest, _workflow_service_pb2.StartWorkflowResponse]
     """Accepts a workflow. Refused as a whole, with the fields at fault, before anything is recorded."""
+    RunWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.RunWorkflowRequest, _workflow_service_pb2.RunWorkflowResponse]
+    """Accepts a workflow as StartWorkflow does, and answers when it has ended. A caller that leaves stops nothing: with the
+    same request_id it asks again for the same workflow.
+    """
+    AwaitWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.AwaitWorkflowRequest, _workflow_service_pb2.AwaitWorkflowResponse]
+    """Answers when a workflow has ended, well or not."""
     GetWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRequest, _workflow_service_pb2.GetWorkflowResponse]
     """Reads the live state of a workflow."""
     ListWorkflows: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.ListWorkflowsRequest, _workflow_service_pb2.ListWorkflowsResponse]
@@ -57,6 +63,12 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.StartWorkflowRequest, _workflow_service_pb2.StartWorkflowResponse]  # type: ignore[assignment]
     """Accepts a workflow. Refused as a whole, with the fields at fault, before anything is recorded."""
+    RunWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.RunWorkflowRequest, _workflow_service_pb2.RunWorkflowResponse]  # type: ignore[assignment]
+    """Accepts a workflow as StartWorkflow does, and answers when it has ended. A caller that leaves stops nothing: with the
+    same request_id it asks again for the same workflow.
+    """
+    AwaitWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.AwaitWorkflowRequest, _workflow_service_pb2.AwaitWorkflowResponse]  # type: ignore[assignment]
+    """Answers when a workflow has ended, well or not."""
     GetWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.GetWorkflowRequest, _workflow_service_pb2.GetWorkflowResponse]  # type: ignore[assignment]
     """Reads the live state of a workflow."""
     ListWorkflows: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListWorkflowsRequest, _workflow_service_pb2.ListWorkflowsResponse]  # type: ignore[assignment]
@@ -82,6 +94,24 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.StartWorkflowResponse, _abc.Awaitable[_workflow_service_pb2.StartWorkflowResponse]]:
         """Accepts a workflow. Refused as a whole, with the fields at fault, before anything is recorded."""
+
+    @_abc_1.abstractmethod
+    def RunWorkflow(
+        self,
+        request: _workflow_service_pb2.RunWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_service_pb2.RunWorkflowResponse, _abc.Awaitable[_workflow_service_pb2.RunWorkflowResponse]]:
+        """Accepts a workflow as StartWorkflow does, and answers when it has ended. A caller that leaves stops nothing: with the
+        same request_id it asks again for the same workflow.
+        """
+
+    @_abc_1.abstractmethod
+    def AwaitWorkflow(
+        self,
+        request: _workflow_service_pb2.AwaitWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_service_pb2.AwaitWorkflowResponse, _abc.Awaitable[_workflow_service_pb2.AwaitWorkflowResponse]]:
+        """Answers when a workflow has ended, well or not."""
 
     @_abc_1.abstractmethod
     def GetWorkflow(
