@@ -1,7 +1,4 @@
-"""Typed templates: arguments with holes, parsed once and filled many times.
-
-What fills a hole is never scanned again: text that contains `${...}` and came from a value is only text.
-"""
+"""Typed templates: arguments with holes, parsed once, when they are submitted."""
 
 from __future__ import annotations
 
@@ -16,10 +13,6 @@ _HOLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _PATH = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _SHORTHAND = re.compile(r"step_[1-9][0-9]*")
-
-
-FILLED_LIMIT_BYTES = 8 * 1024 * 1024
-"""What references may add to a template; the largest value fits."""
 
 
 class TemplateError(ValueError):
@@ -74,18 +67,21 @@ def _check_depth(value: object, depth: int) -> None:
             _check_depth(below, depth - 1)
 
 
-def _dump(value: object, *, ascii_only: bool = False) -> str:
-    return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, separators=(",", ":"))
+# Made once: json.dumps makes an encoder for every call that does not ask for its defaults.
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_dump_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
 
 def compact_json(value: object) -> str:
     """Compact JSON text, in a form that a message can hold. Raises ValueError for a number that JSON cannot say."""
     text = _dump(value)
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair, in a value that a tool gave, can be written only as an escape.
-        return _dump(value, ascii_only=True)
+        return _dump_ascii(value)
     return text
 
 
@@ -256,82 +252,6 @@ def has_sealed(template: pb.Template) -> bool:
     if kind == "array":
         return any(has_sealed(element) for element in template.array.elements)
     return kind == "sealed"
-
-
-def fill(template: pb.Template, scope: Scope, limit_bytes: int = FILLED_LIMIT_BYTES) -> str:
-    """Fill a template's holes and return the JSON text. Raises TemplateError for a path that leads nowhere.
-
-    Raises TemplateError as soon as what fills the holes is longer than the limit, and another ValueError when a value
-    that fills a hole is no JSON or is sealed.
-    """
-    return _Filling(scope, limit_bytes).text(template)
-
-
-class _Filling:
-    """One filling of one template. A few references can name a large value many times, so what they add is counted."""
-
-    def __init__(self, scope: Scope, limit_bytes: int) -> None:
-        self._scope = scope
-        self._limit_bytes = limit_bytes
-        self._left = limit_bytes
-        self._parsed: dict[bytes, object] = {}
-
-    def text(self, template: pb.Template) -> str:
-        kind = template.WhichOneof("kind")
-        if kind == "literal_json":
-            return template.literal_json
-        if kind == "reference":
-            return self._value_text(template.reference)
-        if kind == "interpolation":
-            return compact_json("".join(self._part_text(part) for part in template.interpolation.parts))
-        if kind == "object":
-            members = (f"{compact_json(m.name)}:{self.text(m.value)}" for m in template.object.members)
-            return "{" + ",".join(members) + "}"
-        if kind == "array":
-            return "[" + ",".join(self.text(element) for element in template.array.elements) + "]"
-        return "null"
-
-    def _value_text(self, reference: pb.Reference) -> str:
-        value = self._scope.text
-        text = compact_json(_walk(self._root(reference), reference)) if reference.path else value(reference)
-        self._left -= len(text)
-        if self._left < 0:
-            raise TemplateError(f"is larger than {self._limit_bytes} bytes once its references are filled")
-        return text
-
-    def _root(self, reference: pb.Reference) -> object:
-        """The value the path begins at, parsed once however many references begin there."""
-        root = pb.Reference()
-        root.CopyFrom(reference)
-        del root.path[:]
-        key = root.SerializeToString()
-        if key not in self._parsed:
-            self._parsed[key] = json.loads(self._scope.text(reference))
-        return self._parsed[key]
-
-    def _part_text(self, part: pb.InterpolationPart) -> str:
-        if part.WhichOneof("kind") != "reference":
-            return part.text
-        text = self._value_text(part.reference)
-        if not text.startswith('"'):
-            return text
-        value: str = json.loads(text)
-        return value
-
-
-def _walk(value: object, reference: pb.Reference) -> object:
-    if value is None and reference.WhichOneof("root") == "step_output":
-        # The output of a step that did not succeed is null, whatever path would lead into it.
-        return None
-    for element in reference.path:
-        kind = element.WhichOneof("kind")
-        if kind == "member" and isinstance(value, dict) and element.member in value:
-            value = value[element.member]
-        elif kind == "index" and isinstance(value, list) and -len(value) <= element.index < len(value):
-            value = value[element.index]
-        else:
-            raise TemplateError(f"{describe(reference)} leads nowhere: there is no {_element_text(element)}")
-    return value
 
 
 def _element_text(element: pb.PathElement) -> str:

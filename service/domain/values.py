@@ -14,8 +14,9 @@ from typing import NamedTuple, Protocol
 from podium.v1 import definition_pb2, value_pb2
 from service.domain import state as s
 from service.domain.conditions import Expressions
+from service.domain.filling import fill
 from service.domain.state import Step, Workflow
-from service.domain.templates import TemplateError, compact_json, fill
+from service.domain.templates import TemplateError, compact_json
 
 ITEMS_LIMIT = 100_000
 """Items a for_each may have at all; the workflow's limit on steps is usually nearer."""

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from podium.v1 import definition_pb2 as pb
-from service.domain.templates import TemplateError, fill, parse_json
+from service.domain.filling import fill
+from service.domain.templates import TemplateError, parse_json
 
 VALUE = json.dumps({"text": "x" * 1000})
 

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from podium.v1 import definition_pb2 as pb
+from service.domain.filling import fill
 from service.domain.templates import (
     TemplateError,
     check_literal,
     describe,
-    fill,
     parse_json,
     parse_reference,
     referenced_steps,
