@@ -38,12 +38,13 @@ from service.admission.tokens import Tokens
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
-from service.api.authentication import AuthenticationInterceptor
-from service.api.errors import ErrorInterceptor
+from service.api.authentication import Authentication
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
-from service.api.ownership import OwnershipInterceptor
+from service.api.handlers import EdgeInterceptor
+from service.api.ownership import Ownership
 from service.api.parts import ApiParts
+from service.api.plans import Plans
 from service.api.replay_servicer import ReplayServicer
 from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
@@ -283,6 +284,7 @@ class Service:
             tokens=self._randomness,
             policy_of=policy_of,
             validation_of=validation_of,
+            plans=Plans(validation_of),
             sealing=self._sealing,
             sensitivity=self._sensitivity,
             cancel_grace_ms=settings.timings.cancel_grace_ms,
@@ -292,12 +294,13 @@ class Service:
 
     def bind(self) -> None:
         """Take the address to listen on, without serving yet. Call on the loop, once. Raises ListenError."""
-        interceptors = [
-            ErrorInterceptor(),
-            AuthenticationInterceptor(self._tokens, self._clock, policy_of),
-            OwnershipInterceptor(lambda: self._store is not None and self._store.is_current),
-        ]
-        self._server = grpc.aio.server(interceptors=interceptors, options=server_options(self._settings))
+        edge = EdgeInterceptor(
+            [
+                Authentication(self._tokens, self._clock, policy_of),
+                Ownership(lambda: self._store is not None and self._store.is_current),
+            ]
+        )
+        self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)
 
     async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -84,15 +83,13 @@ class ToolRequest:
         return self._arguments_digest
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(NamedTuple):
     """The guard has nothing against the call. `check` is what a guard of permissions puts on record."""
 
     check: events_pb2.PermissionChecked | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(NamedTuple):
     """The call is refused. With a `field` it is the input that is at fault."""
 
     guard: str
@@ -101,15 +98,13 @@ class Denied:
     check: events_pb2.PermissionChecked | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """The result is known without calling the tool."""
 
     value: value_pb2.Value
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """The call may be asked for again at `until_us`, microseconds since the Unix epoch."""
 
     until_us: int
@@ -133,8 +128,7 @@ class Guard(Protocol):
         """Decide. An exception is a denial."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """What the pipeline decided, and the events that say so."""
 
     verdict: Verdict

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from types import TracebackType
 from typing import Protocol
 from urllib.parse import unquote
 
 from service.admission.tokens import Caller, Tokens
-from service.api.handlers import Context, SurroundingInterceptor
-from service.api.methods import METHOD_PERMISSIONS, OPEN_SERVICES
+from service.api.handlers import Context
+from service.api.methods import METHOD_PERMISSIONS
 from service.domain.errors import Denied, Unauthenticated
 from service.domain.permissions import PermissionDecision, Policy, decide
 
@@ -47,8 +45,8 @@ class _Known:
         self.decisions: dict[tuple[str, str, int], PermissionDecision] = {}
 
 
-class AuthenticationInterceptor(SurroundingInterceptor):
-    """Verifies the token of every RPC but health and reflection, and the permission its method needs.
+class Authentication:
+    """A guard: verifies the token of every RPC, and the permission its method needs.
 
     Verified tokens are remembered until they expire, the last `remembered` of them. `policy_of` gives a tenant's
     current policy; a policy that changes must raise its revision.
@@ -57,20 +55,18 @@ class AuthenticationInterceptor(SurroundingInterceptor):
     def __init__(
         self, tokens: Tokens, clock: Clock, policy_of: Callable[[str], Policy], *, remembered: int = 4096
     ) -> None:
-        super().__init__()
         self._tokens = tokens
         self._clock = clock
         self._policy_of = policy_of
         self._remembered = remembered
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
-    def passes_over(self, method: str) -> bool:
-        """Health and reflection tell nothing of any tenant."""
-        return method.startswith(OPEN_SERVICES)
-
-    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
-        """See SurroundingInterceptor."""
-        return _Admitted(self, method, context)
+    def __call__(self, method: str, context: Context) -> None:
+        """Admit an RPC and leave its caller in the context of its task; see service.api.handlers.Guard."""
+        metadata = context.invocation_metadata() or ()
+        authorization = [str(value) for name, value in metadata if name == "authorization"]
+        # The variable is not reset: it ends with the task, and a generator may be closed by another one.
+        _caller.set(self.admit(method, authorization, context.peer()))
 
     def admit(self, method: str, authorization: list[str], peer: str) -> Caller:
         """Who calls a method, from the values of its authorization metadata and gRPC's name for the peer.
@@ -105,28 +101,6 @@ class AuthenticationInterceptor(SurroundingInterceptor):
         if len(self._known) > self._remembered:
             self._known.popitem(last=False)
         return known
-
-
-class _Admitted(AbstractAsyncContextManager[None]):
-    """Admits an RPC when it is entered, and leaves its caller in the context of its task."""
-
-    __slots__ = ("_context", "_interceptor", "_method")
-
-    def __init__(self, interceptor: AuthenticationInterceptor, method: str, context: Context) -> None:
-        self._interceptor = interceptor
-        self._method = method
-        self._context = context
-
-    async def __aenter__(self) -> None:
-        metadata = self._context.invocation_metadata() or ()
-        authorization = [str(value) for name, value in metadata if name == "authorization"]
-        _caller.set(self._interceptor.admit(self._method, authorization, self._context.peer()))
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # The variable is not reset: it ends with the task, and a generator may be closed by another one.
-        return None
 
 
 def _token(authorization: list[str]) -> str:

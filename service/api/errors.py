@@ -1,4 +1,4 @@
-"""The one table from the service's errors to gRPC statuses, and the interceptor that applies it.
+"""The one table from the service's errors to gRPC statuses.
 
 A refusal carries google.rpc.Status with a stable reason; a bug carries nothing but the method's name, and its story
 goes to the log.
@@ -7,17 +7,12 @@ goes to the log.
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
 from typing import NamedTuple
 
 import grpc
-import grpc.aio
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
-from service.api.handlers import Context, SurroundingInterceptor
 from service.domain import errors
 from service.projections.database import DatabaseError
 from store.contract import OutcomeUnknownError, OwnershipLostError, QueueFullError, StoreClosedError, StoreError
@@ -91,46 +86,16 @@ def refusal_by_store(error: StoreError) -> errors.DomainError | None:
     return None
 
 
-class ErrorInterceptor(SurroundingInterceptor):
-    """Turns what servicers raise into statuses. Comes first, so that it sees what other interceptors raise."""
-
-    def passes_over(self, method: str) -> bool:
-        """Health and reflection have errors of their own."""
-        return not method.startswith("/podium.")
-
-    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
-        """See SurroundingInterceptor."""
-        return _Mapped(method, context)
-
-
-class _Mapped(AbstractAsyncContextManager[None]):
-    """Ends an RPC with the status of the exception that leaves it. A cancel leaves as it came."""
-
-    __slots__ = ("_context", "_method")
-
-    def __init__(self, method: str, context: Context) -> None:
-        self._method = method
-        self._context = context
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # CancelledError and GeneratorExit are no Exception; AbortError has set its status already.
-        if not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
-            return
-        refusal = refusal_by_store(error) if isinstance(error, StoreError) else error
-        if isinstance(error, DatabaseError):
-            _log.warning("%s cannot be answered: %s", self._method, error)
-            refusal = errors.Unavailable(error.reason, "what is derived cannot be read now", retry_after_ms=1000)
-        if isinstance(refusal, errors.DomainError):
-            status = to_status(refusal)
-        else:
-            _log.error("%s failed", self._method, exc_info=error)
-            status = internal_status(self._method)
-        await self._context.abort_with_status(rpc_status.to_status(status))
+def status_of(method: str, error: Exception) -> status_pb2.Status:
+    """The google.rpc.Status of what a method raised. What was not meant for callers goes to the log."""
+    refusal = refusal_by_store(error) if isinstance(error, StoreError) else error
+    if isinstance(error, DatabaseError):
+        _log.warning("%s cannot be answered: %s", method, error)
+        refusal = errors.Unavailable(error.reason, "what is derived cannot be read now", retry_after_ms=1000)
+    if isinstance(refusal, errors.DomainError):
+        return to_status(refusal)
+    _log.error("%s failed", method, exc_info=error)
+    return internal_status(method)
 
 
 def _add(status: status_pb2.Status, detail: Message) -> None:

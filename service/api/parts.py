@@ -14,6 +14,7 @@ from podium.v1 import value_pb2, workflow_service_pb2
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Caller
 from service.api.authentication import current_caller
+from service.api.plans import Plans
 from service.domain import permissions
 from service.domain.definition import Validation
 from service.domain.errors import Denied, InvalidInput
@@ -67,6 +68,7 @@ class ApiParts:
     policy_of: Callable[[str], Policy]
     validation_of: Callable[[str], Validation]
     """The validation of workflows of a tenant."""
+    plans: Plans
     sealing: Sealing
     sensitivity: Sensitivity
     cancel_grace_ms: int

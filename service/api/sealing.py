@@ -17,20 +17,28 @@ async def make_ready(parts: ApiParts, tenant: str, definition: definition_pb2.To
         await parts.sealing.of(tenant).ready()
 
 
-def seal_steps(parts: ApiParts, tenant: str, steps: Sequence[definition_pb2.StepDefinition]) -> bool:
-    """Seal, in place, the templates of normalised steps whose tool's input is sensitive. Returns whether any is."""
-    sealed = False
-    for step in steps:
-        if not parts.sensitivity.of_input(tenant, step.tool, step.tool_version):
-            continue
-        sealed = True
-        try:
-            seals = parts.sealing.of(tenant)
-            step.arguments.CopyFrom(seals.seal_template(step.arguments))
-            if step.HasField("for_each"):
-                step.for_each.items.CopyFrom(seals.seal_template(step.for_each.items))
-        except SealBrokenError as error:
-            raise Unavailable("NO_DATA_KEY", f"the arguments of {step.id} cannot be sealed: {error}") from error
+def seal_steps(
+    parts: ApiParts, tenant: str, steps: Sequence[definition_pb2.StepDefinition]
+) -> tuple[Sequence[definition_pb2.StepDefinition], bool]:
+    """The steps with the templates sealed of those whose tool's input is sensitive, and whether there are any."""
+    sensitive = [parts.sensitivity.of_input(tenant, step.tool, step.tool_version) for step in steps]
+    if not any(sensitive):
+        return steps, False
+    return [
+        _sealed(parts, tenant, step) if marked else step for step, marked in zip(steps, sensitive, strict=True)
+    ], True
+
+
+def _sealed(parts: ApiParts, tenant: str, step: definition_pb2.StepDefinition) -> definition_pb2.StepDefinition:
+    sealed = definition_pb2.StepDefinition()
+    sealed.CopyFrom(step)
+    try:
+        seals = parts.sealing.of(tenant)
+        sealed.arguments.CopyFrom(seals.seal_template(step.arguments))
+        if step.HasField("for_each"):
+            sealed.for_each.items.CopyFrom(seals.seal_template(step.for_each.items))
+    except SealBrokenError as error:
+        raise Unavailable("NO_DATA_KEY", f"the arguments of {step.id} cannot be sealed: {error}") from error
     return sealed
 
 

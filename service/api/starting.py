@@ -12,7 +12,6 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.sealing import check_same_body, recorded_digest, seal_steps
 from service.domain import commands as c
-from service.domain.definition import normalise
 from service.domain.errors import InvalidInput
 from service.domain.state import Workflow
 from service.domain.templates import TemplateError, check_literal
@@ -65,10 +64,11 @@ async def start(
         if state.started:
             check_same_body(parts, caller.tenant, state.request_digest, digest)
             return None
-        steps = normalise(
-            submission.steps, parts.validation_of(caller.tenant), shorthand=submission.shorthand, path=submission.path
+        steps = parts.plans.normalise(
+            caller.tenant, submission.steps, shorthand=submission.shorthand, path=submission.path
         )
-        sealed = seal_steps(parts, caller.tenant, steps) or (value is not None and value.HasField("sealed"))
+        steps, sealed = seal_steps(parts, caller.tenant, steps)
+        sealed = sealed or (value is not None and value.HasField("sealed"))
         recorded = recorded_digest(parts, caller.tenant, digest, sealed=sealed)
         return _command(parts, submission, steps, authority, value, recorded)
 

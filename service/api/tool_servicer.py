@@ -88,13 +88,11 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         return pb.CallToolBatchResponse(outcomes=await self._outcomes(key), workflow_id=key.workflow_id)
 
     async def _outcomes(self, key: WorkflowKey) -> list[pb.ToolOutcome]:
-        await self._parts.engine.ended(key)
-
         def select(resident: Resident) -> Sequence[tuple[pb.ToolOutcome, StepOutput]]:
             return [outcome(resident, step) for step in resident.state.steps.values()]
 
         outcomes = []
-        for message, output in await self._parts.engine.read(key, select):
+        for message, output in await self._parts.engine.when_ended(key, select):
             await put_output(self._parts, key.tenant, output, message)
             outcomes.append(message)
         return outcomes

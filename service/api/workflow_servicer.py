@@ -29,6 +29,10 @@ PAGE_BYTES = 4 * 1024 * 1024
 """A page of steps ends early when its outputs are this large."""
 
 
+_Found = tuple[list[tuple[int, pb.StepSummary, StepOutput]], bool]
+"""Steps with their place and their output, still to be read; and whether there are more."""
+
+
 class _Ending(TypedDict):
     """How a workflow ended, in the words of both answers that say so."""
 
@@ -87,10 +91,13 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         return await start(self._parts, "wf", request.request_id, request, submission)
 
     async def _ending(self, key: WorkflowKey, *, without_outputs: bool) -> _Ending:
-        await self._parts.engine.ended(key)
-        request = pb.ListStepsRequest(workflow_id=key.workflow_id, without_outputs=without_outputs)
-        listed = await self._list_steps(key, request, 0)
-        workflow = await self._parts.engine.read(key, workflow_summary)
+        request = pb.ListStepsRequest(without_outputs=without_outputs)
+
+        def select(resident: Resident) -> tuple[pb.WorkflowSummary, _Found]:
+            return workflow_summary(resident), _find_steps(resident, request, 0, p.PAGE_SIZE_DEFAULT)
+
+        workflow, found = await self._parts.engine.when_ended(key, select)
+        listed = await self._page(key.tenant, request, found)
         return {"workflow": workflow, "steps": listed.steps, "next_page_token": listed.next_page_token}
 
     async def GetWorkflow(self, request: pb.GetWorkflowRequest, context: Context) -> pb.GetWorkflowResponse:
@@ -104,33 +111,23 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
 
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         """Read a page of steps in their order, with outputs."""
-        return await self._list_steps(_key(request.workflow_id), request, _first_of_page(request))
+        first, size = _first_of_page(request), p.page_size(request.page_size)
+        key = _key(request.workflow_id)
+        found = await self._parts.engine.read(key, lambda resident: _find_steps(resident, request, first, size))
+        return await self._page(key.tenant, request, found)
 
-    async def _list_steps(self, key: WorkflowKey, request: pb.ListStepsRequest, first: int) -> pb.ListStepsResponse:
-        size = p.page_size(request.page_size)
-        wanted = frozenset(request.step_ids)
-
-        def select(resident: Resident) -> tuple[list[tuple[int, pb.StepSummary, StepOutput]], bool]:
-            found: list[tuple[int, pb.StepSummary, StepOutput]] = []
-            for order, step in enumerate(resident.state.steps.values()):
-                if order < first or (wanted and step.id not in wanted):
-                    continue
-                if len(found) == size:
-                    return found, True
-                found.append((order, step_summary(resident, step), StepOutput(step)))
-            return found, False
-
-        found, more = await self._parts.engine.read(key, select)
+    async def _page(self, tenant: str, request: pb.ListStepsRequest, found: _Found) -> pb.ListStepsResponse:
+        listed, more = found
         steps: list[pb.StepSummary] = []
         bytes_left = PAGE_BYTES
-        for order, summary, output in found:
+        for order, summary, output in listed:
             if not request.without_outputs:
-                await put_output(self._parts, key.tenant, output, summary)
+                await put_output(self._parts, tenant, output, summary)
             if steps and len(summary.output_json) > bytes_left:
                 return pb.ListStepsResponse(steps=steps, next_page_token=_page_token(order))
             bytes_left -= len(summary.output_json)
             steps.append(summary)
-        token = _page_token(found[-1][0] + 1) if more else ""
+        token = _page_token(listed[-1][0] + 1) if more else ""
         return pb.ListStepsResponse(steps=steps, next_page_token=token)
 
     async def WatchWorkflow(
@@ -163,10 +160,10 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
                 first_number=state.submitted + 1,
             )
             step_ids[:] = [step.id for step in steps]
-            sealed = seal_steps(self._parts, caller.tenant, steps)
+            sealed_steps, sealed = seal_steps(self._parts, caller.tenant, steps)
             recorded = recorded_digest(self._parts, caller.tenant, digest, sealed=sealed)
             now_us = self._parts.clock.now_us()
-            return c.AddSteps(now_us, steps, _within(state, caller, now_us), request.request_id, recorded)
+            return c.AddSteps(now_us, sealed_steps, _within(state, caller, now_us), request.request_id, recorded)
 
         position = await self._ask(request.workflow_id, prepare, request.request_id)
         return pb.AddStepsResponse(step_ids=step_ids, consistency_token=p.consistency_token(position))
@@ -186,6 +183,18 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
     async def _ask(self, workflow_id: str, content: Content, request_id: str) -> int:
         p.check_request_id(request_id)
         return await self._parts.engine.ask(_key(workflow_id), content, p.cause_of_request(request_id))
+
+
+def _find_steps(resident: Resident, request: pb.ListStepsRequest, first: int, size: int) -> _Found:
+    wanted = frozenset(request.step_ids)
+    found: list[tuple[int, pb.StepSummary, StepOutput]] = []
+    for order, step in enumerate(resident.state.steps.values()):
+        if order < first or (wanted and step.id not in wanted):
+            continue
+        if len(found) == size:
+            return found, True
+        found.append((order, step_summary(resident, step), StepOutput(step)))
+    return found, False
 
 
 def workflow_key(tenant: str, workflow_id: str) -> WorkflowKey:

@@ -6,29 +6,26 @@ for recovery. Adding up the changes gives the same as starting from scratch (a p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.domain import state as s
 from service.domain.state import Step, Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(NamedTuple):
     """Ask admission for the step, and start an attempt or queue it."""
 
     step_id: str
     not_before_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(NamedTuple):
     """Offer the step to the next executor with a free place."""
 
     step_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """An attempt is assigned: see that its executor has it, and tell it when it is not wanted any more."""
 
     step_id: str

@@ -45,28 +45,30 @@ class Effects:
             self._delayed.set((key, tool), until_us)
 
     def _assign(self, turn: Turn, assigned: Assigned) -> None:
-        reference = assigned.item.attempt
+        reference = assigned.item.assign.attempt
         executor = assigned.executor
         step = turn.resident.state.steps[reference.step_id]
         if step.state != RUNNING or step.fence != reference.fence:
             # Something later in the same turn ended it: nobody has seen it, so nothing needs to be stopped.
             self._dispatcher.give_back(executor)
             return
-        key = StepKey(*turn.resident.key, reference.step_id)
-        live = self._track(turn.resident, reference.step_id, reference.attempt, reference.fence)
-        executor.holding.add((key.workflow_id, key.step_id, reference.attempt))
+        tenant, workflow_id = turn.resident.key
+        key = StepKey(tenant, workflow_id, step.id)
+        live = self._attempts.track(key, assigned.tool, step.attempts, step.fence, assigned.heartbeat_ms)
+        executor.holding.add((workflow_id, step.id, step.attempts))
         if executor.gone:
             self._attempts.lose(live)
             return
         self._attempts.hold(live, executor)
-        executor.session.send(wire.ServiceItem(assign=assigned.item))
-
-    def _track(self, resident: Resident, step_id: str, attempt: int, fence: int) -> LiveAttempt:
-        tool, heartbeat_ms = self._turns.tool_of(resident, resident.state.steps[step_id])
-        return self._attempts.track(StepKey(*resident.key, step_id), tool, attempt, fence, heartbeat_ms)
+        executor.session.send(assigned.item)
 
     def _follow_run(self, resident: Resident, run: Run) -> None:
-        live = self._track(resident, run.step_id, run.attempt, run.fence)
+        tenant, workflow_id = resident.key
+        key = StepKey(tenant, workflow_id, run.step_id)
+        live = self._attempts.of_step(key)
+        if live is None or live.fence != run.fence:
+            tool, heartbeat_ms = self._turns.tool_of(resident, resident.state.steps[run.step_id])
+            live = self._attempts.track(key, tool, run.attempt, run.fence, heartbeat_ms)
         if live.executor is None:
             # After a restart nobody holds it yet; an executor that does says so when it reconnects.
             if not live.lost_us:

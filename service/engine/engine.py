@@ -11,17 +11,17 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 from podium.v1 import value_pb2
 from service.domain import commands as c
-from service.domain.errors import DomainError, LimitExceeded, NotFound, Unavailable
+from service.domain.errors import DomainError, LimitExceeded, Unavailable
 from service.engine.attempts import Attempts, LiveAttempt
 from service.engine.collaborators import Bounds, Collaborators
 from service.engine.dispatch import Executor
 from service.engine.effects import Effects
 from service.engine.keys import StepKey, WorkflowKey
+from service.engine.reading import Reading, not_found
 from service.engine.residency import Residency
 from service.engine.resident import Cause, Content, Mail, Offer, Resident, answering
 from service.engine.timers import Timers
@@ -59,6 +59,7 @@ class Engine:
         self.watchers = parts.watchers
         self.attempts = Attempts(parts.clock, reconnect_grace_us, self.fail_attempt)
         self.residency = Residency(parts.store, parts.snapshots, parts.clock, park_after_us)
+        self._reading = Reading(parts.store, self.residency, self._load)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
         self._effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
         self._bounds = bounds or Bounds()
@@ -123,67 +124,12 @@ class Engine:
             raise LimitExceeded("OVERLOADED", f"{len(self._ready)} workflows wait for their turn", retry_after_ms=500)
 
     async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
-        """Read a workflow's state as the log has it now. Raises NotFound; Unavailable: another may own the log."""
-        if not self._store.is_current:
-            raise _not_current()
-        resident = self.residency.get(key)
-        if resident is not None and resident.durable and resident.state.started:
-            return reader(resident)
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._wait_to_read(key, reader, future)
-        return await future
+        """Read a workflow's state as the log has it now; see Reading."""
+        return await self._reading.read(key, reader)
 
-    def _wait_to_read(self, key: WorkflowKey, reader: Callable[[Resident], T], future: asyncio.Future[T]) -> None:
-        """Resolve the future with what the reader finds as soon as the workflow is durable.
-
-        It reads then and there: by the time whoever waits runs again, the next turn may be ahead of the log.
-        """
-        resident = self.residency.get(key)
-        if resident is None:
-            resident = self.residency.add(key)
-            self._load(resident)
-        found = resident
-
-        def resolve() -> None:
-            if future.done():
-                return
-            if found.failed is not None:
-                future.set_exception(found.failed)
-            elif not self._store.is_current:
-                future.set_exception(_not_current())
-            elif found.dropped or not found.durable:
-                self._wait_to_read(key, reader, future)
-            elif not found.state.started:
-                future.set_exception(_not_found(key))
-            else:
-                try:
-                    future.set_result(reader(found))
-                except Exception as error:  # noqa: BLE001 - it belongs to whoever reads
-                    future.set_exception(error)
-
-        resident.readers.append(resolve)
-
-    async def ended(self, key: WorkflowKey) -> None:
-        """Wait until the workflow has ended, durably. Raises NotFound."""
-        while True:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiter = partial(_resolve, future)
-
-            def register(resident: Resident, waiter: Callable[[], None] = waiter) -> Resident | None:
-                if not resident.state.running:
-                    return None
-                resident.waiters.append(waiter)
-                return resident
-
-            waited_at = await self.read(key, register)
-            if waited_at is None:
-                return
-            try:
-                await future
-            finally:
-                # Who gave up must not keep the workflow in memory.
-                if waiter in waited_at.waiters:
-                    waited_at.waiters.remove(waiter)
+    async def when_ended(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
+        """Read a workflow's state once it has ended, durably; see Reading."""
+        return await self._reading.when_ended(key, reader)
 
     def wake(self, key: WorkflowKey) -> None:
         """Let a workflow look at its timers."""
@@ -302,8 +248,10 @@ class Engine:
                 self.post(resident.key, mail)
             elif mail.reply is not None:
                 mail.reply(error, 0)
-        for call in (*readers, *waiters):
+        for call in readers:
             call()
+        for waiter in waiters:
+            waiter(resident)
 
     # Release: the only way out
 
@@ -312,10 +260,12 @@ class Engine:
         position = self._store.head
         if committed is not None:
             position = committed.last_position
-            watched = self.watchers.watched(resident.key)
-            for new, recorded in zip(turn.events, committed.events, strict=True):
-                resident.note(new.payload, recorded.recorded_at_us, recorded.position)
-                if watched:
+            # A group has one stamp, and an append's events follow each other.
+            recorded_at_us = committed.events[0].recorded_at_us
+            for at, new in enumerate(turn.events, committed.first_position):
+                resident.note(new.payload, recorded_at_us, at)
+            if self.watchers.watched(resident.key):
+                for recorded in committed.events:
                     self.watchers.publish(resident.key, recorded)
         self._effects.release(turn)
         for reply, error in turn.replies:
@@ -324,7 +274,7 @@ class Engine:
         if not resident.state.running and resident.loaded:
             waiters, resident.waiters = resident.waiters, []
             for waiter in waiters:
-                waiter()
+                waiter(resident)
             self.timers.clear(resident.key)
         else:
             wake_us = resident.state.wake_at_us()
@@ -361,7 +311,7 @@ class Engine:
             self._drop(resident, resident.failed)
             return
         if not resident.state.started and not resident.may_begin:
-            resident.failed = _not_found(resident.key)
+            resident.failed = not_found(resident.key)
             self._drop(resident, resident.failed)
             return
         self.schedule(resident)
@@ -384,17 +334,3 @@ class Engine:
         self._call_readers(resident)
         if resident.mailbox:
             self.schedule(resident)
-
-
-def _not_current() -> Unavailable:
-    message = "the database has not confirmed for a while that this server owns the log: ask again"
-    return Unavailable("LEASE_EXPIRED", message, retry_after_ms=1000)
-
-
-def _not_found(key: WorkflowKey) -> NotFound:
-    return NotFound("WORKFLOW_NOT_FOUND", f"there is no workflow {key.workflow_id}")
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

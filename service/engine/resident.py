@@ -72,18 +72,19 @@ class StepMarks:
         self.ended_position = 0
 
 
-_ENDINGS: tuple[type[Message], ...] = (
-    events_pb2.StepSucceeded,
-    events_pb2.StepFailed,
-    events_pb2.StepDenied,
-    events_pb2.StepSkipped,
-    events_pb2.StepCanceled,
-)
-_WORKFLOW_ENDINGS: tuple[type[Message], ...] = (
-    events_pb2.WorkflowSucceeded,
-    events_pb2.WorkflowFailed,
-    events_pb2.WorkflowCanceled,
-)
+_STEP_STARTED, _STEP_ENDED, _WORKFLOW_STARTED, _WORKFLOW_ENDED = range(4)
+_NOTED: dict[type[Message], int] = {
+    events_pb2.AttemptStarted: _STEP_STARTED,
+    events_pb2.StepSucceeded: _STEP_ENDED,
+    events_pb2.StepFailed: _STEP_ENDED,
+    events_pb2.StepDenied: _STEP_ENDED,
+    events_pb2.StepSkipped: _STEP_ENDED,
+    events_pb2.StepCanceled: _STEP_ENDED,
+    events_pb2.WorkflowStarted: _WORKFLOW_STARTED,
+    events_pb2.WorkflowSucceeded: _WORKFLOW_ENDED,
+    events_pb2.WorkflowFailed: _WORKFLOW_ENDED,
+    events_pb2.WorkflowCanceled: _WORKFLOW_ENDED,
+}
 
 
 class Resident:
@@ -139,8 +140,8 @@ class Resident:
         self.unadmitted: dict[str, None] = {}
         """Steps whose admission waits for a stored value."""
         self.readers: list[Callable[[], None]] = []
-        self.waiters: list[Callable[[], None]] = []
-        """Called when the workflow has ended, durably."""
+        self.waiters: list[Callable[[Resident], None]] = []
+        """Called when the workflow has ended, durably, or is dropped."""
         self.marks: dict[str, StepMarks] = {}
         self.principal: value_pb2.Principal | None = None
         self.started_us = 0
@@ -163,19 +164,22 @@ class Resident:
 
     def note(self, payload: Message, recorded_at_us: int, position: int) -> None:
         """Remember when an event of this workflow was recorded and where."""
-        kind = type(payload)
-        if kind is events_pb2.AttemptStarted or kind in _ENDINGS:
-            self._note_step(payload, recorded_at_us, position)
-        elif kind is events_pb2.WorkflowStarted:
+        noted = _NOTED.get(type(payload))
+        if noted is None:
+            return
+        if noted <= _STEP_ENDED:
+            self._note_step(payload, noted, recorded_at_us, position)
+        elif noted == _WORKFLOW_STARTED:
             self.started_us = recorded_at_us
-        elif kind in _WORKFLOW_ENDINGS:
+        else:
             self.ended_us = recorded_at_us
 
-    def _note_step(self, payload: Any, recorded_at_us: int, position: int) -> None:  # noqa: ANN401 - any event of a step
-        marks = self.marks.get(payload.step_id)
+    def _note_step(self, payload: Any, noted: int, recorded_at_us: int, position: int) -> None:  # noqa: ANN401 - any event of a step
+        step_id = payload.step_id
+        marks = self.marks.get(step_id)
         if marks is None:
-            marks = self.marks[payload.step_id] = StepMarks()
-        if type(payload) is events_pb2.AttemptStarted:
+            marks = self.marks[step_id] = StepMarks()
+        if noted == _STEP_STARTED:
             marks.started_us = marks.started_us or recorded_at_us
         else:
             marks.ended_us = recorded_at_us

@@ -7,7 +7,7 @@ the append fails, the workflow is dropped and folded again from the log.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from google.protobuf.message import Message
 
@@ -47,12 +47,20 @@ class Timing:
     schedule_to_start_ms: int = 600_000
 
 
-@dataclass(slots=True)
-class Assigned:
+class Pinned(NamedTuple):
+    """The version of a tool that steps are pinned to."""
+
+    version: ToolVersion
+    definition: definition_pb2.ToolDefinition
+
+
+class Assigned(NamedTuple):
     """An attempt that is to be sent to its executor once it is durable."""
 
     executor: Executor
-    item: executor_service_pb2.Assignment
+    tool: ToolVersion
+    item: executor_service_pb2.ServiceItem
+    heartbeat_ms: int
 
 
 @dataclass(slots=True)
@@ -100,6 +108,8 @@ class TurnTaker:
         self._inline_limit_bytes = inline_limit_bytes
         self._sealing = sealing
         self._ports: dict[str, Ports] = {}
+        self._pinned: dict[tuple[str, str, int], Pinned] = {}
+        """Versions of tools that were asked for: they never change, and are as many as the catalogue has."""
 
     def ports(self, tenant: str) -> Ports:
         """The domain's ports for a tenant."""
@@ -111,10 +121,20 @@ class TurnTaker:
 
     def tool_of(self, resident: Resident, step: Step) -> tuple[ToolVersion, int]:
         """The tool version a step is pinned to, and its heartbeat timeout in milliseconds (0: none)."""
-        tool = _tool_version(resident, step)
-        definition = self._tools.definition(*tool)
-        own = definition.heartbeat_timeout_ms if definition is not None else 0
-        return tool, step.plan.definition.timeouts.heartbeat_ms or own
+        pinned = self._pinned_to(resident, step)
+        own_ms = pinned.definition.heartbeat_timeout_ms if pinned is not None else 0
+        return _tool_version(resident, step), step.plan.definition.timeouts.heartbeat_ms or own_ms
+
+    def _pinned_to(self, resident: Resident, step: Step) -> Pinned | None:
+        """The tool a step is pinned to; None: the catalogue does not know it."""
+        plan = step.plan.definition
+        key = (resident.key.tenant, plan.tool, plan.tool_version)
+        pinned = self._pinned.get(key)
+        if pinned is None:
+            definition = self._tools.definition(*key)
+            if definition is not None:
+                pinned = self._pinned[key] = Pinned(ToolVersion(*key), definition)
+        return pinned
 
     def take(self, resident: Resident, now_us: int) -> Turn:
         """Decide all that is in the mailbox, and everything that follows until nothing does."""
@@ -182,27 +202,33 @@ class TurnTaker:
         """Settle and admit until nothing follows any more."""
         resident = turn.resident
         advance = c.Advance(turn.now_us)
-        while self._apply(turn, advance, resident.envelope) or self._look_at_changes(turn):
-            pass
+        while True:
+            state = resident.state
+            is_settled = not state.to_settle and (state.unfinished or state.open)
+            if not is_settled and self._apply(turn, advance, resident.envelope):
+                continue
+            if not self._look_at_changes(turn):
+                return
 
     def _look_at_changes(self, turn: Turn) -> bool:
         """Act on what steps ask for now; whether that caused events."""
         resident = turn.resident
         before = len(turn.events)
+        tenant, workflow_id = resident.key
         for step_id, effect in changed_effects(resident.state).items():
             if isinstance(effect, Admit):
                 if resident.state.steps[step_id].attempts:
                     # The attempt before this one does not run any more.
-                    turn.settled.append(StepKey(*resident.key, step_id))
+                    turn.settled.append(StepKey(tenant, workflow_id, step_id))
                 if effect.not_before_us <= turn.now_us:
                     resident.unadmitted[step_id] = None
             elif isinstance(effect, Queue):
                 step = resident.state.steps[step_id]
-                turn.queued.append((StepKey(*resident.key, step_id), _tool_version(resident, step)))
+                turn.queued.append((StepKey(tenant, workflow_id, step_id), _tool_version(resident, step)))
             elif isinstance(effect, Run):
                 turn.running.append(effect)
             else:
-                turn.settled.append(StepKey(*resident.key, step_id))
+                turn.settled.append(StepKey(tenant, workflow_id, step_id))
         while resident.unadmitted:
             step_id = next(iter(resident.unadmitted))
             step = resident.state.steps[step_id]
@@ -221,8 +247,6 @@ class TurnTaker:
     def _admit(self, turn: Turn, step: Step, place: Executor | None) -> None:
         """Ask admission for a step. A place that was offered is used or given back."""
         resident = turn.resident
-        tool = _tool_version(resident, step)
-        definition = self._tools.definition(*tool)
         try:
             arguments = make_arguments(resident.state, step, self.ports(resident.key.tenant))
         except (SealBrokenError, TemplateError, ValueError) as error:
@@ -230,16 +254,19 @@ class TurnTaker:
             failure = value_pb2.Failure(reason=reason, message=str(error))
             self._give_up(turn, c.FailStep(turn.now_us, step.id, failure), place)
             return
-        if definition is None:
+        pinned = self._pinned_to(resident, step)
+        if pinned is None:
+            tool = _tool_version(resident, step)
             failure = value_pb2.Failure(reason="TOOL_MISSING", message=f"{tool.tool} version {tool.version} is unknown")
             self._give_up(turn, c.FailStep(turn.now_us, step.id, failure), place)
             return
+        tool = pinned.version
         request = ToolRequest(
             tenant=tool.tenant,
             workflow_id=resident.key.workflow_id,
             step_id=step.id,
             attempt=step.attempts + 1,
-            tool=definition,
+            tool=pinned.definition,
             tool_version=tool.version,
             authority=resident.state.authorities[step.plan.authority],
             arguments_json=arguments.text,
@@ -294,24 +321,32 @@ class TurnTaker:
             return
         bounds = step.plan.definition.timeouts
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
+        heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
         command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms)
         self._apply(turn, command, turn.resident.envelope)
+        workflow_id = turn.resident.key.workflow_id
         inline = len(request.arguments_json) <= self._inline_limit_bytes
-        item = executor_service_pb2.Assignment(
-            attempt=executor_service_pb2.AttemptReference(
-                workflow_id=turn.resident.key.workflow_id, step_id=step.id, attempt=step.attempts, fence=step.fence
-            ),
-            tool=tool.tool,
-            tool_version=tool.version,
-            arguments_json=request.arguments_json if inline else "",
-            idempotency_key=f"{turn.resident.key.workflow_id}/{step.id}",
-            timeout_ms=timeout_ms,
-            heartbeat_timeout_ms=self.tool_of(turn.resident, step)[1],
-            tenant=tool.tenant,
-            principal=request.authority.principal,
+        # In one piece: each message that is handed to the constructor of another is copied.
+        item = executor_service_pb2.ServiceItem(
+            assign={  # type: ignore[arg-type]  # the stubs do not know that a message may be given by its fields
+                "attempt": {
+                    "workflow_id": workflow_id,
+                    "step_id": step.id,
+                    "attempt": step.attempts,
+                    "fence": step.fence,
+                },
+                "tool": tool.tool,
+                "tool_version": tool.version,
+                "arguments_json": request.arguments_json if inline else "",
+                "idempotency_key": f"{workflow_id}/{step.id}",
+                "timeout_ms": timeout_ms,
+                "heartbeat_timeout_ms": heartbeat_ms,
+                "tenant": tool.tenant,
+                "principal": request.authority.principal,
+            }
         )
-        turn.assigned.append(Assigned(place, item))
+        turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
 
 
 def _tool_version(resident: Resident, step: Step) -> ToolVersion:

@@ -295,7 +295,7 @@ class ExecutorSession:
             else:
                 live.deferred = result
             return
-        kind = result.output.WhichOneof("kind") if result.HasField("output") else None
+        kind = result.output.WhichOneof("kind")
         if kind == "payload" or (live.durable_chunks and self._is_streamed(live)):
             self._parts.spawn(self._complete_large(live, result))
             return
@@ -366,31 +366,33 @@ class ExecutorSession:
 
     def _settle(self, live: LiveAttempt, command: c.Command) -> None:
         """Post an outcome. Its place is free at once; it is acknowledged when it is durable or was refused."""
-        reference = live.reference
+        tenant, workflow_id, step_id = live.key
+        attempt, fence = live.attempt, live.fence
 
         def settled(error: Exception | None, _position: int) -> None:
             if isinstance(error, Unavailable):
                 # Nothing is known about the outcome: the executor keeps it, and sends it again when it is back.
                 self.end()
                 return
-            note = wire.OutcomeAcknowledged(
-                attempt=reference, accepted=error is None, reason="" if error is None else str(error)
-            )
-            self.send(wire.ServiceItem(outcome_acknowledged=note))
+            # In one piece: each message that is handed to the constructor of another is copied.
+            reference = {"workflow_id": workflow_id, "step_id": step_id, "attempt": attempt, "fence": fence}
+            note = {"attempt": reference, "accepted": error is None, "reason": "" if error is None else str(error)}
+            self.send(wire.ServiceItem(outcome_acknowledged=note))  # type: ignore[arg-type]  # the stubs do not know that a message may be given by its fields
 
-        self._parts.engine.post(live.key.workflow, Mail(command, self._cause, settled))
+        self._parts.engine.post(WorkflowKey(tenant, workflow_id), Mail(command, self._cause, settled))
         # Only now: were the free place offered first, the log would show one attempt more than there are places.
-        self._free(reference)
+        self._free(workflow_id, step_id, attempt)
 
     def _outcome_refused(self, reference: wire.AttemptReference) -> None:
-        self._free(reference)
+        self._free(reference.workflow_id, reference.step_id, reference.attempt)
         note = wire.OutcomeAcknowledged(
             attempt=reference, accepted=False, reason="the attempt has ended or is another executor's"
         )
         self.send(wire.ServiceItem(outcome_acknowledged=note))
 
-    def _free(self, reference: wire.AttemptReference) -> None:
-        held = (reference.workflow_id, reference.step_id, reference.attempt)
-        if self.place is not None and held in self.place.holding:
-            self.place.holding.discard(held)
-            self._parts.engine.dispatcher.give_back(self.place)
+    def _free(self, workflow_id: str, step_id: str, attempt: int) -> None:
+        held = (workflow_id, step_id, attempt)
+        place = self.place
+        if place is not None and held in place.holding:
+            place.holding.discard(held)
+            self._parts.engine.dispatcher.give_back(place)

@@ -147,7 +147,7 @@ def test_someone_who_begins_to_wait_while_a_run_is_being_parked_hears_of_its_end
         assert await executor.outcome()
         await stage.until(lambda: stage.resident(workflow_id).durable)
         await stage.until(lambda: not stage.resident(workflow_id).durable, PARKED_WITHIN_S)
-        ended = asyncio.ensure_future(stage.life.engine.ended(WorkflowKey("acme", workflow_id)))
+        ended = asyncio.ensure_future(stage.life.engine.when_ended(WorkflowKey("acme", workflow_id), lambda _: None))
         executor.succeed(await executor.hear("assign"))
         async with asyncio.timeout(A_MOMENT_S):
             await ended
@@ -158,7 +158,7 @@ def test_someone_who_begins_to_wait_while_a_run_is_being_parked_hears_of_its_end
 def test_someone_who_gave_up_waiting_does_not_keep_a_run_in_memory():
     async def scene(stage):
         workflow_id = await stage.start(is_open=True)
-        ended = asyncio.ensure_future(stage.life.engine.ended(WorkflowKey("acme", workflow_id)))
+        ended = asyncio.ensure_future(stage.life.engine.when_ended(WorkflowKey("acme", workflow_id), lambda _: None))
         await elapse(PARKED_WITHIN_S)
         assert stage.in_memory(workflow_id)
         ended.cancel()

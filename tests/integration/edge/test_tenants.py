@@ -53,6 +53,7 @@ def requests_about(workflow_id):
         "ListWorkflows": w.ListWorkflowsRequest(name=SECRET),
         "ListSteps": w.ListStepsRequest(workflow_id=workflow_id),
         "WatchWorkflow": w.WatchWorkflowRequest(workflow_id=workflow_id),
+        "AwaitWorkflow": w.AwaitWorkflowRequest(workflow_id=workflow_id),
         "AddSteps": w.AddStepsRequest(workflow_id=workflow_id, steps=[step("vault")]),
         "FinishWorkflow": w.FinishWorkflowRequest(workflow_id=workflow_id),
         "CancelWorkflow": w.CancelWorkflowRequest(workflow_id=workflow_id),
@@ -66,6 +67,7 @@ def requests_about(workflow_id):
         "ExportAudit": audit_service_pb2.ExportAuditRequest(),
         "GetArguments": executor_service_pb2.GetArgumentsRequest(attempt=attempt),
         "StartWorkflow": w.StartWorkflowRequest(steps=[step("vault")]),
+        "RunWorkflow": w.RunWorkflowRequest(workflow=w.StartWorkflowRequest(steps=[step("vault")])),
         "CallTool": t.CallToolRequest(call=t.ToolCall(tool="vault")),
         "CallToolBatch": t.CallToolBatchRequest(calls=[t.ToolCall(tool="vault")]),
         "ListQuarantined": admin_service_pb2.ListQuarantinedRequest(),
@@ -78,6 +80,13 @@ def requests_about(workflow_id):
 
 NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload", "ListProjections", "RebuildProjection"}
 """They show nothing that is recorded."""
+
+
+CHANGES_OR_WAITS = {
+    *("AddSteps", "FinishWorkflow", "CancelWorkflow"),
+    *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow"),
+}
+"""To their owner they would do something, or wait for what no executor does."""
 
 
 async def what_is_told(caller, path, request):
@@ -113,7 +122,7 @@ async def test_the_owner_sees_it_through_the_same_requests(one):
     shown = set()
     for path in METHODS:
         name = path.rpartition("/")[2]
-        if name in {"AddSteps", "FinishWorkflow", "CancelWorkflow", "CallTool", "CallToolBatch", *NOTHING_TO_SEE}:
+        if name in CHANGES_OR_WAITS | NOTHING_TO_SEE:
             continue
         told, _ = await what_is_told(one, path, requests[name])
         if SECRET.encode() in told:
@@ -123,7 +132,8 @@ async def test_the_owner_sees_it_through_the_same_requests(one):
 
 async def test_what_a_stranger_names_does_not_exist_for_it(one, two):
     requests = requests_about(one.workflow_id)
-    not_there = ["GetWorkflow", "ListSteps", "WatchWorkflow", "AddSteps", "FinishWorkflow", "CancelWorkflow", "Replay"]
+    not_there = ["GetWorkflow", "ListSteps", "WatchWorkflow", "AwaitWorkflow", "AddSteps", "FinishWorkflow"]
+    not_there += ["CancelWorkflow", "Replay"]
     for name in not_there:
         path = next(each for each in METHODS if each.endswith(f"/{name}"))
         assert (await refusal_of(invoke(two, path, requests[name]))).reason == "WORKFLOW_NOT_FOUND"

@@ -20,8 +20,8 @@ from podium.v1 import (
 )
 from service.admission.token_keys import TokenKey
 from service.admission.tokens import Tokens
-from service.api.authentication import AuthenticationInterceptor, current_caller
-from service.api.errors import ErrorInterceptor
+from service.api.authentication import Authentication, current_caller
+from service.api.handlers import EdgeInterceptor
 from service.domain.permissions import DEFAULT_POLICY, Policy
 
 
@@ -138,8 +138,8 @@ async def edge():
     clock, script = Clock(), Script()
     tokens = Tokens([TokenKey("podium", "HS256", bytes(range(32)))])
     policies = {"default": DEFAULT_POLICY, "closed": Policy("closed", 1, {})}
-    interceptor = AuthenticationInterceptor(tokens, clock, policies.__getitem__, remembered=8)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor(), interceptor])
+    authentication = Authentication(tokens, clock, policies.__getitem__, remembered=8)
+    server = grpc.aio.server(interceptors=[EdgeInterceptor([authentication])])
     workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(Workflows(script), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(Events(script), server)
     executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(Executors(script), server)
@@ -148,5 +148,5 @@ async def edge():
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Edge(channel, tokens, clock, script, interceptor, policies, f"127.0.0.1:{port}")
+        yield Edge(channel, tokens, clock, script, authentication, policies, f"127.0.0.1:{port}")
     await server.stop(0)

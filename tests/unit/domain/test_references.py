@@ -1,7 +1,5 @@
 """References in a running workflow: what steps get as their arguments."""
 
-from dataclasses import replace
-
 import pytest
 
 from podium.v1 import definition_pb2 as pb
@@ -133,7 +131,7 @@ def test_what_runs_over_a_sealed_list_holds_secrets():
     sealed = value_pb2.SealedValue(ciphertext=definition.for_each.items.SerializeToString())
     definition.for_each.items.CopyFrom(pb.Template(sealed=sealed))
     start = next(starts(step("a"))(run))
-    run.perform(lambda _: iter([replace(start, steps=[definition])]))
+    run.perform(lambda _: iter([start._replace(steps=[definition])]))
     assert make_arguments(run.state, run.step("a[0]"), run.ports) == ('{"n":"x"}', True)
 
 

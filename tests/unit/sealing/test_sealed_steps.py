@@ -55,7 +55,7 @@ def starts_as_they_are(steps):
 
     def move(run):
         for command in starts(step("placeholder"))(run):
-            yield replace(command, steps=steps)
+            yield command._replace(steps=steps)
 
     return move
 
