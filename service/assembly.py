@@ -151,8 +151,7 @@ class Service:
         await self._listen(parts, runners)
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
-        # What lives as long as the process need not be looked at by every collection.
-        gc.freeze()
+        settle_collector()
 
     async def assemble(self, store: EventStore) -> ApiParts:
         """Put together what servicers work with, over an opened store. Nothing runs yet. Raises MasterKeyError."""
@@ -361,6 +360,17 @@ class Service:
         await self._health.enter_graceful_shutdown()
         self._executors.drain()
         await self._server.stop(self._settings.timings.drain_ms / 1000)
+
+
+def settle_collector() -> None:
+    """Leave to the garbage collector only what it is good for.
+
+    States and messages hold no cycles, so that counting references frees them: to look at every young object once
+    in 700 allocations, and at all of them whenever a quarter is new, finds nothing and took a tenth of a step.
+    """
+    # What lives as long as the process need not be looked at by any collection.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def policy_of(tenant: str) -> Policy:

@@ -21,8 +21,8 @@ class LiveAttempt:
     """One running attempt."""
 
     __slots__ = (
+        "_chunks_digest",
         "attempt",
-        "chunks_digest",
         "deferred",
         "durable_chunks",
         "executor",
@@ -46,13 +46,20 @@ class LiveAttempt:
         self.lost_us = 0
         self.received_chunks = 0
         self.durable_chunks = 0
-        self.chunks_digest: Any = hashlib.sha256()
+        self._chunks_digest: Any = None
         self.deferred: wire.AttemptResult | None = None
         """A result that waits until all of its chunks are durable."""
 
+    @property
+    def chunks_digest(self) -> Any:  # noqa: ANN401 - the class of hashes has no public name
+        """What all durable chunks hash to, in order; made with the first, because most attempts stream nothing."""
+        if self._chunks_digest is None:
+            self._chunks_digest = hashlib.sha256()
+        return self._chunks_digest
+
     def restart_chunks(self, chunks: Sequence[bytes]) -> None:
         """Take these as the chunks that are durable."""
-        self.chunks_digest = hashlib.sha256(b"".join(chunks))
+        self._chunks_digest = hashlib.sha256(b"".join(chunks))
         self.received_chunks = self.durable_chunks = len(chunks)
 
     @property

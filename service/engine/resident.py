@@ -14,6 +14,7 @@ from service.domain.commands import Command
 from service.domain.state import Workflow
 from service.engine.dispatch import Executor
 from service.engine.keys import WorkflowKey
+from store.records import encode_envelope
 
 Reply = Callable[[Exception | None, int], None]
 """Called once the outcome is durable: with an error or None, and the log's position."""
@@ -33,12 +34,30 @@ def answering(future: asyncio.Future[int]) -> Reply:
     return reply
 
 
-class Cause(NamedTuple):
+class Cause:
     """What brought a command about, for the envelope of its events. None in its place: the service itself."""
 
-    principal: value_pb2.Principal
-    request_id: str = ""
-    trace_context: str = ""
+    __slots__ = ("_encoded", "principal", "request_id", "trace_context")
+
+    def __init__(self, principal: value_pb2.Principal, request_id: str = "", trace_context: str = "") -> None:
+        self.principal = principal
+        self.request_id = request_id
+        self.trace_context = trace_context
+        self._encoded: bytes | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        """What follows in an envelope on the names of the stream; an executor's session has one for all it says."""
+        if self._encoded is None:
+            self._encoded = encode_envelope(
+                shard=0,
+                tenant="",
+                stream_id="",
+                principal=self.principal,
+                request_id=self.request_id,
+                trace_context=self.trace_context,
+            )
+        return self._encoded
 
 
 class Offer(NamedTuple):

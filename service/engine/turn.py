@@ -175,16 +175,8 @@ class TurnTaker:
             turn.replies.append((mail.reply, error))
 
     def _envelope(self, resident: Resident, cause: Cause | None) -> bytes:
-        if cause is None:
-            return resident.envelope
-        return encode_envelope(
-            shard=SHARD,
-            tenant=resident.key.tenant,
-            stream_id=resident.key.workflow_id,
-            principal=cause.principal,
-            request_id=cause.request_id,
-            trace_context=cause.trace_context,
-        )
+        # The fields that name the cause come after those that name the stream.
+        return resident.envelope if cause is None else resident.envelope + cause.encoded
 
     def _apply(self, turn: Turn, command: c.Command, envelope: bytes) -> list[Message]:
         resident = turn.resident
@@ -326,26 +318,23 @@ class TurnTaker:
         command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms)
         self._apply(turn, command, turn.resident.envelope)
         workflow_id = turn.resident.key.workflow_id
-        inline = len(request.arguments_json) <= self._inline_limit_bytes
-        # In one piece: each message that is handed to the constructor of another is copied.
-        item = executor_service_pb2.ServiceItem(
-            assign={  # type: ignore[arg-type]  # the stubs do not know that a message may be given by its fields
-                "attempt": {
-                    "workflow_id": workflow_id,
-                    "step_id": step.id,
-                    "attempt": step.attempts,
-                    "fence": step.fence,
-                },
-                "tool": tool.tool,
-                "tool_version": tool.version,
-                "arguments_json": request.arguments_json if inline else "",
-                "idempotency_key": f"{workflow_id}/{step.id}",
-                "timeout_ms": timeout_ms,
-                "heartbeat_timeout_ms": heartbeat_ms,
-                "tenant": tool.tenant,
-                "principal": request.authority.principal,
-            }
-        )
+        # Filled in place: each message that is handed to the constructor of another is copied.
+        item = executor_service_pb2.ServiceItem()
+        assignment = item.assign
+        reference = assignment.attempt
+        reference.workflow_id = workflow_id
+        reference.step_id = step.id
+        reference.attempt = step.attempts
+        reference.fence = step.fence
+        assignment.tool = tool.tool
+        assignment.tool_version = tool.version
+        if len(request.arguments_json) <= self._inline_limit_bytes:
+            assignment.arguments_json = request.arguments_json
+        assignment.idempotency_key = f"{workflow_id}/{step.id}"
+        assignment.timeout_ms = timeout_ms
+        assignment.heartbeat_timeout_ms = heartbeat_ms
+        assignment.tenant = tool.tenant
+        assignment.principal.CopyFrom(request.authority.principal)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
 
 

@@ -330,7 +330,7 @@ class ExecutorSession:
 
     def _complete(self, live: LiveAttempt, output: value_pb2.Value | None) -> None:
         command = c.CompleteAttempt(
-            self._parts.clock.now_us(),
+            self.heard_us,
             live.key.step_id,
             live.attempt,
             live.fence,
@@ -374,10 +374,16 @@ class ExecutorSession:
                 # Nothing is known about the outcome: the executor keeps it, and sends it again when it is back.
                 self.end()
                 return
-            # In one piece: each message that is handed to the constructor of another is copied.
-            reference = {"workflow_id": workflow_id, "step_id": step_id, "attempt": attempt, "fence": fence}
-            note = {"attempt": reference, "accepted": error is None, "reason": "" if error is None else str(error)}
-            self.send(wire.ServiceItem(outcome_acknowledged=note))  # type: ignore[arg-type]  # the stubs do not know that a message may be given by its fields
+            item = wire.ServiceItem()
+            note = item.outcome_acknowledged
+            reference = note.attempt
+            reference.workflow_id, reference.step_id = workflow_id, step_id
+            reference.attempt, reference.fence = attempt, fence
+            if error is None:
+                note.accepted = True
+            else:
+                note.reason = str(error)
+            self.send(item)
 
         self._parts.engine.post(WorkflowKey(tenant, workflow_id), Mail(command, self._cause, settled))
         # Only now: were the free place offered first, the log would show one attempt more than there are places.
