@@ -9,6 +9,7 @@ the schema version of a type that had another shape before stands out of its ord
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -24,6 +25,8 @@ HEAD_LENGTH = _HEAD.size
 _TAGS = (1 << 3 | 1, 2 << 3 | 1, 3 << 3 | 5, 4 << 3 | 1)
 _TYPE_TAG = 5 << 3
 _VERSION_TAG = 9 << 3
+_PRINCIPAL_TAG = 11 << 3 | 2
+_CONTINUED = 1 << 7
 
 _PAYLOADS = events_pb2.Event.DESCRIPTOR.oneofs_by_name["payload"].fields
 TYPE_NAMES: dict[int, str] = {f.number: f.name for f in _PAYLOADS}
@@ -125,6 +128,31 @@ def numbers_of(record: bytes) -> Numbers:
 def names_after_head(*, type_number: int, shard: int, tenant: str, stream_id: str) -> bytes:
     """The bytes that must follow the head of a record, which is HEAD_LENGTH bytes long."""
     return bytes([_TYPE_TAG]) + _varint(type_number) + encode_envelope(shard=shard, tenant=tenant, stream_id=stream_id)
+
+
+def principal_bytes(record: bytes, type_number: int, shard: int, tenant: str, stream_id: str) -> bytes:
+    """The bytes of a record's principal, without decoding the rest; empty: it has none.
+
+    The type and the names are the record's own. Raises google.protobuf.message.DecodeError for bytes that are none.
+    """
+    at = HEAD_LENGTH + _type_length(type_number) + _names_length(shard, tenant, stream_id)
+    tag = record[at] if at < len(record) else 0
+    if tag == _PRINCIPAL_TAG and record[at + 1] < _CONTINUED:
+        return record[at + 2 : at + 2 + record[at + 1]]
+    if tag > _PRINCIPAL_TAG:
+        return b""
+    # It is long, or there are other fields before it.
+    return decode_record(record).principal.SerializeToString()
+
+
+@lru_cache(maxsize=256)
+def _type_length(number: int) -> int:
+    return 1 + len(_varint(number))
+
+
+@lru_cache(maxsize=4096)
+def _names_length(shard: int, tenant: str, stream_id: str) -> int:
+    return len(encode_envelope(shard=shard, tenant=tenant, stream_id=stream_id))
 
 
 def decode_record(record: bytes) -> events_pb2.Event:

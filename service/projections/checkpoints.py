@@ -63,7 +63,7 @@ class Checkpoint(NamedTuple):
 
     def after(self, events: Iterable[RecordedEvent], last: RecordedEvent) -> Checkpoint:
         """The checkpoint after more events, of which `last` is the last."""
-        unknown = self.unknown_types.union(e.type for e in events if e.type not in TYPE_NAMES)
+        unknown = self.unknown_types | ({event.type for event in events} - TYPE_NAMES.keys())
         return Checkpoint(last.position, hashlib.sha256(last.record).digest(), unknown)
 
 

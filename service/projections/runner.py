@@ -201,7 +201,8 @@ class ProjectionRunner:
         async with self.model.turn:
             try:
                 # A generation that took the place of the one before may be ahead of it.
-                if following := [event for event in events if event.position > self.position]:
+                reached = self.position
+                if following := [event for event in events if event.position > reached]:
                     await self.model.served.apply(following)
             finally:
                 self._tell()

@@ -345,7 +345,7 @@ async def test_the_trail_is_the_same_before_and_after(following):
     log = MemoryLog()
     record_history(log)
     async with following(AuditTrail, log) as runner:
-        query = AuditQuery(runner.model)
+        query = AuditQuery(runner.model, log)
         before = b"".join([block async for block in query.export("acme", AuditFilter())])
         await rebuilt(runner, log)
         assert b"".join([block async for block in query.export("acme", AuditFilter())]) == before
