@@ -10,7 +10,7 @@ has, so whoever looks there compares each line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,9 +32,9 @@ from sqlalchemy.dialects import postgresql
 
 from podium.v1 import events_pb2
 from podium.v1.value_pb2 import Principal
-from service.projections.database import ManyRows, storable
+from service.projections.database import PreparedStatement, storable
 from service.projections.paging import first_of
-from store.contract import SHARD, RecordedEvent
+from store.contract import RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record, principal_bytes
 
 BLOCK_BITS = 7
@@ -64,15 +64,6 @@ class Condition(NamedTuple):
     values: Sequence[str]
 
 
-class _Met(NamedTuple):
-    """What some events name: each with its tenant before and its block behind it."""
-
-    types: set[tuple[str, int, int]]
-    streams: set[tuple[str, str, int]]
-    principals: set[tuple[str, bytes, int]]
-    named: set[tuple[str, _Named, int]]
-
-
 class AuditTrail:
     """The projection that keeps the index."""
 
@@ -86,27 +77,20 @@ class AuditTrail:
         self.steps = _steps_table(prefix, self.metadata)
         # Both databases say this in the same words.
         once = postgresql.insert(self.marks).on_conflict_do_nothing()
-        self._add_marks = ManyRows(once, self.marks.columns.keys())
-        self._add_steps = ManyRows(insert(self.steps), self.steps.columns.keys())
+        self._add_marks = PreparedStatement(once, self.marks.columns.keys())
+        self._add_steps = PreparedStatement(insert(self.steps), self.steps.columns.keys())
         self._tools: dict[_Stream, set[str]] = {}
         """The tools of streams, oldest first: a part of what is in the table of steps."""
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Mark the blocks that the events are in."""
         self._learn(connection, events)
-        met = _met(events)
-        marks: set[_Mark] = {(tenant, TYPE, str(number), block) for tenant, number, block in met.types}
-        for tenant, stream_id, block in met.streams:
-            # Which step an event is about is not looked at: all tools of its stream may be meant.
-            marks.update((tenant, TOOL, tool, block) for tool in self._tools[tenant, stream_id])
-        for tenant, principal, block in met.principals:
-            marks.add((tenant, SUBJECT, Principal.FromString(principal).subject, block))
-        for tenant, (tool, decision, subject), block in met.named:
-            marks |= {(tenant, TOOL, tool, block), (tenant, SUBJECT, subject, block)}
-            marks.add((tenant, DECISION, str(decision or ""), block))
+        marks: set[_Mark] = set()
+        for block, part in _by_block(events):
+            self._mark(marks, block, part)
         self._forget()
         # In order, so that two that write do not wait for each other, and neighbours in the index come together.
-        self._add_marks.execute(
+        self._add_marks.execute_many(
             connection,
             [
                 {"tenant": tenant, "about": about, "value": storable(value), "block": block}
@@ -157,10 +141,24 @@ class AuditTrail:
             found[stream_id].update(orjson.loads(tools))
         return found
 
+    def _mark(self, marks: set[_Mark], block: int, events: Sequence[RecordedEvent]) -> None:
+        """Add the marks of a block for events in it. All that they have in common is looked at once."""
+        for tenant, number in {(tenant, number) for _, tenant, _, _, number, _, _ in events}:
+            marks.add((tenant, TYPE, str(number), block))
+        for tenant, stream_id in {(tenant, stream_id) for _, tenant, stream_id, _, _, _, _ in events}:
+            # Which step an event is about is not looked at: all tools of its stream may be meant.
+            marks.update((tenant, TOOL, tool, block) for tool in self._tools[tenant, stream_id])
+        for tenant, principal in {(event.tenant, principal_bytes(event.record)) for event in events}:
+            marks.add((tenant, SUBJECT, Principal.FromString(principal).subject, block))
+        named = {(event.tenant, _NAMED[event.type](event.record)) for event in events if event.type in _NAMED}
+        for tenant, (tool, decision, subject) in named:
+            marks |= {(tenant, TOOL, tool, block), (tenant, SUBJECT, subject, block)}
+            marks.add((tenant, DECISION, str(decision or ""), block))
+
     def _learn(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Write down the tools of steps that were added, and know those of all streams that the events are in."""
         additions = [(event, _tools_of(event.record)) for event in events if event.type == _STEPS_ADDED]
-        self._add_steps.execute(
+        self._add_steps.execute_many(
             connection,
             [
                 {"tenant": e.tenant, "stream_id": e.stream_id, "position": e.position, "tools": orjson.dumps(tools)}
@@ -223,17 +221,14 @@ def _steps_table(prefix: str, metadata: MetaData) -> Table:
     )
 
 
-def _met(events: Sequence[RecordedEvent]) -> _Met:
-    types, streams, principals, named = _Met(set(), set(), set(), set())
-    for position, tenant, stream_id, _, number, _, record in events:
-        block = position >> BLOCK_BITS
-        types.add((tenant, number, block))
-        streams.add((tenant, stream_id, block))
-        if principal := principal_bytes(record, number, SHARD, tenant, stream_id):
-            principals.add((tenant, principal, block))
-        if name := _NAMED.get(number):
-            named.add((tenant, name(record), block))
-    return _Met(types, streams, principals, named)
+def _by_block(events: Sequence[RecordedEvent]) -> Iterator[tuple[int, Sequence[RecordedEvent]]]:
+    """Events whose positions follow each other, by their blocks."""
+    start = 0
+    while start < len(events):
+        block, place = divmod(events[start].position, BLOCK_EVENTS)
+        part = events[start : start + BLOCK_EVENTS - place]
+        start += len(part)
+        yield block, part
 
 
 def _tools_of(record: bytes) -> dict[str, str]:

@@ -31,7 +31,7 @@ from store.contract import (
     SubscriptionBatch,
 )
 
-GATHERING_S = 0.1
+GATHERING_S = 0.2
 """How long a projection that is up to date lets commits gather when no read waits for it."""
 HEARTBEAT_S = 1.0
 """How often a projection that is up to date looks whether it still is."""

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from podium.v1 import events_pb2, value_pb2
-from service.projections.database import ManyRows, storable
+from service.projections.database import PreparedStatement, storable
 from store.contract import RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
 
@@ -84,11 +84,13 @@ class WorkflowList:
         turned: dict[str, ColumnElement[Any]] = {
             name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")
         }
-        self._add = ManyRows(insert(rows), rows.columns.keys())
-        self._count = ManyRows(update(rows).where(*this).values(counted | {"stream_version": bindparam("now_version")}))
+        self._add = PreparedStatement(insert(rows), rows.columns.keys())
+        self._count = PreparedStatement(
+            update(rows).where(*this).values(counted | {"stream_version": bindparam("now_version")})
+        )
         # Apart from the counts, because it moves the row in the index by state.
-        self._turn = ManyRows(update(rows).where(*this).values(turned))
-        self._close = ManyRows(update(rows).where(*this).values(open=bindparam("now_open")))
+        self._turn = PreparedStatement(update(rows).where(*this).values(turned))
+        self._close = PreparedStatement(update(rows).where(*this).values(open=bindparam("now_open")))
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Change each workflow that the events are about, or add it as it is after them."""
@@ -97,12 +99,12 @@ class WorkflowList:
         for event in events:
             if fold := _FOLDS.get(event.type):
                 fold(changes[event.tenant, event.stream_id], event)
-        self._add.execute(connection, [_new_row(started, c) for c in changes.values() if (started := c.started)])
+        self._add.execute_many(connection, [_new_row(started, c) for c in changes.values() if (started := c.started)])
         # A stream that is no workflow (a tool's) has no row, and its change falls on none.
         known = [(stream, change) for stream, change in changes.items() if change.started is None]
-        self._count.execute(connection, [_count_row(*stream, change) for stream, change in known])
-        self._close.execute(connection, [_close_row(*stream) for stream, change in known if change.closed])
-        self._turn.execute(connection, [_turn_row(*stream, change) for stream, change in known if change.state])
+        self._count.execute_many(connection, [_count_row(*stream, change) for stream, change in known])
+        self._close.execute_many(connection, [_close_row(*stream) for stream, change in known if change.closed])
+        self._turn.execute_many(connection, [_turn_row(*stream, change) for stream, change in known if change.state])
 
 
 def _table(name: str, metadata: MetaData) -> Table:
