@@ -27,7 +27,7 @@ from store.contract import SHARD, EventReader, RecordedEvent
 from store.records import TYPE_NAMES, TYPE_NUMBERS, decode_record
 
 READ_EVENTS = 256
-"""How many events are read at a time, and how many lines the export yields at most."""
+"""How many events are read at a time at most, and how many lines the export yields."""
 READ_BLOCKS = 64
 """How many blocks are looked up at a time."""
 STREAMS_KEPT = 1000
@@ -67,7 +67,9 @@ class AuditQuery:
         """
         asked = _canonical(audit_filter).SerializeToString(deterministic=True)
         paging = Paging.of("audit", tenant, asked, page_size=page_size, page_token=page_token)
-        walk = _Walk(self._model, self._log, tenant, audit_filter, paging.after or 0)
+        walk = _Walk(
+            self._model, self._log, tenant, audit_filter, paging.after or 0, min(paging.limit + 1, READ_EVENTS)
+        )
         entries: list[AuditEntry] = []
         positions: list[int] = []
         async with aclosing(walk.lines(lambda *line: (line[0].position, _entry(*line)))) as found:
@@ -84,7 +86,7 @@ class AuditQuery:
         Raises:
             AuditFilterError: The filter names a type that does not exist.
         """
-        walk = _Walk(self._model, self._log, tenant, audit_filter, 0)
+        walk = _Walk(self._model, self._log, tenant, audit_filter, 0, READ_EVENTS)
         async with aclosing(walk.lines(_json_line)) as found:
             async for block in found:
                 yield b"".join(block)
@@ -94,15 +96,22 @@ class _Walk:
     """One way through the log: from after a position up to where the projection is as it begins."""
 
     def __init__(
-        self, model: ReadModel[AuditTrail], log: EventReader, tenant: str, wanted: AuditFilter, after: int
+        self,
+        model: ReadModel[AuditTrail],
+        log: EventReader,
+        tenant: str,
+        wanted: AuditFilter,
+        after: int,
+        read_events: int,
     ) -> None:
-        """Raises AuditFilterError."""
+        """`read_events`: how many are read at a time where no index is used. Raises AuditFilterError."""
         self._model = model
         self._log = log
         self._tenant = tenant
         self._wanted = wanted
         self._types = _type_numbers(wanted)
         self._after = after
+        self._read_events = read_events
         self._end = model.served.position
         self._steps: dict[str, dict[str, str]] = {}
         """The steps of streams that were met, and their tools."""
@@ -141,7 +150,7 @@ class _Walk:
 
     async def _of_tenant(self) -> AsyncGenerator[list[RecordedEvent], None]:
         after = self._after
-        while after < self._end and (events := await self._log.read_all(after, READ_EVENTS, self._tenant)):
+        while after < self._end and (events := await self._log.read_all(after, self._read_events, self._tenant)):
             after = events[-1].position
             yield events
 
@@ -151,7 +160,7 @@ class _Walk:
             return not found or found[0].position > self._after
 
         reached, version = self._after, await _first(1, self._after + 1, is_after) - 1
-        while reached < self._end and (events := await self._read_stream(version, READ_EVENTS)):
+        while reached < self._end and (events := await self._read_stream(version, self._read_events)):
             reached, version = events[-1].position, events[-1].stream_version
             yield events
 
