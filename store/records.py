@@ -135,6 +135,8 @@ def principal_bytes(record: bytes) -> bytes:
 
     Raises google.protobuf.message.DecodeError for bytes that are no record.
     """
+    if _PRINCIPAL_TAG not in record:
+        return b""
     try:
         # Behind the head are the type in one byte, tenant and stream, and then the principal if there is one.
         type_byte, tenant_length = record[HEAD_LENGTH + 1], record[HEAD_LENGTH + 3]

@@ -11,6 +11,7 @@ has, so whoever looks there compares each line.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -55,6 +56,8 @@ _Mark = tuple[str, int, str, int]
 """tenant, about, value, block."""
 _Stream = tuple[str, str]
 """tenant, stream_id."""
+_STREAM: Callable[[RecordedEvent], _Stream] = attrgetter("tenant", "stream_id")
+_TENANT_AND_TYPE: Callable[[RecordedEvent], tuple[str, int]] = attrgetter("tenant", "type")
 
 
 class Condition(NamedTuple):
@@ -143,9 +146,9 @@ class AuditTrail:
 
     def _mark(self, marks: set[_Mark], block: int, events: Sequence[RecordedEvent]) -> None:
         """Add the marks of a block for events in it. All that they have in common is looked at once."""
-        for tenant, number in {(tenant, number) for _, tenant, _, _, number, _, _ in events}:
+        for tenant, number in set(map(_TENANT_AND_TYPE, events)):
             marks.add((tenant, TYPE, str(number), block))
-        for tenant, stream_id in {(tenant, stream_id) for _, tenant, stream_id, _, _, _, _ in events}:
+        for tenant, stream_id in set(map(_STREAM, events)):
             # Which step an event is about is not looked at: all tools of its stream may be meant.
             marks.update((tenant, TOOL, tool, block) for tool in self._tools[tenant, stream_id])
         for tenant, principal in {(event.tenant, principal_bytes(event.record)) for event in events}:
@@ -167,7 +170,7 @@ class AuditTrail:
         )
         self._tools.update(((event.tenant, event.stream_id), set()) for event in events if event.stream_version == 1)
         unknown: dict[str, set[str]] = {}
-        for tenant, stream_id in {event[1:3] for event in events} - self._tools.keys():
+        for tenant, stream_id in set(map(_STREAM, events)) - self._tools.keys():
             unknown.setdefault(tenant, set()).add(stream_id)
         for tenant, stream_ids in unknown.items():
             for stream_id, steps in self.steps_of(connection, tenant, stream_ids).items():
