@@ -170,8 +170,9 @@ class AuditTrail:
         )
         self._tools.update(((event.tenant, event.stream_id), set()) for event in events if event.stream_version == 1)
         unknown: dict[str, set[str]] = {}
-        for tenant, stream_id in set(map(_STREAM, events)) - self._tools.keys():
-            unknown.setdefault(tenant, set()).add(stream_id)
+        for tenant, stream_id in set(map(_STREAM, events)):
+            if (tenant, stream_id) not in self._tools:
+                unknown.setdefault(tenant, set()).add(stream_id)
         for tenant, stream_ids in unknown.items():
             for stream_id, steps in self.steps_of(connection, tenant, stream_ids).items():
                 self._tools[tenant, stream_id] = set(steps.values())
