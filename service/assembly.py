@@ -315,7 +315,7 @@ class Service:
         event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(parts.store), server)
         replay_service_pb2_grpc.add_ReplayServiceServicer_to_server(ReplayServicer(parts.engine, parts.store), server)
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-            AuditServicer(AuditQuery(audit.model), audit, parts.store), server
+            AuditServicer(AuditQuery(audit.model, parts.store), audit, parts.store), server
         )
         projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)

@@ -23,11 +23,13 @@ from store.contract import (
     Tile,
 )
 from store.merkle import leaf_hash
-from store.tiles import GrowingTree
+from store.tiles import TILE_WIDTH, GrowingTree
 from store.tree import LogTree
 
 _logger = logging.getLogger(__name__)
 
+GATHERING_S = 0.1
+"""How long commits gather before the tree grows by them; signing has an interval of its own."""
 FINISH_MAX_S = 5.0
 """How long the last checkpoint of a process may take."""
 _STORED = "the last checkpoint in the database"
@@ -91,7 +93,7 @@ class Checkpointer:
         try:
             async with asyncio.timeout(FINISH_MAX_S):
                 while tree.size < self._store.head:
-                    self._grow(tree, await self._store.read_all(tree.size))
+                    await self._grow(tree, await self._store.read_all(tree.size))
                 await self._write(tree)
                 await self._copy()
         except (StoreError, TimeoutError) as error:
@@ -148,9 +150,12 @@ class Checkpointer:
     async def _follow(self, tree: GrowingTree) -> None:
         try:
             async for batch in self._store.subscribe(tree.size):
-                self._grow(tree, batch.events)
+                await self._grow(tree, batch.events)
                 if tree.size - self._signed_size >= self._every_events:
                     self._due.set()
+                if batch.caught_up:
+                    # To be woken by every group commit would cost more than its leaves do.
+                    await asyncio.sleep(GATHERING_S)
         except CorruptLogError as error:
             self._tree = None
             _logger.critical("no checkpoint is signed any more: %s; `podium log verify` shows what differs", error)
@@ -177,9 +182,12 @@ class Checkpointer:
                 return
             await self._copy()
 
-    def _grow(self, tree: GrowingTree, events: Sequence[RecordedEvent]) -> None:
-        for event in events:
-            self._filled += tree.append(leaf_hash(event.record))
+    async def _grow(self, tree: GrowingTree, events: Sequence[RecordedEvent]) -> None:
+        """Add the leaves of the events. Wherever it is interrupted, tree and tiles are in step."""
+        for start in range(0, len(events), TILE_WIDTH):
+            self._filled += tree.extend([leaf_hash(event.record) for event in events[start : start + TILE_WIDTH]])
+            # The loop has others to serve between one tile's worth and the next.
+            await asyncio.sleep(0)
 
     async def _write(self, tree: GrowingTree) -> None:
         """Make what has grown durable: first in the database, the tiles together with the checkpoint over them."""

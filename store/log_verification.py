@@ -190,7 +190,7 @@ class LogVerification:
 
     def _grown(self, tree: GrowingTree, event: RecordedEvent) -> list[Tile]:
         try:
-            return tree.append(leaf_hash(event.record))
+            return tree.extend([leaf_hash(event.record)])
         except TypeError:
             # SQLite gives text for a column of bytes in which somebody has put text.
             self._tree = None

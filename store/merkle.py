@@ -6,11 +6,11 @@ is leaf p - 1. A tree of size n is over the first n of them, and no larger tree 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 
 HASH_BYTES = 32
-EMPTY_ROOT = hashlib.sha256().digest()
+EMPTY_ROOT = sha256().digest()
 """The root of the tree without leaves."""
 
 Node = tuple[int, int]
@@ -22,44 +22,38 @@ Span = tuple[int, int]
 
 def leaf_hash(record: bytes) -> bytes:
     """The hash of a leaf."""
-    return hashlib.sha256(b"\x00" + record).digest()
+    return sha256(b"\x00" + record).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of what is over two hashes."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-class CompactRange:
-    """A tree that grows by one leaf at a time and keeps nothing but the roots of its largest complete subtrees."""
-
-    def __init__(self, size: int = 0, peaks: Iterable[bytes] = ()) -> None:
-        """Go on at `size`. The peaks are the hashes of `subtrees((0, size))`, in that order."""
-        self.size = size
-        self._peaks = list(peaks)
-
-    def append(self, leaf: bytes) -> list[bytes]:
-        """Add the hash of a leaf; return the hashes of the subtrees that it completes, from itself upwards."""
-        completed = [leaf]
-        index = self.size
-        while index & 1:
-            completed.append(node_hash(self._peaks.pop(), completed[-1]))
-            index >>= 1
-        self._peaks.append(completed[-1])
-        self.size += 1
-        return completed
-
-    def root(self) -> bytes:
-        """The root over all leaves."""
-        return _joined(self._peaks) if self._peaks else EMPTY_ROOT
+    return sha256(b"\x01" + left + right).digest()
 
 
 def root_of(leaves: Iterable[bytes]) -> bytes:
-    """The root over the hashes of leaves, in time linear in their number."""
-    tree = CompactRange()
-    for leaf in leaves:
-        tree.append(leaf)
-    return tree.root()
+    """The root over the hashes of leaves, in time linear in their number.
+
+    Level by level, two by two; one that is left over moves up as it is. It is the tree of the RFC's recursion, which
+    splits off the largest complete subtree on the left: either way the subtrees are complete except at the right edge.
+    """
+    level = list(leaves)
+    if not level:
+        return EMPTY_ROOT
+    while len(level) > 1:
+        pairs = iter(level)
+        above = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)]
+        if len(level) & 1:
+            above.append(level[-1])
+        level = above
+    return level[0]
+
+
+def joined(peaks: Sequence[bytes]) -> bytes:
+    """The root over complete subtrees, from the largest to the smallest: at least one."""
+    root = peaks[-1]
+    for left in peaks[-2::-1]:
+        root = node_hash(left, root)
+    return root
 
 
 def subtrees(span: Span) -> list[Node]:
@@ -78,7 +72,7 @@ def subtrees(span: Span) -> list[Node]:
 
 def span_hash(span: Span, hashes: Mapping[Node, bytes]) -> bytes:
     """The hash over a span that is not empty, from those of its `subtrees`."""
-    return _joined([hashes[node] for node in subtrees(span)])
+    return joined([hashes[node] for node in subtrees(span)])
 
 
 def inclusion_spans(index: int, size: int) -> list[Span]:
@@ -166,10 +160,3 @@ def is_consistent(old_size: int, old_root: bytes, new_size: int, new_root: bytes
 def _split(size: int) -> int:
     """The largest power of two that is smaller than a size above one: how many leaves go to the left."""
     return 1 << (size - 1).bit_length() - 1
-
-
-def _joined(hashes: Sequence[bytes]) -> bytes:
-    joined = hashes[-1]
-    for left in hashes[-2::-1]:
-        joined = node_hash(left, joined)
-    return joined

@@ -24,6 +24,9 @@ HEAD_LENGTH = _HEAD.size
 _TAGS = (1 << 3 | 1, 2 << 3 | 1, 3 << 3 | 5, 4 << 3 | 1)
 _TYPE_TAG = 5 << 3
 _VERSION_TAG = 9 << 3
+# Tags of fields whose length stands behind them.
+_TENANT_TAG, _STREAM_TAG, _PRINCIPAL_TAG = 7 << 3 | 2, 8 << 3 | 2, 11 << 3 | 2
+_CONTINUED = 1 << 7
 
 _PAYLOADS = events_pb2.Event.DESCRIPTOR.oneofs_by_name["payload"].fields
 TYPE_NAMES: dict[int, str] = {f.number: f.name for f in _PAYLOADS}
@@ -125,6 +128,32 @@ def numbers_of(record: bytes) -> Numbers:
 def names_after_head(*, type_number: int, shard: int, tenant: str, stream_id: str) -> bytes:
     """The bytes that must follow the head of a record, which is HEAD_LENGTH bytes long."""
     return bytes([_TYPE_TAG]) + _varint(type_number) + encode_envelope(shard=shard, tenant=tenant, stream_id=stream_id)
+
+
+def principal_bytes(record: bytes) -> bytes:
+    """The bytes of a record's principal, in nearly all records without decoding the rest; empty: it has none.
+
+    Raises google.protobuf.message.DecodeError for bytes that are no record.
+    """
+    if _PRINCIPAL_TAG not in record:
+        return b""
+    try:
+        # Behind the head are the type in one byte, tenant and stream, and then the principal if there is one.
+        type_byte, tenant_length = record[HEAD_LENGTH + 1], record[HEAD_LENGTH + 3]
+        stream_at = HEAD_LENGTH + 4 + tenant_length
+        stream_length = record[stream_at + 1]
+        at = stream_at + 2 + stream_length
+        tag, length = record[at], record[at + 1]
+        if (
+            record[HEAD_LENGTH + 2] == _TENANT_TAG
+            and record[stream_at] == _STREAM_TAG
+            and type_byte | tenant_length | stream_length < _CONTINUED
+            and (tag > _PRINCIPAL_TAG or (tag == _PRINCIPAL_TAG and length < _CONTINUED))
+        ):
+            return record[at + 2 : at + 2 + length] if tag == _PRINCIPAL_TAG else b""
+    except IndexError:
+        pass
+    return decode_record(record).principal.SerializeToString()
 
 
 def decode_record(record: bytes) -> events_pb2.Event:

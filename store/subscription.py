@@ -16,7 +16,9 @@ from typing import Self
 from store.contract import CursorAheadError, EventReader, RecordedEvent, StoreClosedError, SubscriptionBatch
 
 BATCH_EVENTS = 500
-"""Events a batch holds at most."""
+"""Events a batch holds at most, where it is read from the database or goes to a follower of one tenant."""
+WHOLE_BATCH_EVENTS = 1000
+"""Events a batch from memory holds at most for a follower of all tenants: such a one writes them in one transaction."""
 
 
 class _Group:
@@ -113,21 +115,22 @@ class Tail:
                 del self._waiting[tenant]
 
     def _assemble(self, position: int, tenant: str | None) -> SubscriptionBatch:
+        limit = WHOLE_BATCH_EVENTS if tenant is None else BATCH_EVENTS
         index = bisect_right(self._lasts, position)
         group = self._groups[index]
         events = group.of(tenant)
         if group.first <= position:
             events = [event for event in events if event.position > position]
         reached = group.last
-        if index + 1 < len(self._groups) and len(events) < BATCH_EVENTS:
+        if index + 1 < len(self._groups) and len(events) < limit:
             events = list(events)
             for group in islice(self._groups, index + 1, None):
                 events.extend(group.of(tenant))
                 reached = group.last
-                if len(events) >= BATCH_EVENTS:
+                if len(events) >= limit:
                     break
-        if len(events) > BATCH_EVENTS:
-            events = events[:BATCH_EVENTS]
+        if len(events) > limit:
+            events = events[:limit]
             reached = events[-1].position
         return SubscriptionBatch(events, reached, caught_up=reached == self.head)
 

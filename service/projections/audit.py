@@ -1,115 +1,214 @@
-"""The audit trail: one line for every event of the log, with what is searched lifted into columns.
+"""The audit trail's index: where in the log to look for what an auditor asks for.
 
-Invariant: a tenant's lines have all its sequence numbers, from 1 and without gaps; also an event that this version
-does not know has its line. What a line needs beyond its event (the tool of a step) is in a table here, never in
-memory, so that a restart changes no line.
+The log is the trail. Each event is one line of it (see audit_lines), which is made when it is read; nothing of it is
+kept twice. Kept here is which blocks of the log hold lines of a tenant with a type, a subject, a tool or a decision,
+and the tools of steps, which their later events do not name.
+
+Invariant: every line that has a mark lies in a block with that mark. A block may have a mark that none of its lines
+has, so whoever looks there compares each line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
     BigInteger,
     Column,
-    ColumnElement,
     Connection,
-    Index,
-    Integer,
     LargeBinary,
     MetaData,
+    Select,
+    SmallInteger,
     Table,
     Text,
-    bindparam,
-    func,
+    exists,
     insert,
-    literal_column,
     select,
 )
 from sqlalchemy.dialects import postgresql
 
 from podium.v1 import events_pb2
-from service.projections.audit_lines import line_of
-from service.projections.database import ManyRows, storable
+from podium.v1.value_pb2 import Principal
+from service.projections.database import PreparedStatement, storable
+from service.projections.paging import first_of
 from store.contract import RecordedEvent
-from store.records import TYPE_NUMBERS, decode_record
+from store.records import TYPE_NUMBERS, decode_record, principal_bytes
 
-_OF_STEP = ("of_tenant", "of_stream", "of_step")
+BLOCK_BITS = 7
+BLOCK_EVENTS = 1 << BLOCK_BITS
+"""A block is this many positions: the position divided by it is the block's number. Fewer would be more marks to write,
+more would be more lines to look at for one that is asked for."""
+STREAMS_KEPT = 10_000
+"""Of how many streams the tools are kept in memory, so that a batch need not read them."""
+
+TYPE, SUBJECT, TOOL, DECISION = range(1, 5)
+"""What a mark is about. Its value is the type's number, a name, a name, and the decision's number."""
+
 _STEPS_ADDED = TYPE_NUMBERS["steps_added"]
+
+_Named = tuple[str, int, str]
+"""tool, decision, subject; of each there may be none."""
+_Mark = tuple[str, int, str, int]
+"""tenant, about, value, block."""
+_Stream = tuple[str, str]
+"""tenant, stream_id."""
+_STREAM: Callable[[RecordedEvent], _Stream] = attrgetter("tenant", "stream_id")
+_TENANT_AND_TYPE: Callable[[RecordedEvent], tuple[str, int]] = attrgetter("tenant", "type")
+
+
+class Condition(NamedTuple):
+    """A line must have one of these marks."""
+
+    about: int
+    values: Sequence[str]
 
 
 class AuditTrail:
-    """The projection that writes the trail."""
+    """The projection that keeps the index."""
 
     name = "audit"
-    schema_version = 1
+    schema_version = 2
 
     def __init__(self, generation: int) -> None:
         self.metadata = MetaData()
         prefix = f"{self.name}_{generation}"
-        self.lines = _lines_table(prefix, self.metadata)
+        self.marks = _marks_table(prefix, self.metadata)
         self.steps = _steps_table(prefix, self.metadata)
-        self._add_lines = _add_lines(self.lines, self.steps)
-        # A step is defined once. Should a log hold it twice, the first one counts, as it does in the workflow.
         # Both databases say this in the same words.
-        once = postgresql.insert(self.steps).on_conflict_do_nothing()
-        self._add_steps = ManyRows(once, self.steps.columns.keys())
+        once = postgresql.insert(self.marks).on_conflict_do_nothing()
+        self._add_marks = PreparedStatement(once, self.marks.columns.keys())
+        self._add_steps = PreparedStatement(insert(self.steps), self.steps.columns.keys())
+        self._tools: dict[_Stream, set[str]] = {}
+        """The tools of streams, oldest first: a part of what is in the table of steps."""
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
-        """Add the lines of the events."""
-        lines: list[dict[str, object]] = []
-        steps: list[dict[str, object]] = []
-        for recorded in events:
-            event = decode_record(recorded.record)
-            lines.append(_line_row(event))
-            if event.type == _STEPS_ADDED:
-                steps.extend(_step_rows(event))
-        # The steps go first: a step's other events may be in the same batch, and none comes before it is added.
-        self._add_steps.execute(connection, steps)
-        self._add_lines.execute(connection, lines)
+        """Mark the blocks that the events are in."""
+        self._learn(connection, events)
+        marks: set[_Mark] = set()
+        for block, part in _by_block(events):
+            self._mark(marks, block, part)
+        self._forget()
+        # In order, so that two that write do not wait for each other, and neighbours in the index come together.
+        self._add_marks.execute_many(
+            connection,
+            [
+                {"tenant": tenant, "about": about, "value": storable(value), "block": block}
+                for tenant, about, value, block in sorted(marks)
+                if value
+            ],
+        )
+
+    def blocks(
+        self, connection: Connection, tenant: str, conditions: Sequence[Condition], first: int, last: int, limit: int
+    ) -> list[int]:
+        """The first blocks from `first` to `last` that may hold a line of a tenant that meets all conditions.
+
+        There is at least one condition; fewest lines should meet the one that leads.
+        """
+        query = self.blocks_query(tenant, conditions, first, last, limit)
+        return sorted(set(connection.execute(query).scalars()))
+
+    def blocks_query(
+        self, tenant: str, conditions: Sequence[Condition], first: int, last: int, limit: int
+    ) -> Select[Any]:
+        """See `blocks`. A block may come more than once."""
+        marks, others = self.marks, self.marks.alias()
+        (about, values), *rest = conditions
+        query = select(marks.c.block).where(
+            marks.c.tenant == tenant, marks.c.about == about, marks.c.block >= first, marks.c.block <= last
+        )
+        for other, other_values in rest:
+            query = query.where(
+                exists().where(
+                    others.c.tenant == tenant,
+                    others.c.about == other,
+                    others.c.value.in_(other_values),
+                    others.c.block == marks.c.block,
+                )
+            )
+        return first_of([query.where(marks.c.value == value) for value in values], "block", limit)
+
+    def steps_of(self, connection: Connection, tenant: str, stream_ids: Collection[str]) -> dict[str, dict[str, str]]:
+        """The steps of streams, and the tool of each."""
+        found: dict[str, dict[str, str]] = {stream_id: {} for stream_id in stream_ids}
+        steps = self.steps
+        query = select(steps.c.stream_id, steps.c.tools).where(
+            steps.c.tenant == tenant, steps.c.stream_id.in_(sorted(stream_ids))
+        )
+        # A step is defined once. Should a log hold it twice, the first one counts, as it does in the workflow.
+        for stream_id, tools in connection.execute(query.order_by(steps.c.stream_id, steps.c.position.desc())):
+            found[stream_id].update(orjson.loads(tools))
+        return found
+
+    def _mark(self, marks: set[_Mark], block: int, events: Sequence[RecordedEvent]) -> None:
+        """Add the marks of a block for events in it. All that they have in common is looked at once."""
+        for tenant, number in set(map(_TENANT_AND_TYPE, events)):
+            marks.add((tenant, TYPE, str(number), block))
+        for tenant, stream_id in set(map(_STREAM, events)):
+            # Which step an event is about is not looked at: all tools of its stream may be meant.
+            marks.update((tenant, TOOL, tool, block) for tool in self._tools[tenant, stream_id])
+        for tenant, principal in {(event.tenant, principal_bytes(event.record)) for event in events}:
+            marks.add((tenant, SUBJECT, Principal.FromString(principal).subject, block))
+        named = {(event.tenant, _NAMED[event.type](event.record)) for event in events if event.type in _NAMED}
+        for tenant, (tool, decision, subject) in named:
+            marks |= {(tenant, TOOL, tool, block), (tenant, SUBJECT, subject, block)}
+            marks.add((tenant, DECISION, str(decision or ""), block))
+
+    def _learn(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
+        """Write down the tools of steps that were added, and know those of all streams that the events are in."""
+        additions = [(event, _tools_of(event.record)) for event in events if event.type == _STEPS_ADDED]
+        self._add_steps.execute_many(
+            connection,
+            [
+                {"tenant": e.tenant, "stream_id": e.stream_id, "position": e.position, "tools": orjson.dumps(tools)}
+                for e, tools in additions
+            ],
+        )
+        self._tools.update(((event.tenant, event.stream_id), set()) for event in events if event.stream_version == 1)
+        unknown: dict[str, set[str]] = {}
+        for tenant, stream_id in set(map(_STREAM, events)):
+            if (tenant, stream_id) not in self._tools:
+                unknown.setdefault(tenant, set()).add(stream_id)
+        for tenant, stream_ids in unknown.items():
+            for stream_id, steps in self.steps_of(connection, tenant, stream_ids).items():
+                self._tools[tenant, stream_id] = set(steps.values())
+        for event, tools in additions:
+            self._tools[event.tenant, event.stream_id].update(tools.values())
+
+    def _forget(self) -> None:
+        while len(self._tools) > STREAMS_KEPT:
+            del self._tools[next(iter(self._tools))]
 
 
-def walks_all(lines: Table) -> ColumnElement[bool]:
-    """True of every line. SQLite uses the index by tenant only for a query that says so in these words.
+def conditions(
+    *, subject: str = "", tool: str = "", types: Sequence[int] = (), decision: int = events_pb2.DECISION_UNSPECIFIED
+) -> list[Condition]:
+    """What a line must be, where it is given. The condition that fewest lines meet leads."""
+    denials = decision == events_pb2.DECISION_DENY
+    found = [
+        Condition(DECISION, [str(decision)] if denials else []),
+        Condition(SUBJECT, [storable(subject)] if subject else []),
+        Condition(TOOL, [storable(tool)] if tool else []),
+        Condition(TYPE, [str(number) for number in types]),
+        Condition(DECISION, [str(decision)] if decision and not denials else []),
+    ]
+    return [condition for condition in found if condition.values]
 
-    Otherwise it would prefer that index, and walk all the lines of a tenant, where another is much narrower.
-    """
-    return lines.c.position > literal_column("-1")
 
-
-def _lines_table(name: str, metadata: MetaData) -> Table:
-    lines = Table(
-        name,
+def _marks_table(prefix: str, metadata: MetaData) -> Table:
+    return Table(
+        f"{prefix}_marks",
         metadata,
-        Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-        Column("tenant", Text, nullable=False),
-        Column("tenant_sequence", BigInteger, nullable=False),
-        Column("recorded_at_us", BigInteger, nullable=False),
-        Column("stream_id", Text, nullable=False),
-        Column("type", Integer, nullable=False),
-        Column("step_id", Text),
-        Column("tool", Text),
-        # The subject of `principal`.
-        Column("subject", Text),
-        # The subject that caused a check of another's authority; otherwise NULL, so that no row is found twice.
-        Column("caller", Text),
-        Column("decision", Integer),
-        Column("rule", Text),
-        Column("policy", Text),
-        Column("principal", LargeBinary),
-        Column("summary", Text, nullable=False),
-        Column("details", Text),
-        Index(f"{name}_by_time", "tenant", "recorded_at_us", "position"),
-        Index(f"{name}_by_stream", "tenant", "stream_id", "position"),
-        Index(f"{name}_by_type", "tenant", "type", "position"),
+        Column("tenant", Text, primary_key=True),
+        Column("about", SmallInteger, primary_key=True, autoincrement=False),
+        Column("value", Text, primary_key=True),
+        Column("block", BigInteger, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
     )
-    Index(f"{name}_by_tenant", lines.c.tenant, lines.c.position, sqlite_where=walks_all(lines))
-    for column in (lines.c.subject, lines.c.caller, lines.c.tool, lines.c.decision):
-        given = column.is_not(None)
-        found_by = (lines.c.tenant, column, lines.c.position)
-        Index(f"{name}_by_{column.name}", *found_by, sqlite_where=given, postgresql_where=given)
-    return lines
 
 
 def _steps_table(prefix: str, metadata: MetaData) -> Table:
@@ -118,58 +217,45 @@ def _steps_table(prefix: str, metadata: MetaData) -> Table:
         metadata,
         Column("tenant", Text, primary_key=True),
         Column("stream_id", Text, primary_key=True),
-        Column("step_id", Text, primary_key=True),
-        Column("tool", Text, nullable=False),
+        # Of the event that added them.
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        # JSON: the id of each step, and its tool.
+        Column("tools", LargeBinary, nullable=False),
         sqlite_with_rowid=False,
     )
 
 
-def _add_lines(lines: Table, steps: Table) -> ManyRows:
-    tool_of_step = (
-        select(steps.c.tool)
-        .where(
-            steps.c.tenant == bindparam("of_tenant"),
-            steps.c.stream_id == bindparam("of_stream"),
-            steps.c.step_id == bindparam("of_step"),
-        )
-        .scalar_subquery()
-    )
-    return ManyRows(
-        insert(lines).values(tool=func.coalesce(bindparam("own_tool"), tool_of_step)),
-        [*(column.name for column in lines.columns if column is not lines.c.tool), "own_tool", *_OF_STEP],
-    )
+def _by_block(events: Sequence[RecordedEvent]) -> Iterator[tuple[int, Sequence[RecordedEvent]]]:
+    """Events whose positions follow each other, by their blocks."""
+    start = 0
+    while start < len(events):
+        block, place = divmod(events[start].position, BLOCK_EVENTS)
+        part = events[start : start + BLOCK_EVENTS - place]
+        start += len(part)
+        yield block, part
 
 
-def _step_rows(event: events_pb2.Event) -> list[dict[str, object]]:
-    return [
-        {"tenant": event.tenant, "stream_id": event.stream_id, "step_id": step.id, "tool": step.tool}
-        for step in event.steps_added.steps
-    ]
+def _tools_of(record: bytes) -> dict[str, str]:
+    return {step.id: step.tool for step in decode_record(record).steps_added.steps}
 
 
-def _line_row(event: events_pb2.Event) -> dict[str, object]:
-    line = line_of(event)
-    principal = line.authority or event.principal
-    caller = event.principal.subject
-    return {
-        "position": event.position,
-        "tenant": event.tenant,
-        "tenant_sequence": event.tenant_sequence,
-        "recorded_at_us": event.recorded_at_us,
-        "stream_id": event.stream_id,
-        "type": event.type,
-        "step_id": line.step_id or None,
-        "own_tool": line.tool or None,
-        "of_tenant": event.tenant,
-        "of_stream": event.stream_id,
-        # The items of a for_each step, named step[index], have its tool.
-        "of_step": line.step_id.partition("[")[0],
-        "subject": storable(principal.subject) or None,
-        "caller": storable(caller) if caller and caller != principal.subject else None,
-        "decision": line.decision or None,
-        "rule": line.rule or None,
-        "policy": line.policy or None,
-        "principal": principal.SerializeToString() or None,
-        "summary": line.summary,
-        "details": None if line.details is None else orjson.dumps(line.details).decode(),
-    }
+def _permission_checked(record: bytes) -> _Named:
+    checked = decode_record(record).permission_checked
+    return checked.tool, checked.decision, checked.principal.subject
+
+
+def _step_denied(_record: bytes) -> _Named:
+    return "", events_pb2.DECISION_DENY, ""
+
+
+def _tool_registered(record: bytes) -> _Named:
+    return decode_record(record).tool_registered.definition.name, events_pb2.DECISION_UNSPECIFIED, ""
+
+
+# What the lines of these types are found by, beside what their envelopes and their streams' steps say. A test compares
+# it with the lines.
+_NAMED: dict[int, Callable[[bytes], _Named]] = {
+    TYPE_NUMBERS["permission_checked"]: _permission_checked,
+    TYPE_NUMBERS["step_denied"]: _step_denied,
+    TYPE_NUMBERS["tool_registered"]: _tool_registered,
+}

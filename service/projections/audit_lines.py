@@ -1,8 +1,9 @@
 """What each event says in the audit trail: one table from the event's type to its line.
 
 Invariant: no value is copied into a line. Arguments and outputs may be sealed and later erased, and what a tool says
-when it fails may quote them, so a failure is told by its reason alone. A changed wording needs a new
-`AuditTrail.schema_version`, because the lines are stored.
+when it fails may quote them, so a failure is told by its reason alone. The lines are made when they are read; but which
+tool, decision and authority a line has is in an index too (see audit), and a change of that needs a new
+`AuditTrail.schema_version`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Line(NamedTuple):
     step_id: str = ""
     tool: str = ""
     """Only where the event itself names it; otherwise it is that of the step."""
-    decision: int = events_pb2.DECISION_UNSPECIFIED
+    decision: events_pb2.Decision.ValueType = events_pb2.DECISION_UNSPECIFIED
     rule: str = ""
     policy: str = ""
     """name@revision."""

@@ -1,35 +1,45 @@
 """Reads the audit trail: in pages, and whole as JSON Lines.
 
-Both walk the trail by position, and stop at a fixed place or at a full page, so that neither keeps more than a few
-hundred lines in memory however long the trail is.
+The lines are made of the log's events as they are read. Both walk the log by position, a few hundred events at a time,
+and stop at a fixed place or at a full page, so that neither keeps more in memory however long the trail is. They see no
+further than the projection has come, so that what is behind an event that stops it is not shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import Column, ColumnElement, Connection, Integer, Row, ScalarSelect, Select, Table, func, or_, select
+from sqlalchemy import Connection
 
 from podium.v1 import events_pb2
 from podium.v1.audit_service_pb2 import AuditEntry, AuditFilter
 from podium.v1.value_pb2 import Principal
-from service.projections import checkpoints
-from service.projections.audit import AuditTrail, walks_all
-from service.projections.database import storable
-from service.projections.paging import Page, Paging, first_of
+from service.projections.audit import BLOCK_BITS, AuditTrail, Condition, conditions
+from service.projections.audit_lines import Line, line_of
+from service.projections.paging import Page, Paging
 from service.projections.read_model import ReadModel
-from store.contract import SHARD
-from store.records import TYPE_NAMES, TYPE_NUMBERS
+from store.contract import SHARD, EventReader, RecordedEvent
+from store.records import TYPE_NAMES, TYPE_NUMBERS, decode_record
 
-EXPORT_LINES = 256
-"""How many lines the export reads, and yields, at a time."""
+READ_EVENTS = 256
+"""How many events are read at a time at most, and how many lines the export yields."""
+READ_BLOCKS = 64
+"""How many blocks are looked up at a time."""
+STREAMS_KEPT = 1000
+"""Of how many streams a walk remembers the tools."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DECISIONS = {events_pb2.DECISION_ALLOW: "allow", events_pb2.DECISION_DENY: "deny"}
 _PRINCIPAL_FIELDS = tuple(field.name for field in Principal.DESCRIPTOR.fields)
+
+Made = TypeVar("Made")
+Make = Callable[[events_pb2.Event, Line, str], Made]
+"""Makes something of an event, its line and its tool."""
 
 
 class AuditFilterError(ValueError):
@@ -39,10 +49,11 @@ class AuditFilterError(ValueError):
 
 
 class AuditQuery:
-    """Answers from the projection `AuditTrail`."""
+    """Answers from the log, where the projection `AuditTrail` says that there is something to be found."""
 
-    def __init__(self, model: ReadModel[AuditTrail]) -> None:
+    def __init__(self, model: ReadModel[AuditTrail], log: EventReader) -> None:
         self._model = model
+        self._log = log
 
     async def page(
         self, tenant: str, audit_filter: AuditFilter, *, page_size: int = 0, page_token: str = ""
@@ -56,14 +67,18 @@ class AuditQuery:
         """
         asked = _canonical(audit_filter).SerializeToString(deterministic=True)
         paging = Paging.of("audit", tenant, asked, page_size=page_size, page_token=page_token)
-
-        def read(connection: Connection, trail: AuditTrail) -> Page[AuditEntry]:
-            rows = connection.execute(
-                _statement(trail.lines, tenant, audit_filter, paging.after or 0, paging.limit + 1)
-            ).all()
-            return paging.page([_entry(row) for row in rows], [row.position for row in rows])
-
-        return await self._model.read(read)
+        walk = _Walk(
+            self._model, self._log, tenant, audit_filter, paging.after or 0, min(paging.limit + 1, READ_EVENTS)
+        )
+        entries: list[AuditEntry] = []
+        positions: list[int] = []
+        async with aclosing(walk.lines(lambda *line: (line[0].position, _entry(*line)))) as found:
+            async for block in found:
+                positions += [position for position, _ in block]
+                entries += [entry for _, entry in block]
+                if len(entries) > paging.limit:
+                    break
+        return paging.page(entries, positions)
 
     async def export(self, tenant: str, audit_filter: AuditFilter) -> AsyncIterator[bytes]:
         """Yield the trail as JSON Lines, some whole lines at a time, up to where it was when the export began.
@@ -71,22 +86,135 @@ class AuditQuery:
         Raises:
             AuditFilterError: The filter names a type that does not exist.
         """
-        end = await self._model.read(lambda connection, trail: checkpoints.served_position(connection, trail.name))
-        position = 0
-        while position < end:
-            data, position = await self._export_block(tenant, audit_filter, position, end)
-            if data:
-                yield data
+        walk = _Walk(self._model, self._log, tenant, audit_filter, 0, READ_EVENTS)
+        async with aclosing(walk.lines(_json_line)) as found:
+            async for block in found:
+                yield b"".join(block)
 
-    async def _export_block(self, tenant: str, audit_filter: AuditFilter, after: int, end: int) -> tuple[bytes, int]:
-        """Read the next lines, and the position they reach; it is `end` when there are no more."""
 
-        def read(connection: Connection, trail: AuditTrail) -> tuple[bytes, int]:
-            rows = connection.execute(_statement(trail.lines, tenant, audit_filter, after, EXPORT_LINES, end)).all()
-            reached = rows[-1].position if len(rows) == EXPORT_LINES else end
-            return b"".join(_json_line(row) for row in rows), reached
+class _Walk:
+    """One way through the log: from after a position up to where the projection is as it begins."""
 
-        return await self._model.read(read)
+    def __init__(
+        self,
+        model: ReadModel[AuditTrail],
+        log: EventReader,
+        tenant: str,
+        wanted: AuditFilter,
+        after: int,
+        read_events: int,
+    ) -> None:
+        """`read_events`: how many are read at a time where no index is used. Raises AuditFilterError."""
+        self._model = model
+        self._log = log
+        self._tenant = tenant
+        self._wanted = wanted
+        self._types = _type_numbers(wanted)
+        self._after = after
+        self._read_events = read_events
+        self._end = model.served.position
+        self._steps: dict[str, dict[str, str]] = {}
+        """The steps of streams that were met, and their tools."""
+
+    async def lines(self, make: Make[Made]) -> AsyncGenerator[list[Made], None]:
+        """Yield what is made of the lines that the filter means, in order, those of some events at a time."""
+        await self._keep_to_the_time()
+        conditions_met = conditions(
+            subject=self._wanted.subject, tool=self._wanted.tool, types=self._types, decision=self._wanted.decision
+        )
+        if self._wanted.stream_id:
+            events = self._of_stream()
+        elif conditions_met:
+            events = self._of_blocks(conditions_met)
+        else:
+            events = self._of_tenant()
+        async with aclosing(events):
+            async for some in events:
+                if found := await self._model.read(partial(self._made, some, make)):
+                    yield found
+
+    async def _keep_to_the_time(self) -> None:
+        """Narrow the walk to the times that are wanted. In the log they never decrease."""
+
+        async def is_at(position: int, time_us: int) -> bool:
+            found = await self._log.read_all(position - 1, 1)
+            return not found or found[0].recorded_at_us >= time_us
+
+        wanted, beyond = self._wanted, self._end + 1
+        if wanted.until_us:
+            beyond = await _first(self._after + 1, beyond, lambda position: is_at(position, wanted.until_us))
+        if wanted.from_us:
+            first = await _first(self._after + 1, beyond, lambda position: is_at(position, wanted.from_us))
+            self._after = first - 1
+        self._end = beyond - 1
+
+    async def _of_tenant(self) -> AsyncGenerator[list[RecordedEvent], None]:
+        after = self._after
+        while after < self._end and (events := await self._log.read_all(after, self._read_events, self._tenant)):
+            after = events[-1].position
+            yield events
+
+    async def _of_stream(self) -> AsyncGenerator[list[RecordedEvent], None]:
+        async def is_after(version: int) -> bool:
+            found = await self._read_stream(version - 1, 1)
+            return not found or found[0].position > self._after
+
+        reached, version = self._after, await _first(1, self._after + 1, is_after) - 1
+        while reached < self._end and (events := await self._read_stream(version, self._read_events)):
+            reached, version = events[-1].position, events[-1].stream_version
+            yield events
+
+    async def _read_stream(self, after_version: int, limit: int) -> list[RecordedEvent]:
+        return await self._log.read_stream(self._tenant, self._wanted.stream_id, after_version, limit)
+
+    async def _of_blocks(self, wanted: Sequence[Condition]) -> AsyncGenerator[list[RecordedEvent], None]:
+        first, last = self._after + 1 >> BLOCK_BITS, self._end >> BLOCK_BITS
+
+        def blocks_from(first: int, connection: Connection, trail: AuditTrail) -> list[int]:
+            return trail.blocks(connection, self._tenant, wanted, first, last, READ_BLOCKS)
+
+        while blocks := await self._model.read(partial(blocks_from, first)):
+            for block in blocks:
+                after, beyond = max(self._after, (block << BLOCK_BITS) - 1), block + 1 << BLOCK_BITS
+                events = await self._log.read_all(after, beyond - 1 - after)
+                yield [event for event in events if event.tenant == self._tenant]
+            first = blocks[-1] + 1
+
+    def _made(
+        self, events: Sequence[RecordedEvent], make: Make[Made], connection: Connection, trail: AuditTrail
+    ) -> list[Made]:
+        """What is made of those of the events that are wanted. Called away from the loop where the database allows."""
+        wanted = [e for e in events if e.position <= self._end and (not self._types or e.type in self._types)]
+        decoded = [decode_record(recorded.record) for recorded in wanted]
+        found = [(event, line) for event in decoded if self._is_wanted(event, line := line_of(event))]
+        without_tool = {event.stream_id for event, line in found if line.step_id and not line.tool}
+        if unknown := without_tool - self._steps.keys():
+            if len(self._steps) + len(unknown) > STREAMS_KEPT:
+                self._steps = {stream_id: self._steps[stream_id] for stream_id in without_tool - unknown}
+            self._steps |= trail.steps_of(connection, self._tenant, unknown)
+        told = [(event, line, line.tool or self._tool_of(event.stream_id, line.step_id)) for event, line in found]
+        return [make(*line) for line in told if line[2] == self._wanted.tool or not self._wanted.tool]
+
+    def _is_wanted(self, event: events_pb2.Event, line: Line) -> bool:
+        subject, decision = self._wanted.subject, self._wanted.decision
+        return (not decision or line.decision == decision) and (
+            not subject or event.principal.subject == subject or _principal(event, line).subject == subject
+        )
+
+    def _tool_of(self, stream_id: str, step_id: str) -> str:
+        # The items of a for_each step, named step[index], have its tool.
+        return self._steps[stream_id].get(step_id.partition("[")[0], "") if step_id else ""
+
+
+async def _first(low: int, high: int, holds: Callable[[int], Awaitable[bool]]) -> int:
+    """The first number from `low` on for which something holds that holds for all after it; `high`: none before it."""
+    while low < high:
+        middle = (low + high) // 2
+        if await holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def _canonical(audit_filter: AuditFilter) -> AuditFilter:
@@ -94,63 +222,6 @@ def _canonical(audit_filter: AuditFilter) -> AuditFilter:
     canonical.CopyFrom(audit_filter)
     canonical.types[:] = sorted(set(audit_filter.types))
     return canonical
-
-
-def _statement(
-    lines: Table, tenant: str, wanted: AuditFilter, after: int, limit: int, end: int | None = None
-) -> Select[Any]:
-    # One bound at each end: of two, SQLite seeks to the first that is written and checks the other line by line.
-    lower: ColumnElement[bool] = lines.c.position > after
-    if wanted.from_us and not after:
-        lower = lines.c.position >= _first_at(lines, tenant, wanted.from_us)
-    query = select(lines).where(lines.c.tenant == tenant, lower)
-    if wanted.until_us:
-        # Beyond the end of the trail there is no such line, and every position is before it.
-        query = query.where(lines.c.position < func.coalesce(_first_at(lines, tenant, wanted.until_us), (1 << 63) - 1))
-    if end is not None:
-        query = query.where((_unindexed(lines.c.position) if wanted.until_us else lines.c.position) <= end)
-    conditions = _conditions(lines, wanted)
-    if not conditions:
-        return first_of([query.where(walks_all(lines))], "position", limit)
-    (columns, values), *others = conditions
-    for other_columns, other_values in others:
-        query = query.where(or_(*(_unindexed(column).in_(other_values) for column in other_columns)))
-    return first_of([query.where(column == value) for column in columns for value in values], "position", limit)
-
-
-def _conditions(lines: Table, wanted: AuditFilter) -> list[tuple[tuple[Column[Any], ...], list[Any]]]:
-    """The conditions of a filter: one of the columns has one of the values. The one that fewest lines meet leads.
-
-    The leading one is looked up in its index, which is in the order of the log, and the others are checked line by
-    line. Left to itself SQLite, which has no statistics here, may walk all lines of a type to find one workflow's.
-    """
-    denials = wanted.decision == events_pb2.DECISION_DENY
-    conditions: list[tuple[tuple[Column[Any], ...], list[Any]]] = [
-        ((lines.c.stream_id,), [storable(wanted.stream_id)] if wanted.stream_id else []),
-        ((lines.c.decision,), [wanted.decision] if denials else []),
-        ((lines.c.subject, lines.c.caller), [storable(wanted.subject)] if wanted.subject else []),
-        ((lines.c.tool,), [storable(wanted.tool)] if wanted.tool else []),
-        ((lines.c.type,), _type_numbers(wanted)),
-        ((lines.c.decision,), [wanted.decision] if wanted.decision and not denials else []),
-    ]
-    return [(columns, values) for columns, values in conditions if values]
-
-
-def _unindexed(column: Column[Any]) -> ColumnElement[Any]:
-    """The column's value as an expression, for which no index can be chosen."""
-    return column + 0 if isinstance(column.type, Integer) else column.concat("")
-
-
-def _first_at(trail: Table, tenant: str, time_us: int) -> ScalarSelect[int]:
-    """The position of a tenant's first line at a time or later. Times never decrease, so it bounds a range of both."""
-    lines = trail.alias()
-    return (
-        select(lines.c.position)
-        .where(lines.c.tenant == tenant, lines.c.recorded_at_us >= time_us)
-        .order_by(lines.c.recorded_at_us, lines.c.position)
-        .limit(1)
-        .scalar_subquery()
-    )
 
 
 def _type_numbers(wanted: AuditFilter) -> list[int]:
@@ -163,42 +234,50 @@ def _type_name(number: int) -> str:
     return TYPE_NAMES.get(number, f"unknown_{number}")
 
 
-def _entry(row: Row[Any]) -> AuditEntry:
+def _principal(event: events_pb2.Event, line: Line) -> Principal:
+    """Whose authority was checked, or else who caused the event."""
+    return line.authority or event.principal
+
+
+def _entry(event: events_pb2.Event, line: Line, tool: str) -> AuditEntry:
+    principal = _principal(event, line)
     return AuditEntry(
-        event=f"{SHARD}:{row.position}",
-        tenant_sequence=row.tenant_sequence,
-        recorded_at_us=row.recorded_at_us,
-        stream_id=row.stream_id,
-        type=_type_name(row.type),
-        step_id=row.step_id or "",
-        tool=row.tool or "",
-        principal=None if row.principal is None else Principal.FromString(row.principal),
-        decision=row.decision or events_pb2.DECISION_UNSPECIFIED,
-        rule=row.rule or "",
-        policy=row.policy or "",
-        summary=row.summary,
+        event=f"{SHARD}:{event.position}",
+        tenant_sequence=event.tenant_sequence,
+        recorded_at_us=event.recorded_at_us,
+        stream_id=event.stream_id,
+        type=_type_name(event.type),
+        step_id=line.step_id,
+        tool=tool,
+        principal=principal if principal.ByteSize() else None,
+        decision=line.decision,
+        rule=line.rule,
+        policy=line.policy,
+        summary=line.summary,
     )
 
 
-def _json_line(row: Row[Any]) -> bytes:
+def _json_line(event: events_pb2.Event, line: Line, tool: str) -> bytes:
     """One line of the export. Every line has every field; null says that there is none."""
-    principal = None if row.principal is None else Principal.FromString(row.principal)
-    line = {
-        "event": f"{SHARD}:{row.position}",
-        "tenant_sequence": row.tenant_sequence,
-        "recorded_at": _iso(row.recorded_at_us),
-        "stream_id": row.stream_id,
-        "type": _type_name(row.type),
-        "step_id": row.step_id,
-        "tool": row.tool,
-        "principal": principal and {name: getattr(principal, name) or None for name in _PRINCIPAL_FIELDS},
-        "decision": _DECISIONS.get(row.decision),
-        "rule": row.rule,
-        "policy": row.policy,
-        "summary": row.summary,
-        "details": None if row.details is None else orjson.Fragment(row.details),
+    principal = _principal(event, line)
+    told: dict[str, Any] = {
+        "event": f"{SHARD}:{event.position}",
+        "tenant_sequence": event.tenant_sequence,
+        "recorded_at": _iso(event.recorded_at_us),
+        "stream_id": event.stream_id,
+        "type": _type_name(event.type),
+        "step_id": line.step_id or None,
+        "tool": tool or None,
+        "principal": {name: getattr(principal, name) or None for name in _PRINCIPAL_FIELDS}
+        if principal.ByteSize()
+        else None,
+        "decision": _DECISIONS.get(line.decision),
+        "rule": line.rule or None,
+        "policy": line.policy or None,
+        "summary": line.summary,
+        "details": line.details,
     }
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _iso(time_us: int) -> str:

@@ -22,10 +22,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    bindparam,
     inspect,
     select,
 )
 
+from service.projections.database import PreparedStatement
 from store.contract import EventReader, RecordedEvent
 from store.records import TYPE_NAMES
 
@@ -46,6 +48,16 @@ CHECKPOINTS = Table(
     Column("unknown_types", Text, nullable=False),
 )
 
+_MOVE = PreparedStatement(
+    CHECKPOINTS.update()
+    .where(
+        CHECKPOINTS.c.projection == bindparam("of_projection"),
+        CHECKPOINTS.c.generation == bindparam("of_generation"),
+        CHECKPOINTS.c.position == bindparam("at_position"),
+    )
+    .values({name: bindparam(f"to_{name}") for name in ("position", "record_digest", "unknown_types")})
+)
+
 
 class CheckpointMovedError(Exception):
     """A checkpoint is not where its writer left it: somebody else writes the same tables. Nothing was written."""
@@ -63,7 +75,7 @@ class Checkpoint(NamedTuple):
 
     def after(self, events: Iterable[RecordedEvent], last: RecordedEvent) -> Checkpoint:
         """The checkpoint after more events, of which `last` is the last."""
-        unknown = self.unknown_types.union(e.type for e in events if e.type not in TYPE_NAMES)
+        unknown = self.unknown_types | ({event.type for event in events} - TYPE_NAMES.keys())
         return Checkpoint(last.position, hashlib.sha256(last.record).digest(), unknown)
 
 
@@ -125,8 +137,8 @@ def move(connection: Connection, projection: str, generation: int, before: Check
     Raises:
         CheckpointMovedError: It is not where it was left.
     """
-    at = (*_one(projection, generation), CHECKPOINTS.c.position == before.position)
-    if connection.execute(CHECKPOINTS.update().where(*at).values(_columns(after))).rowcount != 1:
+    at = {"of_projection": projection, "of_generation": generation, "at_position": before.position}
+    if _MOVE.execute(connection, {**at, **{f"to_{name}": value for name, value in _columns(after).items()}}) != 1:
         raise CheckpointMovedError(
             f"the checkpoint of {projection}, generation {generation}, is not at {before.position}: "
             "another writer is at work"

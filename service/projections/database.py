@@ -1,4 +1,4 @@
-"""What the projections need of a database, and statements for many rows.
+"""What the projections need of a database, and statements that cost little.
 
 Nothing in it is the truth: it is built from the log whenever it does not fit.
 """
@@ -66,11 +66,11 @@ def storable(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-class ManyRows:
-    """A statement for many rows, compiled once for each kind of database.
+class PreparedStatement:
+    """A statement that is executed all the time, compiled once for each kind of database.
 
-    SQLAlchemy binds each row of an `execute` by name and type, which costs more than SQLite takes to write it, and
-    holds up the event loop meanwhile. The values are given to the driver as they are.
+    SQLAlchemy looks up a statement at each `execute`, and binds each row by name and type: this costs more than SQLite
+    takes to write it, and holds up the event loop meanwhile. The values are given to the driver as they are.
     """
 
     def __init__(self, statement: ClauseElement, columns: Iterable[str] | None = None) -> None:
@@ -78,12 +78,19 @@ class ManyRows:
         self._keys = None if columns is None else list(columns)
         self._compiled: dict[str, tuple[str, Callable[[Mapping[str, object]], Any]]] = {}
 
-    def execute(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
-        """Execute the statement for each row, which holds a value for each of its parameters."""
-        dialect = connection.dialect
-        text, in_order = self._compiled.get(dialect.name) or self._compile(dialect)
+    def execute(self, connection: Connection, row: Mapping[str, object]) -> int:
+        """Execute it for one row, which holds a value for each of its parameters; returns how many rows it changed."""
+        text, in_order = self._in(connection.dialect)
+        return connection.exec_driver_sql(text, in_order(row)).rowcount
+
+    def execute_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
+        """Execute it for each row."""
+        text, in_order = self._in(connection.dialect)
         if values := [in_order(row) for row in rows]:
             connection.exec_driver_sql(text, values)
+
+    def _in(self, dialect: Dialect) -> tuple[str, Callable[[Mapping[str, object]], Any]]:
+        return self._compiled.get(dialect.name) or self._compile(dialect)
 
     def _compile(self, dialect: Dialect) -> tuple[str, Callable[[Mapping[str, object]], Any]]:
         compiled = self._statement.compile(dialect=dialect, column_keys=self._keys)

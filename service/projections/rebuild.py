@@ -90,8 +90,10 @@ class Rebuild:
         """
         while self._is_done or not self._stopped:
             moved = self._moved
-            yield Progress(self.position, self._log.head, self._is_done)
-            if self._is_done:
+            told = Progress(self.position, self._log.head, self._is_done)
+            yield told
+            # It may have ended while that was read, and then this is yet to be told.
+            if told.is_done:
                 return
             await moved.wait()
         raise RebuildStoppedError(

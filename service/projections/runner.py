@@ -31,7 +31,7 @@ from store.contract import (
     SubscriptionBatch,
 )
 
-GATHERING_S = 0.1
+GATHERING_S = 0.2
 """How long a projection that is up to date lets commits gather when no read waits for it."""
 HEARTBEAT_S = 1.0
 """How often a projection that is up to date looks whether it still is."""
@@ -201,7 +201,8 @@ class ProjectionRunner:
         async with self.model.turn:
             try:
                 # A generation that took the place of the one before may be ahead of it.
-                if following := [event for event in events if event.position > self.position]:
+                reached = self.position
+                if following := [event for event in events if event.position > reached]:
                     await self.model.served.apply(following)
             finally:
                 self._tell()

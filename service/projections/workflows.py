@@ -6,7 +6,7 @@ changes with almost every event; the live state of a workflow tells it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from podium.v1 import events_pb2, value_pb2
-from service.projections.database import ManyRows, storable
+from service.projections.database import PreparedStatement, storable
 from store.contract import RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
 
@@ -48,14 +48,15 @@ _TURNS = {
     TYPE_NUMBERS["workflow_canceled"]: value_pb2.WORKFLOW_STATE_CANCELED,
 }
 _ENDINGS = {TYPE_NUMBERS[f"step_{name}"]: name for name in COUNTED}
-_STARTED = TYPE_NUMBERS["workflow_started"]
 
 
 @dataclass(slots=True)
 class _Change:
     """What a batch changes in one workflow."""
 
-    stream_version: int = 0
+    stream_version: int
+    started: dict[str, object] | None = None
+    """Its row as it starts, if it does so in the batch."""
     more: dict[str, int] = field(default_factory=dict)
     state: int = 0
     """The state it is in after the batch; 0: the one it was in before."""
@@ -83,24 +84,27 @@ class WorkflowList:
         turned: dict[str, ColumnElement[Any]] = {
             name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")
         }
-        self._add = ManyRows(insert(rows), rows.columns.keys())
-        self._count = ManyRows(update(rows).where(*this).values(counted | {"stream_version": bindparam("now_version")}))
+        self._add = PreparedStatement(insert(rows), rows.columns.keys())
+        self._count = PreparedStatement(
+            update(rows).where(*this).values(counted | {"stream_version": bindparam("now_version")})
+        )
         # Apart from the counts, because it moves the row in the index by state.
-        self._turn = ManyRows(update(rows).where(*this).values(turned))
-        self._close = ManyRows(update(rows).where(*this).values(open=bindparam("now_open")))
+        self._turn = PreparedStatement(update(rows).where(*this).values(turned))
+        self._close = PreparedStatement(update(rows).where(*this).values(open=bindparam("now_open")))
 
     def apply(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
-        """Add what started, then change each workflow that the events are about."""
-        self._add.execute(connection, [_started_row(event) for event in events if event.type == _STARTED])
-        changes: dict[tuple[str, str], _Change] = {}
+        """Change each workflow that the events are about, or add it as it is after them."""
+        versions = {(tenant, stream_id): version for _, tenant, stream_id, version, _, _, _ in events}
+        changes = {stream: _Change(version) for stream, version in versions.items()}
         for event in events:
-            change = changes.setdefault((event.tenant, event.stream_id), _Change())
-            change.stream_version = event.stream_version
-            _fold(change, event)
+            if fold := _FOLDS.get(event.type):
+                fold(changes[event.tenant, event.stream_id], event)
+        self._add.execute_many(connection, [_new_row(started, c) for c in changes.values() if (started := c.started)])
         # A stream that is no workflow (a tool's) has no row, and its change falls on none.
-        self._count.execute(connection, [_count_row(*key, change) for key, change in changes.items()])
-        self._close.execute(connection, [_close_row(*key) for key, change in changes.items() if change.closed])
-        self._turn.execute(connection, [_turn_row(*key, change) for key, change in changes.items() if change.state])
+        known = [(stream, change) for stream, change in changes.items() if change.started is None]
+        self._count.execute_many(connection, [_count_row(*stream, change) for stream, change in known])
+        self._close.execute_many(connection, [_close_row(*stream) for stream, change in known if change.closed])
+        self._turn.execute_many(connection, [_turn_row(*stream, change) for stream, change in known if change.state])
 
 
 def _table(name: str, metadata: MetaData) -> Table:
@@ -129,11 +133,26 @@ def _table(name: str, metadata: MetaData) -> Table:
     )
 
 
-def _fold(change: _Change, event: RecordedEvent) -> None:
-    if event.type in _ENDINGS:
-        change.count(_ENDINGS[event.type])
-    elif event.type in _FOLDS:
-        _FOLDS[event.type](change, event)
+def _started(change: _Change, recorded: RecordedEvent) -> None:
+    event = decode_record(recorded.record)
+    started = event.workflow_started
+    change.started = {
+        "position": recorded.position,
+        "tenant": recorded.tenant,
+        "workflow_id": recorded.stream_id,
+        "name": storable(started.name),
+        "kind": started.kind or events_pb2.WORKFLOW_KIND_WORKFLOW,
+        "state": value_pb2.WORKFLOW_STATE_RUNNING,
+        "open": started.open,
+        "started_at_us": recorded.recorded_at_us,
+        "ended_at_us": 0,
+        "principal": event.principal.SerializeToString(),
+        "failure": None,
+    }
+
+
+def _step_ended(change: _Change, event: RecordedEvent) -> None:
+    change.count(_ENDINGS[event.type])
 
 
 def _steps_added(change: _Change, event: RecordedEvent) -> None:
@@ -159,31 +178,23 @@ def _turned(change: _Change, event: RecordedEvent) -> None:
 
 
 _FOLDS: dict[int, Callable[[_Change, RecordedEvent], None]] = {
+    TYPE_NUMBERS["workflow_started"]: _started,
     TYPE_NUMBERS["steps_added"]: _steps_added,
     TYPE_NUMBERS["for_each_expanded"]: _for_each_expanded,
     TYPE_NUMBERS["workflow_finish_requested"]: _finish_requested,
     **dict.fromkeys(_TURNS, _turned),
+    **dict.fromkeys(_ENDINGS, _step_ended),
 }
 
 
-def _started_row(recorded: RecordedEvent) -> dict[str, object]:
-    event = decode_record(recorded.record)
-    started = event.workflow_started
-    return {
-        "position": recorded.position,
-        "tenant": recorded.tenant,
-        "workflow_id": recorded.stream_id,
-        "name": storable(started.name),
-        "kind": started.kind or events_pb2.WORKFLOW_KIND_WORKFLOW,
-        "state": value_pb2.WORKFLOW_STATE_RUNNING,
-        "open": started.open,
-        "started_at_us": recorded.recorded_at_us,
-        "ended_at_us": 0,
-        "stream_version": recorded.stream_version,
-        "principal": event.principal.SerializeToString(),
-        "failure": None,
-        **dict.fromkeys(("steps", *COUNTED), 0),
-    }
+def _new_row(started: Mapping[str, object], change: _Change) -> dict[str, object]:
+    counts = {name: change.more.get(name, 0) for name in ("steps", *COUNTED)}
+    row = {**started, "stream_version": change.stream_version, **counts}
+    if change.closed:
+        row["open"] = False
+    if change.state:
+        row |= {"state": change.state, "ended_at_us": change.ended_at_us, "failure": change.failure, "open": False}
+    return row
 
 
 def _count_row(tenant: str, workflow_id: str, change: _Change) -> dict[str, object]:

@@ -57,7 +57,7 @@ class Log:
                 recorded_at_us=stamp,
             )
             self.rows.append(RecordedEvent(position, tenant, stream_id, version, type_number(payload), stamp, record))
-            for tile in tree.append(leaf_hash(record)):
+            for tile in tree.extend([leaf_hash(record)]):
                 self.tiles[tile[:2]] = tile.hashes
             if position % CHECKPOINT_EVERY == 0 or position == events:
                 self.checkpoints.append(Checkpoint("a-test", position, tree.root()))

@@ -203,7 +203,7 @@ def rewrite(folder):
         (record,) = file.execute("SELECT record FROM events WHERE position = 123").fetchone()
         file.execute("UPDATE events SET record = ? WHERE position = 123", (record[:-1] + bytes([record[-1] ^ 1]),))
         for (record,) in file.execute("SELECT record FROM events ORDER BY position").fetchall():
-            for tile in tree.append(leaf_hash(record)):
+            for tile in tree.extend([leaf_hash(record)]):
                 file.execute(
                     "UPDATE tiles SET hashes = :hashes WHERE level = :level AND tile_index = :tile_index",
                     tile._asdict(),

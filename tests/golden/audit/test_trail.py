@@ -1,6 +1,6 @@
 """The trail of a history with every type of event, line for line: its wording and its fields are a promise.
 
-To accept a change (and raise AuditTrail.schema_version for it), from the checkout:
+To accept a change, from the checkout:
 
     PYTHONPATH=.:clients/python .venv/bin/python tests/golden/audit/test_trail.py
 """
@@ -34,7 +34,7 @@ async def trail_of_the_history(path):
         task = tasks.create_task(runner.run())
         await runner.wait_for(log.head, WAIT_S)
         task.cancel()
-    blocks = [block async for block in AuditQuery(model).export("acme", AuditFilter())]
+    blocks = [block async for block in AuditQuery(model, log).export("acme", AuditFilter())]
     await database.close()
     return b"".join(blocks)
 

@@ -55,8 +55,13 @@ class MemoryLog:
             self._appended.notify_all()
 
     async def read_all(self, after_position=0, limit=1000, tenant=None):
-        assert tenant is None
-        return self.events[after_position : after_position + limit]
+        if tenant is None:
+            return self.events[after_position : after_position + limit]
+        return [event for event in self.events[after_position:] if event.tenant == tenant][:limit]
+
+    async def read_stream(self, tenant, stream_id, after_version=0, limit=None):
+        stream = [event for event in self.events if (event.tenant, event.stream_id) == (tenant, stream_id)]
+        return [event for event in stream if event.stream_version > after_version][:limit]
 
     async def subscribe(self, after_position=0, tenant=None):
         assert tenant is None

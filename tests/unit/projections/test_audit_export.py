@@ -7,12 +7,12 @@ import pytest
 from podium.v1 import events_pb2 as e
 from podium.v1.audit_service_pb2 import AuditFilter
 from service.projections.audit import AuditTrail
-from service.projections.audit_query import EXPORT_LINES, AuditFilterError, AuditQuery
+from service.projections.audit_query import READ_EVENTS, AuditFilterError, AuditQuery
 from tests.unit.projections.memory_log import MemoryLog
 from tests.unit.projections.samples import DIGEST, check, record_history
 
 ACME, ZENITH = "acme", "zenith"
-EVENTS_EACH = 3 * EXPORT_LINES
+EVENTS_EACH = 3 * READ_EVENTS
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def log():
 @pytest.fixture
 async def query(following, log):
     async with following(AuditTrail, log) as runner:
-        yield AuditQuery(runner.model)
+        yield AuditQuery(runner.model, log)
 
 
 async def exported(query, tenant=ACME, **filter_fields):
@@ -50,10 +50,10 @@ async def test_a_tenant_exports_its_own_events(query, log):
 
 async def test_it_comes_in_blocks_of_whole_lines(query):
     blocks = await exported(query)
-    assert len(blocks) >= EVENTS_EACH // EXPORT_LINES
+    assert len(blocks) >= EVENTS_EACH // READ_EVENTS
     for block in blocks:
         assert block.endswith(b"\n")
-        assert block.count(b"\n") <= EXPORT_LINES
+        assert block.count(b"\n") <= READ_EVENTS
 
 
 async def test_it_ends_where_the_trail_was_when_it_began(query, log):
@@ -84,7 +84,7 @@ async def test_every_line_has_the_same_fields_in_the_same_order(following):
     log = MemoryLog()
     record_history(log)
     async with following(AuditTrail, log) as runner:
-        found = lines(await exported(AuditQuery(runner.model)))
+        found = lines(await exported(AuditQuery(runner.model, log)))
     fields = {tuple(line) for line in found}
     assert fields == {
         (
@@ -98,7 +98,7 @@ async def test_a_line_tells_time_decision_and_digests_in_words(following):
     log = MemoryLog()
     log.record(ACME, "workflow-1", check("step_1", "search", e.DECISION_ALLOW))
     async with following(AuditTrail, log) as runner:
-        [line] = lines(await exported(AuditQuery(runner.model)))
+        [line] = lines(await exported(AuditQuery(runner.model, log)))
     assert line["event"] == "0:1"
     assert line["recorded_at"] == "2023-11-14T22:13:21.000003Z"
     assert line["decision"] == "allow"

@@ -65,6 +65,16 @@ async def test_it_ends_in_new_tables_with_the_same_rows_and_drops_the_old(follow
         assert await tables(runner) == {"tally_2"}
 
 
+async def test_who_is_slow_to_read_the_progress_is_told_of_the_end(following):
+    log = log_of(25)
+    async with following(tally(), log) as runner, asyncio.timeout(WAIT_S):
+        rebuild = Rebuild(runner, log, spawn=None)
+        progress = rebuild.progress()
+        assert await anext(progress) == Progress(0, 25, is_done=False)
+        await rebuild.run()
+        assert [told async for told in progress] == [Progress(25, 25, is_done=True)]
+
+
 async def test_the_new_tables_are_followed_and_found_again(following):
     log = log_of(25)
     async with following(tally(), log) as runner:
@@ -345,7 +355,7 @@ async def test_the_trail_is_the_same_before_and_after(following):
     log = MemoryLog()
     record_history(log)
     async with following(AuditTrail, log) as runner:
-        query = AuditQuery(runner.model)
+        query = AuditQuery(runner.model, log)
         before = b"".join([block async for block in query.export("acme", AuditFilter())])
         await rebuilt(runner, log)
         assert b"".join([block async for block in query.export("acme", AuditFilter())]) == before

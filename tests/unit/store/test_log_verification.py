@@ -109,9 +109,7 @@ def test_what_is_said_about_the_end_is_compared(log):
 
 
 def test_tiles_of_every_level_are_compared():
-    tree, filled = GrowingTree(), []
-    for number in range(TILE_WIDTH**2):
-        filled += tree.append(leaf_hash(b"%d" % number))
+    filled = GrowingTree().extend([leaf_hash(b"%d" % number) for number in range(TILE_WIDTH**2)])
     stored = {tile[:2]: tile.hashes for tile in filled}
     assert (1, 0) in stored
     verification = LogVerification()

@@ -16,6 +16,7 @@ from store.records import (
     names_after_head,
     numbers_of,
     payload_of,
+    principal_bytes,
     type_number,
 )
 
@@ -92,3 +93,26 @@ def test_an_unknown_type_is_an_error_unless_it_may_be_passed_over():
     with pytest.raises(UnknownEventTypeError):
         known_payload(unknown)
     assert known_payload(events_pb2.Event(position=1, type=5_000, ignorable=True)) is None
+
+
+@given(
+    tenant=NAMES,
+    stream_id=NAMES,
+    subject=st.none() | NAMES,
+    shard=st.sampled_from([0, 1, 300]),
+    payload=st.sampled_from([events_pb2.WorkflowSucceeded(), events_pb2.StepSucceeded(step_id="Z\x0aZ")]),
+)
+def test_the_principal_is_read_without_the_rest(tenant, stream_id, subject, shard, payload):
+    principal = None if subject is None else value_pb2.Principal(subject=subject, agent="a", address="192.0.2.7")
+    envelope = encode_envelope(shard=shard, tenant=tenant, stream_id=stream_id, principal=principal, request_id="r")
+    record = encode_record(payload, envelope, position=1, tenant_sequence=1, stream_version=1, recorded_at_us=1)
+    assert principal_bytes(record) == (b"" if principal is None else principal.SerializeToString())
+
+
+@pytest.mark.parametrize("fields", [{"schema_version": 3}, {"ignorable": True}, {"type": 4711}, {"tenant": ""}])
+def test_the_principal_is_read_also_from_a_record_of_another_writer(fields):
+    principal = value_pb2.Principal(subject="ana")
+    usual = {"position": 1, "tenant_sequence": 1, "stream_version": 1, "recorded_at_us": 1, "type": 20, "tenant": "t"}
+    for who in (principal, None):
+        event = events_pb2.Event(**{**usual, **fields}, stream_id="s", principal=who)
+        assert principal_bytes(event.SerializeToString()) == (b"" if who is None else who.SerializeToString())

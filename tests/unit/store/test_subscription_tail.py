@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from store.contract import Append
-from store.subscription import BATCH_EVENTS, Subscription, Tail
-from tests.contract.events import append_to, to_stream
+from store.subscription import BATCH_EVENTS, WHOLE_BATCH_EVENTS, Subscription, Tail
+from tests.contract.events import TENANT, append_to, to_stream
 from tests.contract.model import ModelDatabase, ModelStore
 
 
@@ -93,14 +95,15 @@ async def test_a_group_beyond_the_bounds_is_not_kept(clock):
     assert store.reads == 1
 
 
-async def test_a_batch_is_bounded(clock):
+@pytest.mark.parametrize(("tenant", "limit"), [(TENANT, BATCH_EVENTS), (None, WHOLE_BATCH_EVENTS)])
+async def test_a_batch_is_bounded(clock, tenant, limit):
     store, tail = await store_and_tail(clock)
-    await published(store, tail, append_to("a", BATCH_EVENTS + 10))
+    await published(store, tail, append_to("a", limit + 10))
     await published(store, tail, append_to("b", 5))
-    follower = Subscription(store, tail, 3, None)
+    follower = Subscription(store, tail, 3, tenant)
     first, second = await anext(follower), await anext(follower)
-    assert (len(first.events), first.position, first.caught_up) == (BATCH_EVENTS, BATCH_EVENTS + 3, False)
-    assert (len(second.events), second.position, second.caught_up) == (12, BATCH_EVENTS + 15, True)
+    assert (len(first.events), first.position, first.caught_up) == (limit, limit + 3, False)
+    assert (len(second.events), second.position, second.caught_up) == (12, limit + 15, True)
 
 
 async def test_an_idle_tenant_costs_nothing_between_reports(clock):

@@ -16,10 +16,7 @@ class CountingLog:
     def __init__(self, size, tiled=None):
         self.records = [b"record %d" % position for position in range(1, size + 1)]
         self.leaves = [leaf_hash(record) for record in self.records]
-        tree = GrowingTree()
-        self.tiles = {}
-        for leaf in self.leaves[:tiled]:
-            self.tiles |= {tile[:2]: tile for tile in tree.append(leaf)}
+        self.tiles = {tile[:2]: tile for tile in GrowingTree().extend(self.leaves[:tiled])}
         self.forget()
 
     def forget(self):
@@ -53,11 +50,20 @@ async def test_the_root_at_any_size_is_the_one_over_its_records(log, tree, size)
     assert await tree.root(size) == root_of(log.leaves[:size])
 
 
+@pytest.mark.parametrize("piece", [1, 7, 255, 256, 300, 1000])
+def test_a_tree_is_the_same_in_whatever_pieces_it_grows(log, piece):
+    tree, filled = GrowingTree(), []
+    for start in range(0, 2000, piece):
+        filled += tree.extend(log.leaves[start : start + piece])
+        assert tree.root() == root_of(log.leaves[: tree.size])
+    assert filled == [log.tiles[0, index] for index in range(tree.size // TILE_WIDTH)]
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_a_tree_goes_on_where_it_ended(log, tree, size):
     grown = await tree.grown(size)
     assert (grown.size, grown.root()) == (size, root_of(log.leaves[:size]))
-    filled = [tile for leaf in log.leaves[size : size + 1000] for tile in grown.append(leaf)]
+    filled = grown.extend(log.leaves[size : size + 1000])
     assert filled == [log.tiles[tile[:2]] for tile in filled]
     assert grown.root() == root_of(log.leaves[: size + 1000])
 
