@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -48,7 +48,7 @@ class Session:
         hello: pb.Hello,
         *,
         welcomed: Callable[[pb.Welcome], None],
-        received: Callable[[pb.ServiceItem], None],
+        received: Callable[[Iterable[pb.ServiceItem]], None],
     ) -> None:
         """Opens the session and lasts as long as it does. Returns when it ended well.
 
@@ -64,13 +64,14 @@ class Session:
             first = await self._first_frame(call)
             welcome = first.items[0].welcome
             welcomed(welcome)
-            for item in first.items[1:]:
-                received(item)
+            received(first.items[1:])
             await self._exchange(call, welcome, received)
         finally:
             call.cancel()
 
-    async def _exchange(self, call: Stream, welcome: pb.Welcome, received: Callable[[pb.ServiceItem], None]) -> None:
+    async def _exchange(
+        self, call: Stream, welcome: pb.Welcome, received: Callable[[Iterable[pb.ServiceItem]], None]
+    ) -> None:
         heartbeat_s = welcome.heartbeat_interval_ms / 1000 * HEARTBEAT_SHARE or DEFAULT_HEARTBEAT_S
         # No TaskGroup: one that a child's error has ended leaves its task marked as cancelled on Python 3.11.2, and
         # every timeout of that task then raises CancelledError instead of TimeoutError.
@@ -110,11 +111,10 @@ class Session:
     async def _receive(
         self,
         call: Stream,
-        received: Callable[[pb.ServiceItem], None],
+        received: Callable[[Iterable[pb.ServiceItem]], None],
     ) -> None:
         while isinstance(frame := await call.read(), pb.SessionResponse):
-            for item in frame.items:
-                received(item)
+            received(frame.items)
         raise _SessionEnded
 
 
