@@ -40,6 +40,7 @@ def key_of(reference: pb.AttemptReference) -> Key:
 class Surroundings:
     """What the attempts of one executor share."""
 
+    loop: asyncio.AbstractEventLoop
     connection: Connection
     places: asyncio.Semaphore
     workers: WorkerPool
@@ -59,7 +60,6 @@ class Attempt:
         self._assignment = assignment
         self._tool = tool
         self._surroundings = surroundings
-        self._loop = asyncio.get_running_loop()
         self._outbox: Outbox | None = None
         self._transcript = Transcript(UNACKNOWLEDGED_MAX_BYTES)
         self._stopped_by: value_pb2.Failure | None = None
@@ -74,7 +74,7 @@ class Attempt:
         """Begins to run, in a task of its own: libraries keep what belongs to one call with its task."""
         self._outbox = outbox
         self._surroundings.running.add(self)
-        self._task = spawn_held(self._run(), self._loop, name=" ".join((self._tool.name, *self.key[:2])))
+        self._task = spawn_held(self._run(), self._surroundings.loop, name=" ".join((self._tool.name, *self.key[:2])))
 
     def outlast(self, assigned_at: float) -> None:
         """Says that the attempt had its first turn of the loop. One that has not ended by then is timed and announced.
@@ -87,7 +87,8 @@ class Attempt:
         if self._called and not self._tool.kind.streams:
             self._send_accepted()
         if self._assignment.timeout_ms:
-            self._timer = self._loop.call_at(assigned_at + self._assignment.timeout_ms / 1000, self._time_out)
+            expires_at = assigned_at + self._assignment.timeout_ms / 1000
+            self._timer = self._surroundings.loop.call_at(expires_at, self._time_out)
 
     def held(self) -> pb.HeldAttempt:
         """Returns how the attempt is announced to a new session."""
@@ -256,11 +257,12 @@ class Attempt:
             self._outbox.put_newest((what, self.key), item)
 
     def _on_loop(self, send: Callable[[], None]) -> None:
+        loop = self._surroundings.loop
         try:
-            here = asyncio.get_running_loop() is self._loop
+            here = asyncio.get_running_loop() is loop
         except RuntimeError:
             here = False
         if here:
             send()
         else:
-            self._loop.call_soon_threadsafe(send)
+            loop.call_soon_threadsafe(send)

@@ -61,10 +61,12 @@ class Serving:
     def __init__(self, identity: Identity, connection: Connection) -> None:
         self._identity = identity
         self._workers = WorkerPool(identity.max_processes)
-        self._surroundings = Surroundings(connection, asyncio.Semaphore(identity.max_parallel), self._workers)
+        loop = asyncio.get_running_loop()
+        places = asyncio.Semaphore(identity.max_parallel)
+        self._surroundings = Surroundings(loop, connection, places, self._workers)
         self._attempts: dict[Key, Attempt] = {}
         self._outbox = Outbox()
-        self._welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._welcomed: asyncio.Future[None] = loop.create_future()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -191,7 +193,7 @@ class Serving:
             self._handle(item, begun)
         if begun:
             # Their tasks stand in the loop's queue: this comes after the first turn of each.
-            loop = asyncio.get_running_loop()
+            loop = self._surroundings.loop
             loop.call_soon(_outlast, begun, loop.time())
 
     def _handle(self, item: pb.ServiceItem, begun: list[Attempt]) -> None:
