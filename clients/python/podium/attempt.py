@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from podium.connection import Connection
 from podium.context import AttemptFacts, Principal
 from podium.errors import Canceled, PodiumError
-from podium.failures import failure_of, plain
+from podium.failures import failure_of
 from podium.invocation import invoke
 from podium.outbox import Outbox
 from podium.payloads import fetch_arguments, upload
-from podium.tasks import spawn
+from podium.tasks import spawn_held
 from podium.tool import Tool
 from podium.transcript import UNACKNOWLEDGED_MAX_BYTES, Chunk, Transcript
 from podium.v1 import executor_service_pb2 as pb
@@ -41,45 +40,55 @@ def key_of(reference: pb.AttemptReference) -> Key:
 class Surroundings:
     """What the attempts of one executor share."""
 
+    loop: asyncio.AbstractEventLoop
     connection: Connection
     places: asyncio.Semaphore
     workers: WorkerPool
     inline_limit_bytes: int = 64 * 1024
     chunk_limit_bytes: int = 64 * 1024
+    running: set[Attempt] = field(default_factory=set)
+    """Holds their tasks until they end, also those that the service has taken away."""
 
 
 class Attempt:
     """One attempt. Every method is called on the loop, except the signals, which any thread may send."""
 
-    def __init__(self, assignment: pb.Assignment, tool: Tool, surroundings: Surroundings) -> None:
+    def __init__(self, key: Key, assignment: pb.Assignment, tool: Tool, surroundings: Surroundings) -> None:
+        self.key = key
         self.reference = assignment.attempt
-        self.key = key_of(assignment.attempt)
         self.outcome: pb.ExecutorItem | None = None
         self._assignment = assignment
         self._tool = tool
         self._surroundings = surroundings
-        self._loop = asyncio.get_running_loop()
         self._outbox: Outbox | None = None
         self._transcript = Transcript(UNACKNOWLEDGED_MAX_BYTES)
-        self._stop = threading.Event()
         self._stopped_by: value_pb2.Failure | None = None
-        self._interruptible = True
+        # A task that is cancelled before its first step never runs any of its own code.
+        self._interruptible = False
         self._called = False
-        self._task: asyncio.Task[pb.ExecutorItem] | None = None
+        self._lasts = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self, outbox: Outbox) -> None:
-        """Begins to run."""
+        """Begins to run, in a task of its own: libraries keep what belongs to one call with its task."""
         self._outbox = outbox
-        name = f"{self._tool.name} {self.reference.workflow_id} {self.reference.step_id}"
-        self._task = spawn(self._perform(), name=name)
+        self._surroundings.running.add(self)
+        self._task = spawn_held(self._run(), self._surroundings.loop, name=" ".join((self._tool.name, *self.key[:2])))
+
+    def outlast(self, assigned_at: float) -> None:
+        """Says that the attempt had its first turn of the loop. One that has not ended by then is timed and announced.
+
+        Most calls that wait for nothing end before, and cost neither.
+        """
+        if self.outcome is not None:
+            return
+        self._lasts = True
+        if self._called and not self._tool.kind.streams:
+            self._send_accepted()
         if self._assignment.timeout_ms:
-            failure = value_pb2.Failure(
-                reason="TIMEOUT", message=f"no result within {self._assignment.timeout_ms} ms", retryable=True
-            )
-            timer = self._loop.call_later(self._assignment.timeout_ms / 1000, self.interrupt, failure)
-            self._task.add_done_callback(lambda _task: timer.cancel())
-        # A task that is cancelled before its first step never runs any of its own code: the callback sees that too.
-        self._task.add_done_callback(self._ended)
+            expires_at = assigned_at + self._assignment.timeout_ms / 1000
+            self._timer = self._surroundings.loop.call_at(expires_at, self._time_out)
 
     def held(self) -> pb.HeldAttempt:
         """Returns how the attempt is announced to a new session."""
@@ -119,7 +128,6 @@ class Attempt:
         if self._stopped_by is not None or self.outcome is not None:
             return
         self._stopped_by = failure
-        self._stop.set()
         if self._interruptible and self._task is not None:
             self._task.cancel()
 
@@ -127,12 +135,13 @@ class Attempt:
         """The attempt belongs to somebody else, or is settled: says nothing more and stops."""
         self._outbox = None
         self._transcript.close()
-        self.interrupt(value_pb2.Failure(reason="CANCELED", message="the attempt is not wanted any more"))
+        if self.outcome is None:
+            self.interrupt(value_pb2.Failure(reason="CANCELED", message="the attempt is not wanted any more"))
 
     @property
     def cancelled(self) -> bool:
         """Whether the tool was asked to stop."""
-        return self._stop.is_set()
+        return self._stopped_by is not None
 
     def progress(self, fraction: float, message: str) -> None:
         """Sends how far the tool is."""
@@ -149,35 +158,53 @@ class Attempt:
             item = pb.ExecutorItem(attempt_heartbeat=pb.AttemptHeartbeat(attempt=self.reference))
             self._on_loop(lambda: self._send_newest("heartbeat", item))
 
+    async def _run(self) -> None:
+        try:
+            self.outcome = await self._perform()
+        except asyncio.CancelledError as error:
+            if self._stopped_by is None and self._task is not None and self._task.cancelling():
+                raise  # The loop itself is stopping.
+            # A tool may also be cancelled by nobody but itself.
+            self.outcome = self._failure(error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- a tool may raise anything, or leave; the executor stays
+            self.outcome = self._failure(error)
+        finally:
+            self._surroundings.running.discard(self)
+            if self._timer is not None:
+                self._timer.cancel()
+        self._send(self.outcome)
+
     async def _perform(self) -> pb.ExecutorItem:
+        if self._stopped_by is not None:
+            raise asyncio.CancelledError
+        self._interruptible = True
         async with self._surroundings.places:
             arguments = self._assignment.arguments_json or await fetch_arguments(
                 self._surroundings.connection, self.reference
             )
             self._called = True
-            self._send_accepted()
+            if self._lasts or self._tool.kind.streams:
+                self._send_accepted()
             # The task that waits for a thread is not cancelled: the thread would go on, and nobody hear its result.
-            in_thread = not self._tool.kind.on_loop and self._tool.isolation == "thread"
-            self._interruptible = not in_thread
-            try:
-                output = await invoke(
-                    self._tool, arguments, self._facts(), self, self._emit, self._surroundings.workers
-                )
-            except SystemExit as error:
-                # A tool may leave; the executor stays.
-                raise plain(error) from error
+            self._interruptible = not self._tool.in_thread
+            output = await invoke(self._tool, arguments, self._facts, self, self._emit, self._surroundings.workers)
         # The tool has done its work. A cancel that comes now is too late.
         self._interruptible = False
-        result = pb.AttemptResult(attempt=self.reference, chunk_count=self._transcript.count)
+        item = pb.ExecutorItem()
+        # Filled in place: a message that is handed to another's constructor is copied.
+        result = item.result
+        result.attempt.CopyFrom(self.reference)
+        result.chunk_count = self._transcript.count
         if output is not None:
-            result.output.CopyFrom(await self._value(output))
-        return pb.ExecutorItem(result=result)
-
-    async def _value(self, output: str) -> value_pb2.Value:
-        text = output.encode()
-        if len(text) <= self._surroundings.inline_limit_bytes:
-            return value_pb2.Value(json=output)
-        return value_pb2.Value(payload=await upload(self._surroundings.connection, self.reference, text))
+            text = output.encode()
+            if len(text) <= self._surroundings.inline_limit_bytes:
+                result.output.json = output
+            else:
+                payload = await upload(self._surroundings.connection, self.reference, text)
+                result.output.payload.CopyFrom(payload)
+        return item
 
     async def _emit(self, data: bytes) -> None:
         limit = self._surroundings.chunk_limit_bytes
@@ -188,21 +215,16 @@ class Attempt:
             self._send_chunk(chunk)
         self.heartbeat()
 
-    def _ended(self, task: asyncio.Task[pb.ExecutorItem]) -> None:
-        if task.cancelled() and task.cancelling() and self._stopped_by is None:
-            return  # The loop itself is stopping.
-        # A tool may also be cancelled by nobody but itself.
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is None:
-            self.outcome = task.result()
-        else:
-            if self._stopped_by is None:
-                foreseen = isinstance(error, PodiumError)
-                _logger.info("tool %s failed with %r", self._tool.name, error, exc_info=None if foreseen else error)
-            self.outcome = pb.ExecutorItem(
-                failure=pb.AttemptFailure(attempt=self.reference, failure=self._stopped_by or failure_of(error))
-            )
-        self._send(self.outcome)
+    def _failure(self, error: BaseException) -> pb.ExecutorItem:
+        if self._stopped_by is None:
+            foreseen = isinstance(error, PodiumError | SystemExit)
+            _logger.info("tool %s failed with %r", self._tool.name, error, exc_info=None if foreseen else error)
+        failure = self._stopped_by or failure_of(error)
+        return pb.ExecutorItem(failure=pb.AttemptFailure(attempt=self.reference, failure=failure))
+
+    def _time_out(self) -> None:
+        message = f"no result within {self._assignment.timeout_ms} ms"
+        self.interrupt(value_pb2.Failure(reason="TIMEOUT", message=message, retryable=True))
 
     def _facts(self) -> AttemptFacts:
         given = self._assignment
@@ -235,11 +257,12 @@ class Attempt:
             self._outbox.put_newest((what, self.key), item)
 
     def _on_loop(self, send: Callable[[], None]) -> None:
+        loop = self._surroundings.loop
         try:
-            here = asyncio.get_running_loop() is self._loop
+            here = asyncio.get_running_loop() is loop
         except RuntimeError:
             here = False
         if here:
             send()
         else:
-            self._loop.call_soon_threadsafe(send)
+            loop.call_soon_threadsafe(send)

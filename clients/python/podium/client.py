@@ -66,14 +66,7 @@ class Client:
             permissions: Narrows the caller's authority to these permissions.
         """
         request = workflow_service_pb2.StartWorkflowRequest()
-        request.CopyFrom(workflow.request() if isinstance(workflow, Workflow) else workflow)
-        if input is not None:
-            request.input_json = to_json(input)
-        request.request_id = request_id or request.request_id or new_id()
-        request.on_behalf_of = on_behalf_of or request.on_behalf_of
-        if permissions is not None:
-            request.narrowed = True
-            request.permissions.extend(permissions)
+        _fill(request, workflow, input, request_id=request_id, on_behalf_of=on_behalf_of, permissions=permissions)
         answer = await self._connection.call(self._workflows.StartWorkflow, request)
         return Run(self, answer.workflow_id, tuple(answer.step_ids))
 
@@ -86,11 +79,14 @@ class Client:
         on_behalf_of: str = "",
         permissions: Iterable[str] | None = None,
     ) -> Result:
-        """Starts a workflow and waits until it has ended, well or not."""
-        run = await self.start(
-            workflow, input, request_id=request_id, on_behalf_of=on_behalf_of, permissions=permissions
+        """Starts a workflow and waits until it has ended, well or not. The arguments are those of `start`."""
+        request = workflow_service_pb2.RunWorkflowRequest()
+        _fill(
+            request.workflow, workflow, input, request_id=request_id, on_behalf_of=on_behalf_of, permissions=permissions
         )
-        return await run.result()
+        # How long the workflow may take is the service's to say.
+        ended = await self._connection.call(self._workflows.RunWorkflow, request, timeout=None)
+        return await self._result(ended)
 
     def agent_run(
         self,
@@ -128,9 +124,21 @@ class Client:
 
     async def result(self, workflow_id: str) -> Result:
         """Waits until a workflow has ended, and returns all of it."""
-        events = [each.event async for each in self.watch(workflow_id, chunks=False) if each.event is not None]
-        steps = {step.id: step async for step in self.steps(workflow_id)}
-        return Result(await self.get(workflow_id), steps, tuple(events))
+        request = workflow_service_pb2.AwaitWorkflowRequest(workflow_id=workflow_id)
+        ended = await self._connection.call(self._workflows.AwaitWorkflow, request, timeout=None)
+        return await self._result(ended)
+
+    async def _result(
+        self, ended: workflow_service_pb2.RunWorkflowResponse | workflow_service_pb2.AwaitWorkflowResponse
+    ) -> Result:
+        steps = {step.step_id: StepStatus.of(step) for step in ended.steps}
+        if ended.next_page_token:
+            rest = workflow_service_pb2.ListStepsRequest(
+                workflow_id=ended.workflow.workflow_id, page_token=ended.next_page_token
+            )
+            async for step in list_steps(self._connection, rest):
+                steps[step.step_id] = StepStatus.of(step)
+        return Result(WorkflowStatus.of(ended.workflow), steps)
 
     async def steps(
         self, workflow_id: str, step_ids: Sequence[str] = (), *, outputs: bool = True
@@ -234,6 +242,25 @@ class Client:
         """Returns the tools that the caller may use, by name; with `include_denied` all of the tenant's."""
         request = tool_service_pb2.ListToolsRequest(include_denied=include_denied)
         return [tool.definition async for tool in list_tools(self._connection, request)]
+
+
+def _fill(
+    request: workflow_service_pb2.StartWorkflowRequest,
+    workflow: Startable,
+    input: object,  # noqa: A002 -- the contract's word
+    *,
+    request_id: str | None,
+    on_behalf_of: str,
+    permissions: Iterable[str] | None,
+) -> None:
+    request.CopyFrom(workflow.request() if isinstance(workflow, Workflow) else workflow)
+    if input is not None:
+        request.input_json = to_json(input)
+    request.request_id = request_id or request.request_id or new_id()
+    request.on_behalf_of = on_behalf_of or request.on_behalf_of
+    if permissions is not None:
+        request.narrowed = True
+        request.permissions.extend(permissions)
 
 
 def _arguments_json(arguments: Mapping[str, object]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from typing import Any, TypeAlias, TypeVar, cast
 
 from podium.context import AttemptFacts, Context, Signals
+from podium.errors import Canceled
 from podium.pieces import Pieces, output_json
 from podium.tool import Kind, Tool
 from podium.worker_process import Job, WorkerPool
@@ -23,18 +24,22 @@ Result = TypeVar("Result")
 
 
 async def invoke(
-    tool: Tool, arguments_json: str, facts: AttemptFacts, signals: Signals, emit: Emit, workers: WorkerPool
+    tool: Tool,
+    arguments_json: str,
+    facts: Callable[[], AttemptFacts],
+    signals: Signals,
+    emit: Emit,
+    workers: WorkerPool,
 ) -> str | None:
     """Calls the tool once. A cancel of this task stops what can be stopped: see `in_thread`."""
     if tool.isolation == "process":
-        return await _in_process(tool, arguments_json, facts, signals, emit, workers)
-    context = Context(facts, signals)
-    keywords = tool.signature.bind(arguments_json, context)
-    pieces = Pieces(streams_output=tool.definition.streams_output)
+        return await _in_process(tool, arguments_json, facts(), signals, emit, workers)
+    keywords = tool.signature.bind(arguments_json, lambda: Context(facts(), signals))
     match tool.kind:
         case Kind.COROUTINE:
             return output_json(await cast("Awaitable[object]", tool.function(**keywords)))
         case Kind.ASYNC_GENERATOR:
+            pieces = Pieces(streams_output=tool.definition.streams_output)
             produced = cast("AsyncGenerator[object, None]", tool.function(**keywords))
             async with contextlib.aclosing(produced):
                 async for piece in produced:
@@ -47,13 +52,15 @@ async def invoke(
             put = blocking(emit)
 
             def drain() -> str | None:
+                pieces = Pieces(streams_output=tool.definition.streams_output)
                 generated = cast("Generator[object, None, None]", tool.function(**keywords))
                 with contextlib.closing(generated):
                     for piece in generated:
                         if data := pieces.take(piece):
                             put(data)
                         # Between two pieces is where a generator can be stopped.
-                        context.raise_if_cancelled()
+                        if signals.cancelled:
+                            raise Canceled("the attempt is not wanted any more")
                 return pieces.output()
 
             return await in_thread(drain, tool.name)

@@ -28,7 +28,7 @@ def to_json(value: object) -> str:
 
 def from_json(text: str) -> Any:  # noqa: ANN401 -- any JSON value
     """Returns the value of JSON text; empty text is null."""
-    return json.loads(text) if text else None
+    return _decode(text) if text else None
 
 
 def _plain(value: object) -> object:
@@ -42,3 +42,4 @@ def _plain(value: object) -> object:
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+_decode = json.JSONDecoder().decode

@@ -190,16 +190,21 @@ class JsonTypes:
         required = [name for name, each in fields.items() if each.required]
         if required:
             schema["required"] = required
+        readers = {name: (member.read, f".{name}") for name, member in members.items()}
 
-        def read(value: object) -> Mapping[str, object]:
+        def read(value: object) -> dict[str, object]:
             given = _members(value)
             for name in required:
                 if name not in given:
                     raise Mismatch(f".{name} is missing")
             for name in given:
-                if name not in members:
+                if name not in readers:
                     raise Mismatch(f".{name} is unknown")
-            return {name: _within(f".{name}", members[name].read, each) for name, each in given.items()}
+            result = {}
+            for name, each in given.items():
+                reader, path = readers[name]
+                result[name] = _within(path, reader, each)
+            return result
 
         return JsonType(schema, read)
 

@@ -39,29 +39,23 @@ class Outbox:
         self._closed = True
         self._changed.set()
 
-    async def next_frame(self, within_s: float) -> executor_service_pb2.SessionRequest | None:
-        """Waits for something to send and returns all of it, at most about a mebibyte.
+    async def next_frame(self) -> executor_service_pb2.SessionRequest | None:
+        """Waits for something to send and returns all of it, at most about a mebibyte; None when the session is to end.
 
-        Returns a heartbeat when nothing came within that time, and None when the session is to end.
+        Whoever waits wakes in the next turn of the loop: what is said in the rest of this one goes out with it.
         """
         if not (self._items or self._newest or self._closed):
             self._changed.clear()
-            try:
-                async with asyncio.timeout(within_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                heartbeat = executor_service_pb2.ExecutorItem(heartbeat=executor_service_pb2.SessionHeartbeat())
-                return executor_service_pb2.SessionRequest(items=[heartbeat])
-            # The rest of this turn of the loop may have more to say: a tool that is quick has its result by then.
-            await asyncio.sleep(0)
+            await self._changed.wait()
         if not (self._items or self._newest):
             return None
         # Progress first: it must not come after the outcome that ends it.
-        items = list(self._newest.values())
+        frame = executor_service_pb2.SessionRequest()
+        frame.items.extend(self._newest.values())
         self._newest.clear()
         size_bytes = 0
         while self._items and size_bytes < FRAME_MAX_BYTES:
             item, item_bytes = self._items.popleft()
-            items.append(item)
+            frame.items.append(item)
             size_bytes += item_bytes
-        return executor_service_pb2.SessionRequest(items=items)
+        return frame

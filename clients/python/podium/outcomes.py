@@ -205,8 +205,6 @@ class Result:
 
     workflow: WorkflowStatus
     steps: Mapping[str, StepStatus]
-    events: tuple[events_pb2.Event, ...] = field(repr=False)
-    """Everything that was recorded, in order."""
 
     @property
     def id(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import grpc.aio
@@ -61,10 +61,12 @@ class Serving:
     def __init__(self, identity: Identity, connection: Connection) -> None:
         self._identity = identity
         self._workers = WorkerPool(identity.max_processes)
-        self._surroundings = Surroundings(connection, asyncio.Semaphore(identity.max_parallel), self._workers)
+        loop = asyncio.get_running_loop()
+        places = asyncio.Semaphore(identity.max_parallel)
+        self._surroundings = Surroundings(loop, connection, places, self._workers)
         self._attempts: dict[Key, Attempt] = {}
         self._outbox = Outbox()
-        self._welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._welcomed: asyncio.Future[None] = loop.create_future()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -185,10 +187,25 @@ class Serving:
             self._welcomed.set_result(None)
         _logger.info("executor %s serves in session %s", self._identity.executor, welcome.session_id)
 
-    def _receive(self, item: pb.ServiceItem) -> None:
+    def _receive(self, items: Iterable[pb.ServiceItem]) -> None:
+        begun: list[Attempt] = []
+        for item in items:
+            self._handle(item, begun)
+        if begun:
+            # Their tasks stand in the loop's queue: this comes after the first turn of each.
+            loop = self._surroundings.loop
+            loop.call_soon(_outlast, begun, loop.time())
+
+    def _handle(self, item: pb.ServiceItem, begun: list[Attempt]) -> None:
         match item.WhichOneof("item"):
             case "assign":
-                self._assign(item.assign)
+                if attempt := self._assign(item.assign):
+                    begun.append(attempt)
+            case "outcome_acknowledged":
+                settled = item.outcome_acknowledged
+                if not settled.accepted:
+                    _logger.info("the outcome of %s was refused: %s", key_of(settled.attempt), settled.reason)
+                self._forget(key_of(settled.attempt))
             case "cancel":
                 if attempt := self._attempts.get(key_of(item.cancel.attempt)):
                     message = item.cancel.reason or "the attempt is not wanted any more"
@@ -197,31 +214,27 @@ class Serving:
                 acknowledged = item.chunks_acknowledged
                 if attempt := self._attempts.get(key_of(acknowledged.attempt)):
                     attempt.acknowledge_chunks(acknowledged.sequence)
-            case "outcome_acknowledged":
-                settled = item.outcome_acknowledged
-                if not settled.accepted:
-                    _logger.info("the outcome of %s was refused: %s", key_of(settled.attempt), settled.reason)
-                self._forget(key_of(settled.attempt))
             case "drain":
                 self._draining = True
                 self._leave_when_idle()
             case "welcome" | None:
                 _logger.debug("the service sent something that means nothing here")
 
-    def _assign(self, assignment: pb.Assignment) -> None:
+    def _assign(self, assignment: pb.Assignment) -> Attempt | None:
         key = key_of(assignment.attempt)
         if key in self._attempts:
-            return
+            return None
         tool = self._identity.tools.get(assignment.tool)
         if tool is None:
             message = f"executor {self._identity.executor} has no tool {assignment.tool}"
             failure = value_pb2.Failure(reason="TOOL_NOT_SERVED", message=message, retryable=True)
             self._outbox.put(pb.ExecutorItem(failure=pb.AttemptFailure(attempt=assignment.attempt, failure=failure)))
-            return
-        attempt = Attempt(assignment, tool, self._surroundings)
+            return None
+        attempt = Attempt(key, assignment, tool, self._surroundings)
         self._attempts[key] = attempt
         self._idle.clear()
         attempt.start(self._outbox)
+        return attempt
 
     def _forget(self, key: Key) -> None:
         attempt = self._attempts.pop(key, None)
@@ -234,3 +247,8 @@ class Serving:
     def _leave_when_idle(self) -> None:
         if self._draining and not self._attempts:
             self._outbox.close()
+
+
+def _outlast(begun: list[Attempt], assigned_at: float) -> None:
+    for attempt in begun:
+        attempt.outlast(assigned_at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -48,7 +48,7 @@ class Session:
         hello: pb.Hello,
         *,
         welcomed: Callable[[pb.Welcome], None],
-        received: Callable[[pb.ServiceItem], None],
+        received: Callable[[Iterable[pb.ServiceItem]], None],
     ) -> None:
         """Opens the session and lasts as long as it does. Returns when it ended well.
 
@@ -64,22 +64,24 @@ class Session:
             first = await self._first_frame(call)
             welcome = first.items[0].welcome
             welcomed(welcome)
-            for item in first.items[1:]:
-                received(item)
+            received(first.items[1:])
             await self._exchange(call, welcome, received)
         finally:
             call.cancel()
 
-    async def _exchange(self, call: Stream, welcome: pb.Welcome, received: Callable[[pb.ServiceItem], None]) -> None:
+    async def _exchange(
+        self, call: Stream, welcome: pb.Welcome, received: Callable[[Iterable[pb.ServiceItem]], None]
+    ) -> None:
         heartbeat_s = welcome.heartbeat_interval_ms / 1000 * HEARTBEAT_SHARE or DEFAULT_HEARTBEAT_S
         # No TaskGroup: one that a child's error has ended leaves its task marked as cancelled on Python 3.11.2, and
         # every timeout of that task then raises CancelledError instead of TimeoutError.
-        sending = spawn(self._send(call, heartbeat_s), name="podium-session-send")
+        beating = spawn(self._beat(heartbeat_s), name="podium-session-heartbeat")
+        sending = spawn(self._send(call), name="podium-session-send")
         receiving = spawn(self._receive(call, received), name="podium-session-receive")
         try:
             await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, receiving):
+            for task in (beating, sending, receiving):
                 await end(task)
         # Whichever of the two failed first stopped the other; of two failures, reading tells how the stream ended.
         for task in (receiving, sending):
@@ -99,9 +101,15 @@ class Session:
             raise Unavailable("the service ended a new session without a welcome")
         return frame
 
-    async def _send(self, call: Stream, heartbeat_s: float) -> None:
+    async def _beat(self, heartbeat_s: float) -> None:
+        heartbeat = pb.ExecutorItem(heartbeat=pb.SessionHeartbeat())
+        while True:
+            await asyncio.sleep(heartbeat_s)
+            self._outbox.put_newest("session", heartbeat)
+
+    async def _send(self, call: Stream) -> None:
         with _status_is_read():
-            while (frame := await self._outbox.next_frame(heartbeat_s)) is not None:
+            while (frame := await self._outbox.next_frame()) is not None:
                 await call.write(frame)
             await call.done_writing()
             await asyncio.sleep(FAREWELL_TIMEOUT_S)
@@ -110,11 +118,10 @@ class Session:
     async def _receive(
         self,
         call: Stream,
-        received: Callable[[pb.ServiceItem], None],
+        received: Callable[[Iterable[pb.ServiceItem]], None],
     ) -> None:
         while isinstance(frame := await call.read(), pb.SessionResponse):
-            for item in frame.items:
-                received(item)
+            received(frame.items)
         raise _SessionEnded
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from podium.context import Context
 from podium.errors import ToolFailed
-from podium.json_text import to_json
+from podium.json_text import from_json, to_json
 from podium.json_types import Field, JsonTypes, Mismatch, Read, UnsupportedHint
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -54,14 +53,16 @@ class Signature:
             schema["$defs"] = json_types.definitions
         return cls(to_json(schema), _output_schema(function, hints), arguments.read, context_name)
 
-    def bind(self, arguments_json: str, context: Context) -> dict[str, Any]:
-        """Returns the keywords to call the function with."""
+    def bind(self, arguments_json: str, context: Callable[[], Context]) -> dict[str, Any]:
+        """Returns the keywords to call the function with. `context` is called only where the function takes one."""
         try:
-            keywords = self._read(json.loads(arguments_json))
+            keywords: dict[str, Any] = self._read(from_json(arguments_json))
         except (Mismatch, ValueError) as error:
             message = str(error).removeprefix(".")
             raise ToolFailed(f"invalid arguments: {message}", reason="INVALID_ARGUMENTS", retryable=False) from None
-        return {**keywords, self._context_name: context} if self._context_name else keywords
+        if self._context_name:
+            keywords[self._context_name] = context()
+        return keywords
 
 
 def description(function: Callable[..., object]) -> str:

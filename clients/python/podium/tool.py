@@ -39,12 +39,12 @@ class Kind(Enum):
     @property
     def on_loop(self) -> bool:
         """Whether it runs on the executor's own event loop."""
-        return self in {Kind.COROUTINE, Kind.ASYNC_GENERATOR}
+        return self is Kind.COROUTINE or self is Kind.ASYNC_GENERATOR
 
     @property
     def streams(self) -> bool:
         """Whether it hands its result over in pieces."""
-        return self in {Kind.ASYNC_GENERATOR, Kind.GENERATOR}
+        return self is Kind.ASYNC_GENERATOR or self is Kind.GENERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ class Tool:
     signature: Signature
     definition: definition_pb2.ToolDefinition
     isolation: Isolation
+    name: str
+    """What it is called by."""
 
     @property
-    def name(self) -> str:
-        """What it is called by."""
-        return self.definition.name
+    def in_thread(self) -> bool:
+        """Whether it runs in a thread, which nothing can stop."""
+        return not self.kind.on_loop and self.isolation == "thread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,4 +104,4 @@ class Declaration:
             heartbeat_timeout_ms=milliseconds(self.heartbeat),
             streams_output=self.streams_output,
         )
-        return Tool(function, kind, signature, definition, self.isolation)
+        return Tool(function, kind, signature, definition, self.isolation, name)

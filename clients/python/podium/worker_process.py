@@ -161,7 +161,7 @@ def _work(pipe: Connection) -> None:
 
 
 def _run(job: Job, signals: _PipeSignals) -> str | None:
-    keywords = Signature.of(job.function).bind(job.arguments_json, Context(job.facts, signals))
+    keywords = Signature.of(job.function).bind(job.arguments_json, lambda: Context(job.facts, signals))
     if not job.streams:
         return output_json(job.function(**keywords))
     pieces = Pieces(streams_output=job.streams_output)

@@ -36,9 +36,33 @@ async def test_a_workflow_runs_and_its_outputs_are_there_by_step(peer, client):
         _ = result["step_2"]
     with pytest.raises(KeyError):
         _ = result["step_9"]
-    assert [event.position for event in result.events] == [1, 2, 3, 4]
-    [start] = peer.requests_of(workflow_service_pb2.StartWorkflowRequest)
+    [run] = peer.requests_of(workflow_service_pb2.RunWorkflowRequest)
+    start = run.workflow
     assert (start.input_json, start.on_behalf_of, start.narrowed) == ('{"a":1}', "ana", False)
+
+
+async def test_a_run_survives_a_restart_of_the_service_and_is_started_once(peer, client):
+    workflow = podium.Workflow()
+    for _ in range(3):
+        workflow.step("search")
+    peer.unavailable = 2
+    result = await client.run(workflow)
+    assert list(result.steps) == ["step_1", "step_2", "step_3"], "what the answer has no room for is listed"
+    requests = peer.requests_of(workflow_service_pb2.RunWorkflowRequest)
+    assert len(requests) == 3
+    assert len({request.workflow.request_id for request in requests}) == 1
+    assert len(peer.requests_of(workflow_service_pb2.ListStepsRequest)) == 2
+
+
+async def test_the_result_of_a_run_is_awaited_through_a_restart_of_the_service(peer, client):
+    workflow = podium.Workflow()
+    workflow.step("search")
+    run = await client.start(workflow)
+    peer.unavailable = 2
+    result = await run.result()
+    assert (result.state, result["step_1"]) == ("succeeded", {"hits": [1]})
+    assert len(peer.requests_of(workflow_service_pb2.AwaitWorkflowRequest)) == 3
+    assert peer.watches == 0
 
 
 async def test_starting_the_same_builder_twice_gives_two_requests(peer, client):

@@ -157,7 +157,6 @@ async def test_the_body_runs_when_the_executor_was_welcomed_and_the_executor_lea
             ("welcome", pb.Welcome(session_id="s", chunk_limit_bytes=64, inline_limit_bytes=64)),
             ("assign", assignment("greet", '{"name": "ana"}')),
         )
-        await session.receive("accepted")
         result = await session.receive("result")
         assert entered.is_set()
         leave.set()

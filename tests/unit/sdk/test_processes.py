@@ -100,7 +100,6 @@ async def test_a_program_of_its_own_leaves_on_sigterm(tmp_path):
         session = await peer.session()
         await session.welcome()
         await session.send(assign=assignment("greet"))
-        await session.receive("accepted")
         result = await session.receive("result")
         process.terminate()
         await session.receive("leaving")

@@ -66,7 +66,7 @@ def reads(hint, value):
     def function(value): ...
 
     function.__annotations__ = {"value": hint}
-    return Signature.of(function).bind(json.dumps({"value": value}), CONTEXT)["value"]
+    return Signature.of(function).bind(json.dumps({"value": value}), lambda: CONTEXT)["value"]
 
 
 STRING = {"type": "string"}
@@ -208,7 +208,7 @@ def test_the_context_is_injected_and_not_in_the_schema():
 
     signature = Signature.of(tool)
     assert list(json.loads(signature.input_schema_json)["properties"]) == ["name"]
-    assert signature.bind('{"name": "a"}', CONTEXT) == {"name": "a", "ctx": CONTEXT}
+    assert signature.bind('{"name": "a"}', lambda: CONTEXT) == {"name": "a", "ctx": CONTEXT}
 
 
 def test_parameters_without_a_name_are_refused():

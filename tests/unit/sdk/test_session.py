@@ -86,9 +86,8 @@ async def test_a_tool_gets_its_arguments_and_its_context_and_its_output_comes_ba
         principal = value_pb2.Principal(subject="agent-7", on_behalf_of="ana")
         arguments = '{"invoice": "i1", "cents": 5}'
         await session.send(assign=assignment("refund", arguments, attempt=2, principal=principal))
-        accepted = await session.receive("accepted")
         result = await session.receive("result")
-    assert accepted.attempt == result.attempt
+    assert (result.attempt.step_id, result.attempt.attempt) == ("step_1", 2)
     assert json.loads(result.output.json) == {
         "paid": 5,
         "key": "wf/step_1",
@@ -158,7 +157,7 @@ async def test_a_failure_says_why_and_whether_to_try_again(peer, app, tool, reas
 
     async with serving(app, peer) as session:
         await session.send(assign=assignment(tool, '{"number": "x"}' if tool == "takes_a_number" else "{}"))
-        if tool != "missing":
+        if tool == "leaves":
             await session.receive("accepted")
         failure = (await session.receive("failure")).failure
     assert (failure.reason, failure.message, failure.retryable) == (reason, message, retryable)
@@ -364,11 +363,42 @@ async def test_the_same_assignment_twice_runs_once(peer, app):
     async with serving(app, peer) as session:
         given = assignment("once")
         await session.send_items(("assign", given), ("assign", given))
-        await session.receive("accepted")
         await session.receive("result")
         await session.send(assign=assignment("once", step="step_2"))
-        await session.receive("accepted")
         assert (await session.receive("result")).output.json == "2"
+
+
+async def test_a_call_that_waits_is_announced_and_one_that_ends_at_once_is_its_own_announcement(peer, app):
+    gate = Gate()
+
+    @app.tool
+    async def wait():
+        await gate.pass_through()
+
+    @app.tool
+    async def at_once():
+        return asyncio.current_task().get_name()
+
+    async with serving(app, peer) as session:
+        await session.send_items(("assign", assignment("wait")), ("assign", assignment("at_once", step="step_2")))
+        assert (await session.receive("result")).output.json == '"at_once wf step_2"'
+        assert (await session.receive("accepted")).attempt.step_id == "step_1"
+        gate.open.set()
+        assert (await session.receive("result")).attempt.step_id == "step_1"
+
+
+async def test_a_cancel_that_comes_with_its_assignment_stops_the_call_before_it_begins(peer, app):
+    calls = []
+
+    @app.tool
+    async def once():
+        calls.append(1)
+
+    async with serving(app, peer) as session:
+        given = assignment("once")
+        await session.send_items(("assign", given), ("cancel", pb.CancelAttempt(attempt=given.attempt)))
+        assert (await session.receive("failure")).failure.reason == "CANCELED"
+    assert calls == []
 
 
 async def test_signs_of_life_are_sent_for_a_tool_that_is_asked_for_them(peer, app):
@@ -488,8 +518,8 @@ async def test_an_attempt_that_was_given_to_another_is_stopped_and_forgotten(pee
         await second.welcome(held=[pb.HeldVerdict(attempt=given.attempt, action=ABORT)])
         await soon(gate.cancelled)
         await second.send(assign=assignment("echo", step="step_2"))
-        accepted = await second.receive("accepted")
-        assert accepted.attempt.step_id == "step_2", "nothing is said about the forgotten attempt"
+        result = await second.receive("result")
+        assert result.attempt.step_id == "step_2", "nothing is said about the forgotten attempt"
 
 
 async def test_a_refused_outcome_stops_an_attempt_that_still_runs(peer, app):

@@ -117,14 +117,31 @@ class WorkflowPeer(workflow_service_pb2_grpc.WorkflowServiceServicer, tool_servi
 
     async def StartWorkflow(self, request, context):
         await self._called(request, context)
+        await self._start(request)
+        return workflow_service_pb2.StartWorkflowResponse(
+            workflow_id="wf", step_ids=[each.id for each in request.steps]
+        )
+
+    async def _start(self, request):
         await self.record({"workflow_started": events_pb2.WorkflowStarted(name=request.name, open=request.open)})
         for step in request.steps:
             await self.record(*self.tools[step.tool](step.id))
         if request.steps:
             await self.record({"workflow_succeeded": events_pb2.WorkflowSucceeded()})
-        return workflow_service_pb2.StartWorkflowResponse(
-            workflow_id="wf", step_ids=[each.id for each in request.steps]
-        )
+
+    async def RunWorkflow(self, request, context):
+        await self._called(request, context)
+        await self._start(request.workflow)
+        return workflow_service_pb2.RunWorkflowResponse(**self._ending())
+
+    async def AwaitWorkflow(self, request, context):
+        await self._called(request, context)
+        return workflow_service_pb2.AwaitWorkflowResponse(**self._ending())
+
+    def _ending(self):
+        page = self._page(workflow_service_pb2.ListStepsRequest(workflow_id="wf"))
+        summary = workflow_service_pb2.WorkflowSummary(workflow_id="wf", state=value_pb2.WORKFLOW_STATE_SUCCEEDED)
+        return {"workflow": summary, "steps": page.steps, "next_page_token": page.next_page_token}
 
     async def GetWorkflow(self, request, context):
         await self._called(request, context)
@@ -169,6 +186,9 @@ class WorkflowPeer(workflow_service_pb2_grpc.WorkflowServiceServicer, tool_servi
 
     async def ListSteps(self, request, context):
         await self._called(request, context)
+        return self._page(request)
+
+    def _page(self, request):
         steps = []
         for event in self.events:
             if event.HasField("step_succeeded"):

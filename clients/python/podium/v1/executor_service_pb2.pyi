@@ -66,7 +66,7 @@ class ExecutorItem(_message.Message):
 
     @_builtins.property
     def accepted(self) -> Global___AttemptAccepted:
-        """The tool's function has been called."""
+        """The tool's function has been called. Left out where the attempt's outcome is there to be told at once."""
 
     @_builtins.property
     def chunk(self) -> Global___AttemptChunk:
