@@ -31,7 +31,6 @@ from store.contract import EventStore, OutputChunk, StoreError
 
 logger = logging.getLogger(__name__)
 
-
 OUTBOX_ITEMS = 50_000
 """Items that may wait for an executor: more than the places any executor may have, each with a few words."""
 UNSAVED_BYTES = 8 * 1024 * 1024
@@ -296,7 +295,7 @@ class ExecutorSession:
                 live.deferred = result
             return
         kind = result.output.WhichOneof("kind")
-        if kind == "payload" or (live.durable_chunks and self._is_streamed(live)):
+        if kind == "payload" or (live.durable_chunks and self._parts.streams_output(live.tool)):
             self._parts.spawn(self._complete_large(live, result))
             return
         if kind not in (None, "json"):
@@ -313,13 +312,10 @@ class ExecutorSession:
         reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "INVALID_OUTPUT"
         self._fail(live, value_pb2.Failure(reason=reason, message=str(error)))
 
-    def _is_streamed(self, live: LiveAttempt) -> bool:
-        return self._parts.streams_output(live.tool)
-
     async def _complete_large(self, live: LiveAttempt, result: wire.AttemptResult) -> None:
         """Complete with an uploaded payload, or with the joined chunks of a tool whose chunks are its output."""
         try:
-            if live.durable_chunks and self._is_streamed(live):
+            if live.durable_chunks and self._parts.streams_output(live.tool):
                 output = await self._outputs.joined_chunks(live)
             else:
                 output = await self._outputs.uploaded(live, result.output)
