@@ -90,11 +90,9 @@ def _events(parts: _Parts, batch: Batch) -> None:
     if not batch.events:
         return
     # Positions follow the old head one by one, and a batch has one stamp: neither needs an array.
-    _, _, keys, versions, types, stamps, tenants, records = zip(*batch.events, strict=True)
-    source = parts.rows(
-        zip(keys, versions, types, tenants, records, strict=True), "bigint", "int", "smallint", "int", "bytea"
-    )
-    stamp = f"{parts.value(stamps[0])}::bigint"
+    rows = [row[1:] for row in batch.events]
+    source = parts.rows(rows, "bigint", "int", "smallint", "int", "bytea")
+    stamp = f"{parts.value(batch.recorded_at_us)}::bigint"
     parts.add(
         "INSERT INTO events (shard, position, stream_key, stream_version, type, recorded_at_us, tenant_key, record) "
         f"SELECT moved.shard, $5 + r.number, r.stream_key, r.stream_version, r.type, {stamp}, r.tenant_key, r.record "

@@ -150,9 +150,9 @@ class GroupCommitWriter:
         self._in_flight = ()
         if group.events:
             self._on_group(group.events)
-        for tell in group.acknowledgements:
+        for done, outcome in group.answers:
             try:
-                tell()
+                done(outcome)
             except Exception as error:  # noqa: BLE001 - it is reported
                 # A callback that raises has a bug, which is not the next one's.
                 self._report(error)
