@@ -40,8 +40,11 @@ _MOVE_HEAD = "UPDATE shards SET head_position = ?, last_ordinal = ? WHERE shard 
 _INSERT_TENANT = "INSERT INTO tenants (shard, tenant_key, name, sequence) VALUES (?, ?, ?, 0)"
 _MOVE_SEQUENCE = "UPDATE tenants SET sequence = ? WHERE tenant_key = ?"
 _INSERT_STREAM = "INSERT INTO streams (shard, stream_key, tenant_key, stream_id) VALUES (?, ?, ?, ?)"
+# What is refused takes the transaction with it, as it would anyway. If only the statement were to be undone, SQLite
+# would copy every page that it changes.
 _INSERT_EVENTS = (
-    "INSERT INTO events (shard, recorded_at_us, position, stream_key, stream_version, type, tenant_key, record) VALUES "
+    "INSERT OR ROLLBACK INTO events "
+    "(shard, recorded_at_us, position, stream_key, stream_version, type, tenant_key, record) VALUES "
 )
 _EVENTS_A_STATEMENT = 64
 _CLOSE_WORKFLOW = "DELETE FROM open_workflows WHERE stream_key = ?"
