@@ -19,8 +19,8 @@ writer's thread), "committed" (durable, nobody knows) and "acknowledged". A faul
 OnLost = Callable[[OwnershipLostError], None]
 """Told on the loop, once, that another process owns the shard."""
 
-EventRow = tuple[int, int, int, int, int, int, int, bytes]
-"""shard, position, stream_key, stream_version, type, recorded_at_us, tenant_key, record."""
+EventRow = tuple[int, int, int, int, int, bytes]
+"""position, stream_key, stream_version, type, tenant_key, record."""
 
 ChunkRow = tuple[int, int, int, str, int, int, int, bytes]
 """shard, ordinal, stream_key, step_id, attempt, sequence, position, data."""
@@ -112,6 +112,8 @@ class Batch:
     new_head: int
     old_ordinal: int
     last_ordinal: int
+    recorded_at_us: int
+    """The stamp of all of its events."""
     tenants: dict[int, str] = field(default_factory=dict)
     """New tenants, by key."""
     sequences: dict[int, int] = field(default_factory=dict)
@@ -119,6 +121,7 @@ class Batch:
     streams: list[tuple[int, int, int, str]] = field(default_factory=list)
     """New streams: shard, stream_key, tenant_key, stream_id."""
     events: list[EventRow] = field(default_factory=list)
+    """New events; their positions follow the old head one by one."""
     closed: set[int] = field(default_factory=set)
     """Streams to remove from the open workflows, before the opened ones are written."""
     opened: dict[int, tuple[int, int | None]] = field(default_factory=dict)

@@ -124,8 +124,7 @@ class NewEvent(NamedTuple):
     """What is constant in its envelope, from `store.records.encode_envelope`."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamAppend:
+class StreamAppend(NamedTuple):
     """The events an append adds to one stream."""
 
     tenant: str
@@ -135,8 +134,7 @@ class StreamAppend:
     events: Sequence[NewEvent]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenWorkflow:
+class OpenWorkflow(NamedTuple):
     """A workflow that has not ended, and when it must be looked at."""
 
     tenant: str
@@ -145,8 +143,7 @@ class OpenWorkflow:
     """When it wakes, microseconds since the Unix epoch; None: it is not parked, recovery folds it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """What one append makes durable, all or nothing. Every stream is in the same shard."""
 
     streams: Sequence[StreamAppend]
@@ -168,8 +165,7 @@ class RecordedEvent(NamedTuple):
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """The durable outcome of an append."""
 
     first_position: int

@@ -3,7 +3,8 @@
 A record is the concatenation of three parts, which protobuf defines as the merge of the messages: what differs
 from event to event, the envelope that a command's events share, and the payload. The field numbers of the three
 parts ascend, so the result is byte for byte what serialising the whole Event would give (a test holds them equal). Only
-the schema version of a type that had another shape before stands out of its order, before the payload.
+the schema version of a type that had another shape before stands out of its order, before the payload. The first part
+is the event's place in the log, its head; the others are known before that, and encoded while the writer is busy.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _HEAD = struct.Struct("<BQBQBIBq")
 HEAD_LENGTH = _HEAD.size
 """Bytes of the part of a record that differs from event to event."""
 # Tags of fields 1 to 4: three fixed64 (wire type 1) around one fixed32 (wire type 5).
-_TAGS = (1 << 3 | 1, 2 << 3 | 1, 3 << 3 | 5, 4 << 3 | 1)
+_TAGS = _P, _T, _V, _R = (1 << 3 | 1, 2 << 3 | 1, 3 << 3 | 5, 4 << 3 | 1)
 _TYPE_TAG = 5 << 3
 _VERSION_TAG = 9 << 3
 # Tags of fields whose length stands behind them.
@@ -46,14 +47,29 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _prefix(number: int) -> tuple[bytes, bytes]:
-    """What comes before the envelope of an event of a type, and what before its payload."""
+_SHORT_BYTES = 256
+
+
+class _Frame(NamedTuple):
+    """What stands around the envelope and the payload of an event of one type."""
+
+    number: int
+    type_field: bytes
+    payload_tag: bytes
+    short: list[bytes]
+    """The tag and the length, of a payload of so many bytes: nearly all are short."""
+
+
+def _frame(number: int) -> _Frame:
     version = version_written(number)
     schema_version = bytes([_VERSION_TAG]) + _varint(version) if version else b""
-    return bytes([_TYPE_TAG]) + _varint(number), schema_version + _varint(number << 3 | 2)
+    tag = schema_version + _varint(number << 3 | 2)
+    return _Frame(
+        number, bytes([_TYPE_TAG]) + _varint(number), tag, [tag + _varint(length) for length in range(_SHORT_BYTES)]
+    )
 
 
-_PREFIXES: dict[type[Message], tuple[bytes, bytes]] = {message: _prefix(n) for message, n in _NUMBERS.items()}
+_FRAMES: dict[type[Message], _Frame] = {message: _frame(n) for message, n in _NUMBERS.items()}
 
 
 def encode_envelope(
@@ -87,6 +103,23 @@ def type_number(payload: Message) -> int:
     return _NUMBERS[type(payload)]
 
 
+def encode_rest(payload: Message, envelope: bytes) -> tuple[int, bytes]:
+    """The number of the payload's type, and what follows the head of the event's record.
+
+    Raises KeyError for a message that is no event, and whatever protobuf raises for one that cannot be encoded.
+    """
+    number, type_field, payload_tag, short = _FRAMES[type(payload)]
+    body = payload.SerializeToString()
+    length = len(body)
+    before = short[length] if length < _SHORT_BYTES else payload_tag + _varint(length)
+    return number, b"".join((type_field, envelope, before, body))
+
+
+def encode_head(position: int, tenant_sequence: int, stream_version: int, recorded_at_us: int) -> bytes:
+    """The first part of a record: the place of an event in the log."""
+    return _HEAD.pack(_P, position, _T, tenant_sequence, _V, stream_version, _R, recorded_at_us)
+
+
 def encode_record(
     payload: Message,
     envelope: bytes,
@@ -97,11 +130,8 @@ def encode_record(
     recorded_at_us: int,
 ) -> bytes:
     """Encode a record; see the module's description."""
-    type_field, payload_tag = _PREFIXES[type(payload)]
-    body = payload.SerializeToString()
-    p, t, v, r = _TAGS
-    head = _HEAD.pack(p, position, t, tenant_sequence, v, stream_version, r, recorded_at_us)
-    return b"".join((head, type_field, envelope, payload_tag, _varint(len(body)), body))
+    _, rest = encode_rest(payload, envelope)
+    return encode_head(position, tenant_sequence, stream_version, recorded_at_us) + rest
 
 
 class Numbers(NamedTuple):

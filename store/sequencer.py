@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from store.backend import AttemptName, Batch, ChunkRow, Cold, EventRow, LookedUp, ShardState, StreamName
+from store.backend import AttemptName, Batch, ChunkRow, Cold, LookedUp, ShardState, StreamName
 from store.contract import (
     Append,
     ChunkGapError,
@@ -22,16 +23,14 @@ from store.contract import (
     RecordedEvent,
     Snapshot,
     StoreError,
-    StreamAppend,
     StreamConflictError,
     StreamMissingError,
 )
-from store.records import encode_record, type_number
+from store.records import encode_head
 from store.units import (
     AppendUnit,
     AttemptKey,
     ChunksUnit,
-    DataKeyUnit,
     PayloadUnit,
     SnapshotUnit,
     StreamKey,
@@ -48,7 +47,8 @@ class Group:
 
     batch: Batch
     events: list[RecordedEvent]
-    acknowledgements: list[Callable[[], None]]
+    answers: list[tuple[Callable[[Any], None], object]]
+    """Each unit's `done`, and what it is called with."""
 
 
 @dataclass(slots=True)
@@ -62,13 +62,13 @@ class _Tenant:
 class _Stream:
     key: int
     version: int  # 0: it does not exist, and the key is what it would get.
+    tenant: _Tenant
 
 
 _TIME_END_US = 2**63
-_NAMES_NO_STREAM = (PayloadUnit, DataKeyUnit)
 
-_Extended = tuple[_Stream, int, _Tenant, int, StreamAppend]
-"""A stream and a tenant that got events, each with what it had before, and by what."""
+# A named tuple's own constructor is a function of Python, which costs as much again.
+_recorded = partial(tuple.__new__, RecordedEvent)
 
 
 class Sequencer:
@@ -92,16 +92,17 @@ class Sequencer:
         Raises InvalidAppendError when one of them holds what no database could: `unstorable_in` tells which.
         """
         known = self._streams
-        streams = dict.fromkeys([name for unit in units for name in unit.streams() if name not in known])
-        attempts = dict.fromkeys(
-            attempt
-            for unit in units
+        streams = {name: None for unit in units for name in unit.names if name not in known}
+        others = [unit for unit in units if not isinstance(unit, AppendUnit)]
+        attempts = {
+            attempt: None
+            for unit in others
             if isinstance(unit, ChunksUnit)
             for attempt in map(attempt_of, unit.chunks)
             if attempt not in self._attempts
-        )
+        }
         # A name that is known was looked up before, and so is fit to be stored.
-        for unit in units if streams or attempts else [unit for unit in units if isinstance(unit, _NAMES_NO_STREAM)]:
+        for unit in units if streams or attempts else others:
             if what := unstorable_in(unit):
                 raise InvalidAppendError(f"{what} cannot be stored")
         if not streams and not attempts:
@@ -117,9 +118,9 @@ class Sequencer:
             if stream is None:
                 # A key that is never used leaves a gap, which costs nothing.
                 self._last_stream_key += 1
-                remembered = _Stream(self._last_stream_key, 0)
+                remembered = _Stream(self._last_stream_key, 0, self._tenant(name.tenant))
             else:
-                remembered = _Stream(stream.stream_key, stream.version)
+                remembered = _Stream(stream.stream_key, stream.version, self._tenant(name.tenant))
             self._streams[name.tenant, name.stream_id] = remembered
         for attempt, sequence in zip(cold.attempts, found.attempts, strict=True):
             self._attempts[attempt[1:]] = sequence
@@ -128,101 +129,88 @@ class Sequencer:
         """Put the units in order and encode them. A unit that does not fit is refused alone."""
         # One stamp a group, and never an earlier one, whatever the clock does.
         stamp = self._last_stamp_us = max(self._last_stamp_us, now_us)
-        group = Group(Batch(self._head, self._head, self._last_ordinal, self._last_ordinal), [], [])
-        tell = group.acknowledgements.append
+        batch = Batch(self._head, self._head, self._last_ordinal, self._last_ordinal, stamp)
+        group = Group(batch, [], [])
+        answers = group.answers
         for unit in units:
             if isinstance(unit, AppendUnit):
-                tell(partial(unit.done, self._append(group, unit.append, stamp)))
+                answers.append((unit.done, self._append(group, unit)))
             elif isinstance(unit, ChunksUnit):
-                tell(partial(unit.done, self._chunks(group.batch, unit.chunks)))
+                answers.append((unit.done, self._chunks(batch, unit.chunks)))
             elif isinstance(unit, PayloadUnit):
-                tell(partial(unit.done, self._payload(group.batch, unit, stamp)))
+                answers.append((unit.done, self._payload(batch, unit)))
             elif isinstance(unit, SnapshotUnit):
-                tell(partial(unit.done, self._snapshot(group.batch, unit.snapshot)))
+                answers.append((unit.done, self._snapshot(batch, unit.snapshot)))
             elif isinstance(unit, TreeUnit):
-                self._tree(group.batch, unit)
-                tell(partial(unit.done, unit.tiles))
+                self._tree(batch, unit)
+                answers.append((unit.done, unit.tiles))
             else:
                 key = unit.key
-                group.batch.data_keys.append((key.key_id, key.wrapped_key, key.destroyed_at_us, key.tenant or None))
-                tell(partial(unit.done, key))
-        group.batch.new_head = self._head
-        group.batch.last_ordinal = self._last_ordinal
+                batch.data_keys.append((key.key_id, key.wrapped_key, key.destroyed_at_us, key.tenant or None))
+                answers.append((unit.done, key))
+        batch.new_head = self._head
+        batch.last_ordinal = self._last_ordinal
         self._forget()
         return group
 
     def _forget(self) -> None:
-        # Only between groups: what a group names has to stay until it is sequenced.
+        # What was looked up first goes first; if it is still in use, it costs a look-up more. Only between groups:
+        # what a group names has to stay until it is sequenced.
         for cache in (self._streams, self._attempts):
             while len(cache) > self._cached_streams:
                 cache.popitem(last=False)
 
-    def _append(self, group: Group, append: Append, stamp: int) -> Committed | StoreError:
-        batch = group.batch
-        first, mark = self._head + 1, len(batch.events)
-        events: list[RecordedEvent] = []
-        extended: list[_Extended] = []
-        try:
-            for part in append.streams:
-                self._extend(batch.events, events, extended, part, stamp)
-            for opened in append.opened:
-                if self._streams[opened.tenant, opened.stream_id].version == 0:
-                    raise StreamMissingError(opened.stream_id)
-                if opened.wake_at_us is not None and not 0 <= opened.wake_at_us < _TIME_END_US:
-                    raise InvalidAppendError(f"{opened.stream_id} cannot wake at {opened.wake_at_us}")
-        except StoreError as refusal:
-            for stream, version, tenant, sequence, _ in reversed(extended):
-                stream.version, tenant.sequence = version, sequence
-            del batch.events[mark:]
-            self._head = first - 1
+    def _append(self, group: Group, unit: AppendUnit) -> Committed | StoreError:
+        refusal = self._refusal(unit)
+        if refusal is not None:
             return refusal
-        for stream, version, tenant, _, part in extended:
-            if version == 0 and part.events:
-                self._store_tenant(batch, part.tenant, tenant)
-                batch.streams.append((self._shard, stream.key, tenant.key, part.stream_id))
-            batch.sequences[tenant.key] = tenant.sequence
-        if append.opened or append.closed:
-            self._reopen(batch, append)
-        group.events.extend(events)
-        return Committed(first, self._head, events)
-
-    def _extend(
-        self,
-        rows: list[EventRow],
-        events: list[RecordedEvent],
-        extended: list[_Extended],
-        part: StreamAppend,
-        stamp: int,
-    ) -> None:
-        """Put a stream's new events at the end of the log, or raise halfway; `extended` tells what to take back."""
-        tenant_name, stream_id = name = (part.tenant, part.stream_id)
-        stream, tenant = self._streams[name], self._tenant(tenant_name)
-        self._streams.move_to_end(name)
-        version, sequence, position = stream.version, tenant.sequence, self._head
-        if version != part.expected_version:
-            raise StreamConflictError(stream_id, part.expected_version, version)
-        extended.append((stream, version, tenant, sequence, part))
-        shard, stream_key, tenant_key = self._shard, stream.key, tenant.key
-        try:
-            for payload, envelope in part.events:
+        batch, append = group.batch, unit.append
+        rows, stamp = batch.events, batch.recorded_at_us
+        before = position = self._head
+        events: list[RecordedEvent] = []
+        for (tenant_name, stream_id, _, _), rests in zip(append.streams, unit.rests, strict=True):
+            if not rests:
+                continue
+            stream = self._streams[tenant_name, stream_id]
+            stream_key, version, tenant = stream.key, stream.version, stream.tenant
+            tenant_key, sequence = tenant.key, tenant.sequence
+            if version == 0:
+                self._store_tenant(batch, tenant_name, tenant)
+                batch.streams.append((self._shard, stream_key, tenant_key, stream_id))
+            for number, rest in rests:
                 position += 1
                 version += 1
                 sequence += 1
-                record = encode_record(
-                    payload,
-                    envelope,
-                    position=position,
-                    tenant_sequence=sequence,
-                    stream_version=version,
-                    recorded_at_us=stamp,
-                )
-                number = type_number(payload)
-                rows.append((shard, position, stream_key, version, number, stamp, tenant_key, record))
-                events.append(RecordedEvent(position, tenant_name, stream_id, version, number, stamp, record))
-        except Exception as error:
-            # Whatever is wrong with one event is no reason to stop the shard for all.
-            raise InvalidAppendError(f"an event of stream {stream_id} cannot be encoded: {error!r}") from error
-        stream.version, tenant.sequence, self._head = version, sequence, position
+                record = encode_head(position, sequence, version, stamp) + rest
+                rows.append((position, stream_key, version, number, tenant_key, record))
+                events.append(_recorded((position, tenant_name, stream_id, version, number, stamp, record)))
+            stream.version, tenant.sequence = version, sequence
+            batch.sequences[tenant_key] = sequence
+        self._head = position
+        if append.opened or append.closed:
+            self._reopen(batch, append)
+        group.events.extend(events)
+        return Committed(before + 1, position, events)
+
+    def _refusal(self, unit: AppendUnit) -> StoreError | None:
+        """Why an append cannot be recorded; None: nothing speaks against it, and nothing in it can fail any more."""
+        append = unit.append
+        versions: dict[StreamKey, int] = {}
+        for tenant, stream_id, expected, events in append.streams:
+            name = (tenant, stream_id)
+            version = versions[name] if name in versions else self._streams[name].version
+            if version != expected:
+                return StreamConflictError(stream_id, expected, version)
+            versions[name] = version + len(events)
+        if unit.refusal is not None:
+            return unit.refusal
+        for tenant, stream_id, wake_at_us in append.opened:
+            name = (tenant, stream_id)
+            if not (versions.get(name) or self._streams[name].version):
+                return StreamMissingError(stream_id)
+            if wake_at_us is not None and not 0 <= wake_at_us < _TIME_END_US:
+                return InvalidAppendError(f"{stream_id} cannot wake at {wake_at_us}")
+        return None
 
     def _reopen(self, batch: Batch, append: Append) -> None:
         for closed in append.closed:
@@ -243,8 +231,6 @@ class Sequencer:
             name = (chunk.tenant, chunk.workflow_id)
             attempt = attempt_of(chunk)
             stream = self._streams[name]
-            self._streams.move_to_end(name)
-            self._attempts.move_to_end(attempt)
             sequence = last.get(attempt, self._attempts[attempt])
             if stream.version == 0:
                 return StreamMissingError(chunk.workflow_id)
@@ -263,10 +249,10 @@ class Sequencer:
         batch.chunks.extend(rows)
         return recorded
 
-    def _payload(self, batch: Batch, unit: PayloadUnit, stamp: int) -> bytes:
+    def _payload(self, batch: Batch, unit: PayloadUnit) -> bytes:
         tenant = self._tenant(unit.tenant)
         self._store_tenant(batch, unit.tenant, tenant)
-        batch.payloads.append((self._shard, tenant.key, unit.digest, len(unit.data), stamp, unit.data))
+        batch.payloads.append((self._shard, tenant.key, unit.digest, len(unit.data), batch.recorded_at_us, unit.data))
         return unit.digest
 
     def _snapshot(self, batch: Batch, snapshot: Snapshot) -> Snapshot | StoreError:

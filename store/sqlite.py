@@ -11,6 +11,8 @@ import os
 import socket
 import sqlite3
 from contextlib import suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -38,10 +40,13 @@ _MOVE_HEAD = "UPDATE shards SET head_position = ?, last_ordinal = ? WHERE shard 
 _INSERT_TENANT = "INSERT INTO tenants (shard, tenant_key, name, sequence) VALUES (?, ?, ?, 0)"
 _MOVE_SEQUENCE = "UPDATE tenants SET sequence = ? WHERE tenant_key = ?"
 _INSERT_STREAM = "INSERT INTO streams (shard, stream_key, tenant_key, stream_id) VALUES (?, ?, ?, ?)"
-_INSERT_EVENT = (
-    "INSERT INTO events (shard, position, stream_key, stream_version, type, recorded_at_us, tenant_key, record) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# What is refused takes the transaction with it, as it would anyway. If only the statement were to be undone, SQLite
+# would copy every page that it changes.
+_INSERT_EVENTS = (
+    "INSERT OR ROLLBACK INTO events "
+    "(shard, recorded_at_us, position, stream_key, stream_version, type, tenant_key, record) VALUES "
 )
+_EVENTS_A_STATEMENT = 64
 _CLOSE_WORKFLOW = "DELETE FROM open_workflows WHERE stream_key = ?"
 _OPEN_WORKFLOW = (
     "INSERT INTO open_workflows (shard, stream_key, opened_position, wake_at_us) VALUES (?, ?, ?, ?) "
@@ -240,11 +245,13 @@ class SqliteBackend:
         moved = raw.execute(_MOVE_HEAD, (batch.new_head, batch.last_ordinal, shard, batch.old_head, self._epoch))
         if moved.rowcount != 1:
             raise OwnershipLostError(f"shard {shard} of {self._path} has another owner, or its head was moved")
+        for first in range(0, len(batch.events), _EVENTS_A_STATEMENT):
+            events = batch.events[first : first + _EVENTS_A_STATEMENT]
+            raw.execute(_insert_events(len(events)), (shard, batch.recorded_at_us, *chain.from_iterable(events)))
         for statement, rows in (
             (_INSERT_TENANT, [(shard, key, name) for key, name in batch.tenants.items()]),
             (_MOVE_SEQUENCE, [(sequence, key) for key, sequence in batch.sequences.items()]),
             (_INSERT_STREAM, batch.streams),
-            (_INSERT_EVENT, batch.events),
             (_CLOSE_WORKFLOW, [(key,) for key in batch.closed]),
             (_OPEN_WORKFLOW, [(shard, key, *entry) for key, entry in batch.opened.items()]),
             (_INSERT_CHUNK, batch.chunks),
@@ -282,6 +289,17 @@ class SqliteBackend:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.dispose()
+
+
+@cache
+def _insert_events(count: int) -> str:
+    """The statement that inserts so many events.
+
+    One for all of them, because the driver lets go of the interpreter's lock for every row that it executes, and may
+    wait for the loop each time until it has it again.
+    """
+    rows = (range(3 + 6 * row, 9 + 6 * row) for row in range(count))
+    return _INSERT_EVENTS + ", ".join(f"(?1, ?2, {', '.join(f'?{number}' for number in row)})" for row in rows)
 
 
 def _weight(batch: Batch) -> int:

@@ -48,6 +48,7 @@ def write_engine(path: Path, *, synchronous: str = "FULL") -> Engine:
             f"synchronous={synchronous}",
             "wal_autocheckpoint=0",  # The writer checkpoints when it is idle, not inside somebody's commit.
             "cache_size=-32768",
+            "temp_store=MEMORY",  # The rows of one statement pass through a temporary table: never through a file.
             "secure_delete=ON",  # A data key that was destroyed must not linger in a free corner of a page,
             "journal_size_limit=67108864",  # and a log that grew behind a slow reader must not stay long.
             "recursive_triggers=ON",  # REPLACE is then a DELETE, which the trigger on events refuses.

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that makes these tables."""
 
 # An INTEGER PRIMARY KEY is the rowid of SQLite; a BIGINT is not.
@@ -30,6 +30,10 @@ _BIG = BigInteger().with_variant(Integer(), "sqlite")
 
 # Names are compared byte by byte, as SQLite does, so that an index serves a prefix.
 _NAME = Text().with_variant(Text(collation="C"), "postgresql")
+
+# Postgres prunes a page when it is fuller than this (per cent), and until then every append walks over the versions of
+# the row that it moves: 90 of them on a full page, which cost a small append half of its time in the database.
+_MOVED_BY_EVERY_APPEND = 20
 
 
 def _key(dialect: str, *columns: str) -> tuple[str, ...]:
@@ -69,6 +73,7 @@ def _log(metadata: MetaData, dialect: str) -> None:
         _number("epoch"),
         _number("lease_expires_at_us", null=True),
         PrimaryKeyConstraint("shard"),
+        postgresql_with={"fillfactor": _MOVED_BY_EVERY_APPEND},
     )
     Table(
         "events",
@@ -105,6 +110,7 @@ def _names(metadata: MetaData, dialect: str) -> None:
         _number("sequence"),
         PrimaryKeyConstraint(*_key(dialect, "tenant_key")),
         UniqueConstraint(*_key(dialect, "name"), name="tenants_by_name"),
+        postgresql_with={"fillfactor": _MOVED_BY_EVERY_APPEND},
     )
     Table(
         "streams",

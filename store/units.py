@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from store.contract import (
     Append,
     DataKey,
+    InvalidAppendError,
     OnCommitted,
     OutputChunk,
     RecordedChunk,
@@ -16,6 +17,7 @@ from store.contract import (
     StoreError,
     Tile,
 )
+from store.records import encode_rest
 
 StreamKey = tuple[str, str]
 """tenant, stream_id."""
@@ -24,29 +26,38 @@ AttemptKey = tuple[str, str, str, int]
 """tenant, workflow_id, step_id, attempt."""
 
 
-@dataclass(slots=True)
 class AppendUnit:
-    """An append in the queue."""
+    """An append in the queue. All of its events that does not depend on their place is encoded as it is made."""
 
-    append: Append
-    done: OnCommitted
-    data_bytes: int = 0
+    __slots__ = ("append", "done", "event_count", "names", "refusal", "rests")
+
+    data_bytes = 0
     """What it weighs against the bounds in bytes: nothing, its events are counted instead."""
 
-    @property
-    def event_count(self) -> int:
-        """How many events it adds."""
-        return sum([len(part.events) for part in self.append.streams])
-
-    def streams(self) -> list[StreamKey]:
+    def __init__(self, append: Append, done: OnCommitted) -> None:
+        parts, opened, closed = append
+        self.append = append
+        self.done = done
+        self.names: list[StreamKey] = [(part.tenant, part.stream_id) for part in parts]
         """The streams it names."""
-        append = self.append
-        names = [(part.tenant, part.stream_id) for part in append.streams]
-        if append.opened:
-            names.extend((opened.tenant, opened.stream_id) for opened in append.opened)
-        if append.closed:
-            names.extend(append.closed)
-        return names
+        if opened:
+            self.names.extend([(workflow.tenant, workflow.stream_id) for workflow in opened])
+        if closed:
+            self.names.extend(closed)
+        self.event_count = 0
+        """How many events it adds."""
+        self.rests: list[list[tuple[int, bytes]]] = []
+        """By stream, what `encode_rest` made of each event."""
+        self.refusal: InvalidAppendError | None = None
+        """Why it cannot be recorded, whatever the streams are at."""
+        for _, stream_id, _, events in parts:
+            self.event_count += len(events)
+            try:
+                self.rests.append([encode_rest(payload, envelope) for payload, envelope in events])
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one event is no reason to stop the shard
+                self.refusal = InvalidAppendError(f"an event of stream {stream_id} cannot be encoded: {error!r}")
+                self.refusal.__cause__ = error
+                self.rests.append([])
 
 
 @dataclass(slots=True)
@@ -62,7 +73,8 @@ class ChunksUnit:
         """How many rows it adds."""
         return len(self.chunks)
 
-    def streams(self) -> list[StreamKey]:
+    @property
+    def names(self) -> Sequence[StreamKey]:
         """The streams it names."""
         return [(chunk.tenant, chunk.workflow_id) for chunk in self.chunks]
 
@@ -86,9 +98,10 @@ class PayloadUnit:
         """How many rows it adds."""
         return 1
 
-    def streams(self) -> list[StreamKey]:
+    @property
+    def names(self) -> Sequence[StreamKey]:
         """The streams it names."""
-        return []
+        return ()
 
 
 @dataclass(slots=True)
@@ -105,9 +118,10 @@ class DataKeyUnit:
         """How many rows it adds."""
         return 1
 
-    def streams(self) -> list[StreamKey]:
+    @property
+    def names(self) -> Sequence[StreamKey]:
         """The streams it names."""
-        return []
+        return ()
 
 
 @dataclass(slots=True)
@@ -127,7 +141,8 @@ class SnapshotUnit:
         """How many rows it adds."""
         return 1
 
-    def streams(self) -> list[StreamKey]:
+    @property
+    def names(self) -> Sequence[StreamKey]:
         """The streams it names."""
         return [(self.snapshot.tenant, self.snapshot.stream_id)]
 
@@ -150,9 +165,10 @@ class TreeUnit:
         """How many rows it adds."""
         return len(self.tiles) + (self.checkpoint is not None)
 
-    def streams(self) -> list[StreamKey]:
+    @property
+    def names(self) -> Sequence[StreamKey]:
         """The streams it names."""
-        return []
+        return ()
 
 
 NAME_BYTES = 1000
@@ -170,7 +186,7 @@ def is_storable(name: str) -> bool:
 
 def unstorable_in(unit: Unit) -> str:
     """What in a unit no database could hold, so that it would fail the whole group; empty: nothing."""
-    for tenant, stream_id in unit.streams():
+    for tenant, stream_id in unit.names:
         if not (is_storable(tenant) and is_storable(stream_id)):
             return f"the name {stream_id[:100]!r} of tenant {tenant[:100]!r}"
     if isinstance(unit, ChunksUnit):

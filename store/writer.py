@@ -86,9 +86,9 @@ class GroupCommitWriter:
 
     async def _run(self) -> None:
         try:
-            while units := await self._take():
-                self._in_flight = units
-                await self._record(units)
+            while await self._has_work():
+                self._in_flight = self._take()
+                await self._record(self._in_flight)
         except asyncio.CancelledError:
             self._fail(StoreClosedError("the event loop ended before the store was closed"))
             raise
@@ -96,14 +96,19 @@ class GroupCommitWriter:
             # Whatever it was, the group's outcome is unknown, so nothing may be built on what memory says.
             self._fail(error)
 
-    async def _take(self) -> list[Unit]:
+    async def _has_work(self) -> bool:
+        """Wait until something is queued; false when nothing will be. Whoever wants larger groups waits longer here."""
         while self._ended is None and not self._queue:
             if self._stopping:
-                return []
+                return False
             self._wakeup.clear()
             await self._wakeup.wait()
         if self._ended is not None:
             raise self._ended
+        return True
+
+    def _take(self) -> list[Unit]:
+        """As much of what is queued as a group may hold, and at least one unit."""
         queue, limits = self._queue, self._limits
         units: list[Unit] = []
         events = data_bytes = 0
@@ -150,9 +155,9 @@ class GroupCommitWriter:
         self._in_flight = ()
         if group.events:
             self._on_group(group.events)
-        for tell in group.acknowledgements:
+        for done, outcome in group.answers:
             try:
-                tell()
+                done(outcome)
             except Exception as error:  # noqa: BLE001 - it is reported
                 # A callback that raises has a bug, which is not the next one's.
                 self._report(error)

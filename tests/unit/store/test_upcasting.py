@@ -102,7 +102,7 @@ def recorded_now(payload):
 
 def test_what_is_recorded_from_then_on_says_its_version_and_is_not_lifted(lifted, monkeypatch):
     skipped = events_pb2.StepSkipped(step_id="a", reason=events_pb2.SKIP_REASON_JOIN)
-    monkeypatch.setitem(records._PREFIXES, events_pb2.StepSkipped, records._prefix(STEP_SKIPPED))  # noqa: SLF001 - made at import
+    monkeypatch.setitem(records._FRAMES, events_pb2.StepSkipped, records._frame(STEP_SKIPPED))  # noqa: SLF001 - made at import
     record = recorded_now(skipped)
     event = decode_record(record)
     assert (event.schema_version, event.step_skipped, event.request_id) == (1, skipped, "request-1")
