@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from podium.v1 import events_pb2, value_pb2
-from store.upcasting import upcast, version_written
+from store.upcasting import UPCASTS, upcast, version_written
 
 _HEAD = struct.Struct("<BQBQBIBq")
 HEAD_LENGTH = _HEAD.size
@@ -191,7 +191,8 @@ def decode_record(record: bytes) -> events_pb2.Event:
 
     Raises google.protobuf.message.DecodeError for bytes that are none.
     """
-    return upcast(events_pb2.Event.FromString(record))
+    event = events_pb2.Event.FromString(record)
+    return upcast(event) if UPCASTS else event
 
 
 def payload_of(event: events_pb2.Event) -> Message | None:
