@@ -76,12 +76,13 @@ class Connection:
         self.channel = channel
         self.target = target
         self._token = token
+        self._constant = None if callable(token) else _bearer(token)
 
     def metadata(self) -> Metadata:
         """Returns what authenticates a call. A token that is a function is asked anew each time."""
-        token = self._token() if callable(self._token) else self._token
-        entries = (("authorization", f"Bearer {token}"),) if token else ()
-        return grpc.aio.Metadata(*entries)
+        if self._constant is not None:
+            return self._constant
+        return _bearer(self._token() if callable(self._token) else self._token)
 
     async def call(
         self,
@@ -162,6 +163,10 @@ def open_connection(target: Target, token: Token | None = None, *, tls: TLS | bo
     else:
         channel = grpc.aio.insecure_channel(rest, options=_OPTIONS)
     return Connection(channel, target, token if token is not None else target.token)
+
+
+def _bearer(token: str) -> Metadata:
+    return grpc.aio.Metadata(("authorization", f"Bearer {token}")) if token else grpc.aio.Metadata()
 
 
 def _stays_here(address: str) -> bool:

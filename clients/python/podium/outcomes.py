@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,11 +36,13 @@ _DENIALS: dict[str, type[PodiumError]] = {
 }
 
 
+@functools.cache
 def state_name(state: value_pb2.StepState.ValueType) -> str:
     """Returns a step's state in lower case: "succeeded", "backing_off"."""
     return value_pb2.StepState.Name(state).removeprefix("STEP_STATE_").lower()
 
 
+@functools.cache
 def workflow_state_name(state: value_pb2.WorkflowState.ValueType) -> str:
     """Returns a workflow's state in lower case: "running", "succeeded"."""
     return value_pb2.WorkflowState.Name(state).removeprefix("WORKFLOW_STATE_").lower()
