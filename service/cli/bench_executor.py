@@ -1,0 +1,31 @@
+"""The tools that `podium bench` calls: one that does nothing, and one that streams."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import podium
+from service.clock import SystemRandomness
+
+CHUNK_BYTES = 64 * 1024
+_BLOCKS = 16
+
+app = podium.Executor("podium_bench", max_parallel=1000)
+
+# Nothing on the way can make it smaller.
+_random = SystemRandomness().bytes(_BLOCKS * CHUNK_BYTES)
+
+
+@app.tool(read_only=True)
+async def podium_bench_noop(n: int) -> dict[str, int]:
+    """Do nothing."""
+    return {"n": n}
+
+
+@app.tool(read_only=True)
+async def podium_bench_stream(chunks: int) -> AsyncGenerator[bytes | podium.Output, None]:
+    """Stream pieces of 64 KiB."""
+    for number in range(chunks):
+        start = number % _BLOCKS * CHUNK_BYTES
+        yield _random[start : start + CHUNK_BYTES]
+    yield podium.Output(chunks)

@@ -1,0 +1,30 @@
+"""The load of a benchmark, in a process of its own: `python -m tests.benchmarks.load ADDRESS TOKEN PARENT`.
+
+Each line of JSON on standard input names a load of `podium bench` and its sizes; its round is a line of JSON back.
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+
+from podium.connecting import opened
+from service.cli.bench_load import LOADS
+from service.cli.bench_target import Target
+from service.cli.child_processes import end_with
+
+
+async def main(address, token, parent):
+    """Serve loads until standard input ends."""
+    end_with(int(parent))
+    async with opened(address, token, tls=None) as connection:
+        target = Target(connection)
+        await connection.reach()
+        print("{}", flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            asked = json.loads(line)
+            print(json.dumps(asdict(await LOADS[asked["load"]](target, **asked["sizes"]))), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
