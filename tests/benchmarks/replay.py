@@ -1,0 +1,105 @@
+"""(f) Replay: how many events a second one core folds, of histories that a real service has recorded.
+
+What is timed is the code that serves: the rebuild of the replay service, and the engine's loading of a workflow, each
+from the whole records to the state. The records are in memory before the clock starts: the disk is not measured here.
+"""
+
+import asyncio
+import gc
+import time
+
+from podium.v1 import value_pb2
+from service.clock import SystemClock
+from service.domain.rebuild import rebuild
+from service.engine.keys import WorkflowKey
+from service.engine.residency import Residency
+from service.engine.resident import Resident
+from service.engine.snapshots import Snapshots
+from service.main import open_reader
+from store.records import decode_record
+from tests.benchmarks.measurement import Goal, measurement
+from tests.benchmarks.rig import database, deployed
+
+GOAL = Goal("400,000 events/s a core", at_least=400_000)
+CHAINS = 500
+FANS = 10
+ROUNDS = 5
+PARK_AFTER_US = 10**12
+
+
+def measure():
+    """Record histories of sequential and of parallel steps, and fold them: the two ways in which the service does."""
+    with database("sqlite") as on:
+        with deployed(on) as rig:
+            rig.load("a", workflows=CHAINS)
+            rig.load("c", workflows=FANS)
+        histories = asyncio.run(read_histories(on.url))
+    return [
+        measurement("f replay", "", _rounds(rebuilt, histories), "events/s", goal=GOAL, notes=_notes(histories)),
+        measurement("f load", "", _rounds(loaded, histories), "events/s", goal=GOAL, notes="with the steps' times"),
+    ]
+
+
+async def read_histories(url):
+    """The recorded events of every workflow of a log that nobody serves, a list each."""
+    async with open_reader(url) as log:
+        names = await log.list_streams("wf_")
+        return [await log.read_stream(*name) for name in names]
+
+
+def rebuilt(histories):
+    """Fold histories as the replay service does, and return the states."""
+    return [rebuild([event.record for event in history], decode_record) for history in histories]
+
+
+def loaded(histories):
+    """Load workflows as the engine does after a restart, and return their states."""
+
+    async def load():
+        log = _RecordsInMemory(histories)
+        residency = Residency(log, Snapshots(log, b""), SystemClock(), PARK_AFTER_US)
+        states = []
+        for history in histories:
+            resident = Resident(WorkflowKey(history[0].tenant, history[0].stream_id))
+            await residency.load(resident)
+            states.append(resident.state)
+        return states
+
+    return asyncio.run(load())
+
+
+def events_per_s(fold, histories):
+    """Events a second of CPU that a fold takes; every state must be that of a workflow that succeeded."""
+    gc.collect()
+    # As the service does when it has started: what is there already is not looked at by collections.
+    gc.freeze()
+    started_s = time.process_time()
+    states = fold(histories)
+    took_s = time.process_time() - started_s
+    gc.unfreeze()
+    assert {state.state for state in states} == {value_pb2.WORKFLOW_STATE_SUCCEEDED}, "not every history was folded"
+    return sum(len(history) for history in histories) / took_s
+
+
+def _rounds(fold, histories):
+    return [events_per_s(fold, histories) for _ in range(ROUNDS)]
+
+
+def _notes(histories):
+    records = [event.record for history in histories for event in history]
+    mean_bytes = sum(map(len, records)) / len(records)
+    return f"{len(records)} events of {len(histories)} workflows, {mean_bytes:.0f} bytes a record"
+
+
+class _RecordsInMemory:
+    """The log's read side, over what was read already."""
+
+    def __init__(self, histories):
+        self._streams = {(history[0].tenant, history[0].stream_id): history for history in histories}
+
+    async def read_stream(self, tenant, stream_id, after_version=0, limit=None):
+        end = None if limit is None else after_version + limit
+        return self._streams[tenant, stream_id][after_version:end]
+
+    async def read_snapshot(self, tenant, stream_id):
+        return None
