@@ -1,4 +1,4 @@
-"""The loads of `podium bench`: each drives a running service through its contract and says what it found.
+"""The loads of `podium bench` that wait for answers: workflows, many and one at a time, and calls of a tool.
 
 Invariant: every answer is read. A round in which a workflow did not succeed is no round.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
 from podium.v1 import definition_pb2, tool_service_pb2, value_pb2
@@ -17,12 +17,11 @@ from service.cli.bench_target import NOOP, Round, Target
 from service.cli.failures import CommandFailed
 
 RUN = "WorkflowService/RunWorkflow"
-Load = Callable[..., Awaitable[Round]]
 
 
 async def at_once(target: Target, *, workflows: int = 400, lanes: int = 50, steps: int = 10) -> Round:
     """(a) Many workflows of sequential steps, `lanes` of them at once: steps a second."""
-    request = pb.RunWorkflowRequest(workflow=chain(steps)).SerializeToString()
+    request = pb.RunWorkflowRequest(workflow=chain(target.name, steps)).SerializeToString()
     seconds, latencies_ms, answers = await closed_loop(target, target.method(RUN), request, workflows, lanes)
     cycles_ms = [cycle for answer in answers for cycle in _cycles_ms(answer, steps)]
     figures = {
@@ -41,10 +40,10 @@ async def one_at_a_time(target: Target, *, workflows: int = 50, steps: int = 10)
 
 async def fan_out(target: Target, *, workflows: int = 20, steps: int = 100) -> Round:
     """(c) One workflow after the other, all steps of each at once: milliseconds each."""
-    request = pb.RunWorkflowRequest(workflow=fan(steps)).SerializeToString()
+    request = pb.RunWorkflowRequest(workflow=fan(target.name, steps)).SerializeToString()
     seconds, latencies_ms, answers = await closed_loop(target, target.method(RUN), request, workflows, 1)
     for answer in answers:
-        _succeeded(answer, steps)
+        succeeded(answer, steps)
     return Round(seconds, workflows, workflows * steps, latencies_ms)
 
 
@@ -60,24 +59,20 @@ async def call(target: Target, *, calls: int = 200) -> Round:
     return Round(seconds, latencies_ms=latencies_ms)
 
 
-LOADS: Mapping[str, Load] = {"a": at_once, "b": one_at_a_time, "c": fan_out, "d": call}
-"""By the letter of their measure in docs/performance.md."""
-
-
-def chain(steps: int) -> pb.StartWorkflowRequest:
+def chain(name: str, steps: int) -> pb.StartWorkflowRequest:
     """A workflow in which each step takes the output of the one before."""
     first = definition_pb2.StepDefinition(tool=NOOP, arguments_json='{"n": 1}')
     others = [
         definition_pb2.StepDefinition(tool=NOOP, arguments_json=json.dumps({"n": f"${{steps.step_{number}.output.n}}"}))
         for number in range(1, steps)
     ]
-    return pb.StartWorkflowRequest(name="podium_bench", steps=[first, *others])
+    return pb.StartWorkflowRequest(name=name, steps=[first, *others])
 
 
-def fan(steps: int) -> pb.StartWorkflowRequest:
+def fan(name: str, steps: int) -> pb.StartWorkflowRequest:
     """A workflow in which no step waits for another."""
     step = definition_pb2.StepDefinition(tool=NOOP, arguments_json='{"n": 1}')
-    return pb.StartWorkflowRequest(name="podium_bench", steps=[step] * steps)
+    return pb.StartWorkflowRequest(name=name, steps=[step] * steps)
 
 
 async def closed_loop(
@@ -110,7 +105,7 @@ def percentile(values: Sequence[float], part: float) -> float:
     return ordered[round(part * (len(ordered) - 1))]
 
 
-def _succeeded(answer: bytes, steps: int) -> pb.RunWorkflowResponse:
+def succeeded(answer: bytes, steps: int) -> pb.RunWorkflowResponse:
     """What a workflow ended with. Raises CommandFailed unless all of its steps succeeded."""
     ended = pb.RunWorkflowResponse.FromString(answer)
     counts = [(each.state, each.count) for each in ended.workflow.step_counts]
@@ -125,6 +120,6 @@ def _cycles_ms(answer: bytes, steps: int) -> list[float]:
 
     Everything between is in it: the commit, the way to the executor and back, and every wait.
     """
-    ended = _succeeded(answer, steps)
+    ended = succeeded(answer, steps)
     moments_us = [ended.workflow.started_at_us, *(step.ended_at_us for step in ended.steps)]
     return [(later - earlier) / 1e3 for earlier, later in pairwise(moments_us)]

@@ -10,8 +10,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from grpc.aio import AioRpcError
+
+from podium.rpc_errors import error_of
 from podium.v1 import workflow_service_pb2 as pb
-from service.clock import SystemClock
+from service.clock import SystemClock, SystemRandomness
 
 if TYPE_CHECKING:
     from grpc.aio import Metadata, UnaryStreamMultiCallable, UnaryUnaryMultiCallable
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 NOOP = "podium_bench_noop"
 STREAM = "podium_bench_stream"
+CHUNK_BYTES = 64 * 1024
+STAMP_BYTES = 8
+"""The first chunk of a stream begins with the microseconds since the Unix epoch at which it was made."""
 CALL_TIMEOUT_S = 120.0
 
 
@@ -40,14 +46,15 @@ class Round:
 
 
 class Target:
-    """A connection to the service, with the methods that loads call. Raises grpc.aio.AioRpcError."""
+    """A connection to the service, with the methods that loads call. They raise podium.PodiumError."""
 
     def __init__(self, connection: Connection) -> None:
+        self.name = f"podium_bench_{SystemRandomness().token()}"
+        """What all workflows of this run are called."""
         self._channel = connection.channel
         self._metadata = connection.metadata
         self.now_s = SystemClock().monotonic
         self.now_us = SystemClock().now_us
-        self._unary: dict[str, UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._watch: UnaryStreamMultiCallable[bytes, bytes] = connection.channel.unary_stream(
             "/podium.v1.WorkflowService/WatchWorkflow"
         )
@@ -57,8 +64,11 @@ class Target:
         call: UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(f"/podium.v1.{name}")
         metadata: Metadata = self._metadata()
 
-        def ask(request: bytes) -> Awaitable[bytes]:
-            return call(request, timeout=CALL_TIMEOUT_S, metadata=metadata)
+        async def ask(request: bytes) -> bytes:
+            try:
+                return await call(request, timeout=CALL_TIMEOUT_S, metadata=metadata)
+            except AioRpcError as error:
+                raise error_of(error) from error
 
         return ask
 
@@ -69,5 +79,7 @@ class Target:
         try:
             async for message in call:
                 yield message
+        except AioRpcError as error:
+            raise error_of(error) from error
         finally:
             call.cancel()

@@ -119,6 +119,13 @@ def end_with(parent: int | None) -> None:
         sys.exit(1)
 
 
+def cancelled_when_asked_to_end() -> None:
+    """Make SIGTERM cancel the task that calls this, so that it ends its children first."""
+    task = asyncio.current_task()
+    assert task is not None, "it runs in a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
 def _environment() -> dict[str, str]:
     """What children inherit, without what would lead their clients to another service."""
     environment = os.environ  # noqa: TID251 -- the one place where a command hands its environment on

@@ -10,7 +10,6 @@ import asyncio
 import importlib
 import json
 import os
-import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import podium
 from service.cli.audit_commands import audit_entries, newest_event
-from service.cli.child_processes import child_process, podium_command
+from service.cli.child_processes import cancelled_when_asked_to_end, child_process, podium_command
 from service.cli.connecting import Service, reached
 from service.cli.discovery_file import discovery_file
 from service.cli.failures import CommandFailed
@@ -47,8 +46,7 @@ class Question:
 
 async def run_research(question: Question, state: Path, *, as_json: bool) -> bool:
     """Run the demonstration and print it. Returns whether the workflow succeeded and its replay matches."""
-    # Asked to end, it ends its children first.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel, asyncio.current_task())
+    cancelled_when_asked_to_end()
     async with stage(question, state) as service:
         run = await service.client.start(*_submission(question))
         if as_json:
@@ -59,11 +57,6 @@ async def run_research(question: Question, state: Path, *, as_json: bool) -> boo
         report.replay = await _witness(service, run.id, state)
     print_report(report, state, as_json=as_json)
     return report.succeeded
-
-
-def _cancel(task: asyncio.Task[object] | None) -> None:
-    assert task is not None, "it runs in a task"
-    task.cancel()
 
 
 @asynccontextmanager

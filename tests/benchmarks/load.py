@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 
 from podium.connecting import opened
-from service.cli.bench_load import LOADS
+from service.cli.bench_measures import MEASURES
 from service.cli.bench_target import Target
 from service.cli.child_processes import end_with
 
@@ -23,7 +23,7 @@ async def main(address, token, parent):
         print("{}", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             asked = json.loads(line)
-            print(json.dumps(asdict(await LOADS[asked["load"]](target, **asked["sizes"]))), flush=True)
+            print(json.dumps(asdict(await MEASURES[asked["load"]].round(target, **asked["sizes"]))), flush=True)
 
 
 if __name__ == "__main__":

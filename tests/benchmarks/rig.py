@@ -116,7 +116,7 @@ class Rig:
         return disk_flushes(self.database.folder)
 
     def load(self, name, **sizes):
-        """Put a load on the deployment (a name of service.cli.bench_load.LOADS) and return its Round."""
+        """Put a load on the deployment (a letter of service.cli.bench_measures.MEASURES) and return its Round."""
         self._load.stdin.write(json.dumps({"load": name, "sizes": sizes}) + "\n")
         self._load.stdin.flush()
         line = self._load.stdout.readline()
