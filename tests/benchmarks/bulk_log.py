@@ -5,10 +5,11 @@ is built and signed as the checkpointer does it. The read models begin at the lo
 """
 
 import asyncio
+import hashlib
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -80,25 +81,36 @@ class Bulk(NamedTuple):
     """Of an open workflow: when it wakes, being parked; None: it is not parked."""
 
 
+class Written(NamedTuple):
+    """What was written."""
+
+    head: int
+    record_bytes: int
+    """Of all records together."""
+    last_stream_id: str
+
+
 @dataclass
 class _Log:
     """Where the log that is written ends."""
 
     signer: Signer
-    last_recorded_at_us: int
+    recorded_at_us: int
     head: int = 0
     streams: int = 0
-    tree: GrowingTree | None = None
+    tree: GrowingTree = field(default_factory=GrowingTree)
     last_record: bytes = b""
+    last_stream_id: str = ""
+    record_bytes: int = 0
 
     def batch(self, workflows):
-        """A batch with all events of some workflows: (history, is_open, wake_at_us) each."""
+        """A batch with all events of some workflows, and a checkpoint over the log with them."""
         is_first = self.head == 0
         batch = Batch(self.head, self.head, 0, 0)
         for bulk in workflows:
             self.streams += 1
-            stream_id, events = bulk.history.under(self.streams)
-            batch.streams.append((SHARD, self.streams, 1, stream_id))
+            self.last_stream_id, events = bulk.history.under(self.streams)
+            batch.streams.append((SHARD, self.streams, 1, self.last_stream_id))
             for version, (payload, envelope, kind) in enumerate(events, 1):
                 self._append(batch, version, payload, envelope, kind)
             if bulk.is_open:
@@ -113,7 +125,7 @@ class _Log:
 
     def _append(self, batch, version, payload, envelope, kind):
         self.head += 1
-        stamp = self.last_recorded_at_us
+        stamp = self.recorded_at_us
         record = self.last_record = encode_record(
             payload,
             envelope,
@@ -122,19 +134,20 @@ class _Log:
             stream_version=version,
             recorded_at_us=stamp,
         )
+        self.record_bytes += len(record)
         batch.events.append((SHARD, self.head, self.streams, version, kind, stamp, 1, record))
         batch.tiles.extend((SHARD, *tile) for tile in self.tree.append(leaf_hash(record)))
 
 
-def write_log(on, bulks: Sequence[Bulk], now_us: int) -> int:
-    """Write a log into a database that is empty, and return its head. The service can be started on it then."""
+def write_log(on, bulks: Sequence[Bulk]) -> Written:
+    """Write a log into a database that is empty. The service can be started on it then."""
     migrate(on.url)
     settings = settings_of(on.url, on.folder)
     backend = PostgresBackend(on.url) if is_postgres(on.url) else SqliteBackend(path_of(on.url))
-    log = _Log(open_signer(settings), now_us, tree=GrowingTree())
+    log = _Log(open_signer(settings), time.time_ns() // 1000)
     asyncio.run(_write(backend, log, bulks))
     asyncio.run(_begin_read_models_at(settings, log))
-    return log.head
+    return Written(log.head, log.record_bytes, log.last_stream_id)
 
 
 async def _write(backend, log, bulks):
@@ -142,16 +155,30 @@ async def _write(backend, log, bulks):
     await backend.open(lambda _: None)
     try:
         shown_s = time.monotonic()
-        for bulk in bulks:
-            at_once = max(1, COMMIT_EVENTS // len(bulk.history.events))
-            for first in range(0, bulk.workflows, at_once):
-                await backend.commit(log.batch([bulk] * min(at_once, bulk.workflows - first)))
-                if time.monotonic() - shown_s > 1:
-                    shown_s = time.monotonic()
-                    print(f"\rwriting a log: {log.head:,} of {total:,} events", end="", file=sys.stderr, flush=True)
+        batch = Batch(0, 0, 0, 0)
+        for workflows in _commits(bulks):
+            # The next batch is made while the database takes the one before.
+            batch, _ = await asyncio.gather(asyncio.to_thread(log.batch, workflows), _commit(backend, batch))
+            if time.monotonic() - shown_s > 1:
+                shown_s = time.monotonic()
+                print(f"\rwriting a log: {log.head:,} of {total:,} events", end="", file=sys.stderr, flush=True)
+        await _commit(backend, batch)
     finally:
         await backend.close()
     print(f"\rwrote a log of {log.head:,} events         ", file=sys.stderr, flush=True)
+
+
+async def _commit(backend, batch):
+    if batch:
+        await backend.commit(batch)
+
+
+def _commits(bulks):
+    """The workflows of each commit."""
+    for bulk in bulks:
+        at_once = max(1, COMMIT_EVENTS // len(bulk.history.events))
+        for first in range(0, bulk.workflows, at_once):
+            yield [bulk] * min(at_once, bulk.workflows - first)
 
 
 async def _begin_read_models_at(settings, log):
@@ -163,7 +190,7 @@ async def _begin_read_models_at(settings, log):
 
     def begin(connection):
         checkpoints.prepare(connection)
-        at = checkpoints.Checkpoint(log.head, _sha256(log.last_record), frozenset())
+        at = checkpoints.Checkpoint(log.head, hashlib.sha256(log.last_record).digest(), frozenset())
         for make in (WorkflowList, AuditTrail):
             model = make(1)
             model.metadata.create_all(connection)

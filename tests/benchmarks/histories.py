@@ -1,9 +1,9 @@
 """Histories that a real service records for the benchmarks that need many of them."""
 
 import asyncio
+from contextlib import aclosing
 
 import podium
-from podium.v1 import events_pb2
 from service.cli.bench_load import chain
 from service.main import open_reader
 from tests.benchmarks.rig import database, deployed
@@ -27,7 +27,7 @@ def ended_history(steps=10):
 
 def open_history(steps=2):
     """What was recorded of a workflow whose steps have ended and to which more may be added: an agent's, between two
-    thoughts. Without its last event its last step runs.
+    thoughts. Without the last event its last step runs.
     """
     with database("sqlite") as on:
         with deployed(on) as rig:
@@ -38,12 +38,13 @@ def open_history(steps=2):
 
 
 async def _run_open(rig, steps):
-    request = chain(steps)
+    request = chain("bench", steps)
     request.open = True
     async with podium.connect(rig.address, rig.token) as client:
         run = await client.start(request)
         ended = 0
-        async for update in client.watch(run.id):
-            ended += isinstance(update.payload, events_pb2.StepSucceeded)
-            if ended == steps:
-                return
+        async with aclosing(client.watch(run.id)) as updates:
+            async for update in updates:
+                ended += update.kind == "step_succeeded"
+                if ended == steps:
+                    return

@@ -15,6 +15,8 @@ SCRIPT = Path(__file__).with_name("bare") / "b9_pipeline.py"
 PORT = 50963
 """Where it listens: fixed in the script."""
 AT_ONCE = 50
+STORES = {"sqlite": "sqlite", "postgres": "pg"}
+"""What the script calls them."""
 RUN_WITHIN_S = 120
 
 
@@ -26,7 +28,7 @@ def steps_per_s(store, folder, postgres_url=None):
     """Run the prototype once; durable steps a second, the median of its three runs.
 
     Args:
-        store: "sqlite", or "pg" with a `postgres_url`.
+        store: "sqlite", or "postgres" with a `postgres_url`.
         folder: Where its database is, on the disk that is measured.
         postgres_url: A database in which it may drop and make a table `events`.
 
@@ -34,9 +36,9 @@ def steps_per_s(store, folder, postgres_url=None):
     """
     require_free_port()
     environment = {**os.environ, "BENCH_TMP": str(folder)}
-    if postgres_url is not None:
+    if store == "postgres":
         environment["BENCH_PG"] = postgres_url
-    command = [sys.executable, str(SCRIPT), store, "uvloop", "1", "batch", str(AT_ONCE)]
+    command = [sys.executable, str(SCRIPT), STORES[store], "uvloop", "1", "batch", str(AT_ONCE)]
     try:
         ran = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False

@@ -6,6 +6,7 @@ from the whole records to the state. The records are in memory before the clock 
 
 import asyncio
 import gc
+import statistics
 import time
 
 from podium.v1 import value_pb2
@@ -15,36 +16,31 @@ from service.engine.keys import WorkflowKey
 from service.engine.residency import Residency
 from service.engine.resident import Resident
 from service.engine.snapshots import Snapshots
-from service.main import open_reader
 from store.records import decode_record
+from tests.benchmarks.histories import read_histories
 from tests.benchmarks.measurement import Goal, measurement
 from tests.benchmarks.rig import database, deployed
 
 GOAL = Goal("400,000 events/s a core", at_least=400_000)
 CHAINS = 500
+QUICK_CHAINS = 50
 FANS = 10
 ROUNDS = 5
 PARK_AFTER_US = 10**12
 
 
-def measure():
-    """Record histories of sequential and of parallel steps, and fold them: the two ways in which the service does."""
+def measure(options):
+    """Record histories of sequential and of parallel steps, and fold them in both ways in which the service does."""
     with database("sqlite") as on:
         with deployed(on) as rig:
-            rig.load("a", workflows=CHAINS)
+            rig.load("a", workflows=QUICK_CHAINS if options.quick else CHAINS)
             rig.load("c", workflows=FANS)
         histories = asyncio.run(read_histories(on.url))
-    return [
-        measurement("f replay", "", _rounds(rebuilt, histories), "events/s", goal=GOAL, notes=_notes(histories)),
-        measurement("f load", "", _rounds(loaded, histories), "events/s", goal=GOAL, notes="with the steps' times"),
-    ]
-
-
-async def read_histories(url):
-    """The recorded events of every workflow of a log that nobody serves, a list each."""
-    async with open_reader(url) as log:
-        names = await log.list_streams("wf_")
-        return [await log.read_stream(*name) for name in names]
+    records = [event.record for history in histories for event in history]
+    notes = f"{len(records)} events of {len(histories)} workflows, {statistics.fmean(map(len, records)):.0f} bytes each"
+    for measure_name, fold in (("f replay", rebuilt), ("f load", loaded)):
+        rates = [events_per_s(fold, histories) for _ in range(max(options.rounds, ROUNDS))]
+        yield measurement(measure_name, "", rates, "events/s", goal=GOAL, notes=notes)
 
 
 def rebuilt(histories):
@@ -77,16 +73,6 @@ def events_per_s(fold, histories):
     gc.unfreeze()
     assert endings == {value_pb2.WORKFLOW_STATE_SUCCEEDED}, "not every history was folded to its end"
     return sum(len(history) for history in histories) / took_s
-
-
-def _rounds(fold, histories):
-    return [events_per_s(fold, histories) for _ in range(ROUNDS)]
-
-
-def _notes(histories):
-    records = [event.record for history in histories for event in history]
-    mean_bytes = sum(map(len, records)) / len(records)
-    return f"{len(records)} events of {len(histories)} workflows, {mean_bytes:.0f} bytes a record"
 
 
 class _RecordsInMemory:

@@ -6,7 +6,6 @@ dbos_peer.py DATABASE-URL WORKFLOWS
 import asyncio
 import os
 import sys
-import time
 
 import workload
 from dbos import DBOS, DBOSConfig
@@ -33,23 +32,23 @@ async def fan(steps: int) -> int:
     return len(await asyncio.gather(*[step(i) for i in range(steps)]))
 
 
-async def run(workflows):
+async def run(workflows, database_pid):
     """Give it the work, in the process of which the library is a part."""
 
     async def run_fan():
         assert await fan(workload.FAN_OUT) == workload.FAN_OUT
 
     return await workload.measure(
-        lambda: chain(workload.STEPS), run_fan, lambda: {"process": time.process_time()}, workflows
+        lambda: chain(workload.STEPS), run_fan, lambda: workload.library_cpu_s(database_pid), workflows
     )
 
 
-def main(url, workflows):
+def main(url, workflows, database_pid=None):
     """Launch, measure, and leave without waiting for what the library polls."""
     config: DBOSConfig = {"name": "bench", "system_database_url": url, "log_level": "ERROR"}
     DBOS(config=config)
     DBOS.launch()
-    workload.tell(asyncio.run(run(int(workflows))))
+    workload.tell(asyncio.run(run(int(workflows), database_pid)))
     os._exit(0)
 
 

@@ -28,6 +28,11 @@ class CannotInstallError(Exception):
     """A peer could not be installed. The message says what failed."""
 
 
+def versions_of(peer):
+    """The pinned versions of what is installed for a peer, by package."""
+    return {package.partition("[")[0]: version for package, version in (p.split("==") for p in PACKAGES[peer])}
+
+
 def python_of(peer):
     """The interpreter of a peer's environment; it is made when it is not there. Raises CannotInstallError."""
     home = FOLDER / peer

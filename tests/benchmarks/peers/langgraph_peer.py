@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import itertools
 import sys
-import time
 from typing import TypedDict
 
 import workload
@@ -63,7 +62,7 @@ async def checkpointer(database):
             yield saver
 
 
-async def run(database, workflows):
+async def run(database, workflows, database_pid=None):
     """Give it the work, in the process of which the library is a part."""
     threads = itertools.count()
     async with checkpointer(database) as saver:
@@ -75,8 +74,8 @@ async def run(database, workflows):
             ended = await graph.ainvoke({"i": -1, "ok": False}, thread, durability="sync")
             assert ended["i"] == workload.STEPS - 1
 
-        return await workload.measure(chain, None, lambda: {"process": time.process_time()}, workflows)
+        return await workload.measure(chain, None, lambda: workload.library_cpu_s(database_pid), workflows)
 
 
 if __name__ == "__main__":
-    workload.tell(asyncio.run(run(sys.argv[1], int(sys.argv[2]))))
+    workload.tell(asyncio.run(run(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])))

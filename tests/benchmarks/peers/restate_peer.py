@@ -65,7 +65,7 @@ class Deployment:
 
     def cpu_s(self):
         """CPU so far of both."""
-        return {name: workload.process_cpu_s(process.pid) for name, process in self._processes.items()}
+        return {name: workload.family_cpu_s(process.pid) for name, process in self._processes.items()}
 
     async def until_it_works(self, attempt):
         """Try something until it works, at most for a minute. Raises TimeoutError."""

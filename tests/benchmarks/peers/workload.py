@@ -4,6 +4,7 @@ Imported by the peers' programs, each in an environment of its own: the standard
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import statistics
@@ -61,12 +62,20 @@ async def _median_ms(run, times):
     return statistics.median(took)
 
 
-def process_cpu_s(pid):
-    """Seconds of CPU that a process and its children have used so far."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    own = (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(process_cpu_s(child) for child in children)
+def family_cpu_s(pid):
+    """Seconds of CPU of a process, of the children it has, and of those it had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    used = sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            used += family_cpu_s(child)
+    return used
+
+
+def library_cpu_s(database_pid=None):
+    """CPU so far of a peer that is a library of this process, and of the database server it uses, if any."""
+    server = {} if database_pid is None else {"database": family_cpu_s(database_pid)}
+    return {"process": time.process_time(), **server}
 
 
 def tell(figures):
