@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 MANIFESTS := pyproject.toml clients/python/pyproject.toml
 CODE := service store migrations clients/python protos tests
 
-.PHONY: help run test faults faults-nightly bench-smoke bench-peers check formatted lint types imports tidy contract stubs verify format proto lock clean
+.PHONY: help run test faults faults-nightly bench bench-smoke bench-peers check formatted lint types imports tidy contract stubs verify format proto lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ faults: .venv/dev.stamp ## Run the fault table, a quarter of an hour: ARGS="--on
 
 faults-nightly: .venv/dev.stamp ## Run the fault table with new seeds until it is stopped
 	@$(BIN)/python -m tests.faults.table --scale nightly $(ARGS)
+
+bench: .venv/dev.stamp ## Measure it on a quiet machine, ten minutes: ARGS="--only a,d --store sqlite", ARGS=--help
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-smoke: .venv/dev.stamp ## Compare Podium with the bare prototype, half a minute: fails when it has fallen far behind
 	@$(BIN)/python -m tests.benchmarks.smoke

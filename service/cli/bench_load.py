@@ -56,7 +56,7 @@ async def call(target: Target, *, calls: int = 200) -> Round:
         outcome = tool_service_pb2.CallToolResponse.FromString(answer).outcome
         if outcome.state != value_pb2.STEP_STATE_SUCCEEDED:
             raise CommandFailed(f"a call of {NOOP} did not succeed: {outcome.failure.message}")
-    return Round(seconds, latencies_ms=latencies_ms)
+    return Round(seconds, calls, calls, latencies_ms)
 
 
 def chain(name: str, steps: int) -> pb.StartWorkflowRequest:

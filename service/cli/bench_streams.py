@@ -33,7 +33,7 @@ async def stream(target: Target, *, chunks: int = 800, firsts: int = 20) -> Roun
         raise CommandFailed(f"of {chunks} chunks of {workflow_id} the watcher got {len(received)}, or another order")
     size = sum(len(chunk.data) for chunk in received)
     figures = {"mb_per_s": size / _MEGABYTE / seconds, "first_chunk_ms": statistics.median(first_ms)}
-    return Round(seconds, workflows=1, steps=1, latencies_ms=first_ms, figures=figures)
+    return Round(seconds, workflows=2, steps=1 + firsts, latencies_ms=first_ms, figures=figures)
 
 
 async def watchers(target: Target, *, watchers: int = 1000, workflows: int = 400, lanes: int = 50) -> Round:
@@ -41,16 +41,18 @@ async def watchers(target: Target, *, watchers: int = 1000, workflows: int = 400
 
     Without them before and after, so that a machine that becomes slower is not mistaken for a cost.
     """
+    parts: list[Round] = []
 
     async def steps_per_s() -> float:
-        found = await at_once(target, workflows=workflows, lanes=lanes)
-        return found.figures["steps_per_s"]
+        parts.append(await at_once(target, workflows=workflows, lanes=lanes))
+        return parts[-1].figures["steps_per_s"]
 
     plain = [await steps_per_s()]
     async with _idle_watchers(target, watchers):
         idle = await steps_per_s()
     plain.append(await steps_per_s())
-    busy = await _watched_workflows(target, workflows, lanes)
+    parts.append(await _watched_workflows(target, workflows, lanes))
+    busy = parts[-1].figures["steps_per_s"]
     unwatched = statistics.fmean(plain)
     figures = {
         "steps_per_s": unwatched,
@@ -59,7 +61,10 @@ async def watchers(target: Target, *, watchers: int = 1000, workflows: int = 400
         "idle_cost_percent": (1 - idle / unwatched) * 100,
         "busy_cost_percent": (1 - busy / unwatched) * 100,
     }
-    return Round(0.0, figures=figures)
+    ran = sum(part.workflows for part in parts)
+    return Round(
+        sum(part.seconds for part in parts), watchers + ran, sum(part.steps for part in parts), figures=figures
+    )
 
 
 async def _first_chunks_ms(target: Target, count: int) -> list[float]:
@@ -103,9 +108,8 @@ async def _idle_watchers(target: Target, count: int) -> AsyncGenerator[None, Non
         await _finish(target, workflow_ids)
 
 
-async def _watched_workflows(target: Target, workflows: int, lanes: int) -> float:
-    """The steps a second of (a), with a watcher of each workflow from its start to its end."""
-    steps = 10
+async def _watched_workflows(target: Target, workflows: int, lanes: int, steps: int = 10) -> Round:
+    """The load of (a), with a watcher of each workflow from its start to its end."""
     request = chain(target.name, steps).SerializeToString()
     start = target.method(START)
 
@@ -116,8 +120,9 @@ async def _watched_workflows(target: Target, workflows: int, lanes: int) -> floa
             pass
         return answer
 
-    seconds, _, _ = await closed_loop(target, watch_one, request, workflows, lanes)
-    return workflows * steps / seconds
+    seconds, latencies_ms, _ = await closed_loop(target, watch_one, request, workflows, lanes)
+    figures = {"steps_per_s": workflows * steps / seconds}
+    return Round(seconds, workflows, workflows * steps, latencies_ms, figures)
 
 
 async def _finish(target: Target, workflow_ids: Sequence[str]) -> None:

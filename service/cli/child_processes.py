@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.cli.failures import CommandFailed
+from service.cli.failures import CommandFailed, ExitCode
 
 READY_MAX_S = 90.0
 """Over ten seconds are spent on imports alone where the disk is cold."""
 END_MAX_S = 15.0
 _LOG_TAIL_BYTES = 2000
 _PR_SET_PDEATHSIG = 1
+_PASSED_ON = {code.value: code for code in (ExitCode.DENIED, ExitCode.UNAVAILABLE)}
+"""What a child was told by a service is what its parent was told."""
 
 
 @dataclass(slots=True)
@@ -49,8 +51,8 @@ class ChildProcess:
         except TimeoutError:
             raise self._failed(f"was not ready within {READY_MAX_S:g} s") from None
         if not line:
-            await self.process.wait()
-            raise self._failed(f"ended with exit code {self.process.returncode}")
+            code = await self.process.wait()
+            raise self._failed(f"ended with exit code {code}", _PASSED_ON.get(code, ExitCode.FAILED))
         said: dict[str, Any] = json.loads(line)
         return said
 
@@ -66,11 +68,11 @@ class ChildProcess:
                 self.process.kill()
             await self.process.wait()
 
-    def _failed(self, problem: str) -> CommandFailed:
+    def _failed(self, problem: str, code: ExitCode = ExitCode.FAILED) -> CommandFailed:
         said = _last_words(self.log)
         told = f": {said}" if said else ""
         hint = f"all that it said is in {self.log}"
-        return CommandFailed(f"{self.name} {problem}{told}", reason="CHILD_FAILED", hint=hint)
+        return CommandFailed(f"{self.name} {problem}{told}", code, "CHILD_FAILED", hint=hint)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The load of a benchmark, in a process of its own: `python -m tests.benchmarks.load ADDRESS TOKEN PARENT`.
 
-Each line of JSON on standard input names a load of `podium bench` and its sizes; its round is a line of JSON back.
+Each line of JSON on standard input names a load and its sizes; its round is a line of JSON back. The loads are those
+of `podium bench`, and `echo`.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from podium.connecting import opened
 from service.cli.bench_measures import MEASURES
 from service.cli.bench_target import Target
 from service.cli.child_processes import end_with
+from tests.benchmarks.echo import call_echo
 
 
 async def main(address, token, parent):
@@ -23,7 +25,8 @@ async def main(address, token, parent):
         print("{}", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             asked = json.loads(line)
-            print(json.dumps(asdict(await MEASURES[asked["load"]].round(target, **asked["sizes"]))), flush=True)
+            load = call_echo if asked["load"] == "echo" else MEASURES[asked["load"]].round
+            print(json.dumps(asdict(await load(target, **asked["sizes"]))), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import rich.box
-from rich.console import Console
-from rich.table import Table
+from service.cli.output import table
 
 RESULTS = Path("bench/results.jsonl")
 """Every measurement is appended to it, a line of JSON each; git ignores it."""
@@ -92,12 +90,6 @@ def measurement(measure, store, values, unit, *, goal=NO_GOAL, versions=None, no
     )
 
 
-def percentile(values, part):
-    """The value below which a part of them lie, 0 to 1: the nearest rank."""
-    ordered = sorted(values)
-    return ordered[round(part * (len(ordered) - 1))]
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a run of the benchmarks is to do; every measure is a function `measure(options)` that yields figures."""
@@ -136,24 +128,15 @@ class Report:
         """Print the table of all of them, unless they were printed as JSON."""
         if self.as_json:
             return
-        table = Table(box=rich.box.SIMPLE)
-        for name in ("measure", "system", "store", "value", "min to max (runs)", "goal", "", "notes"):
-            table.add_column(name, overflow="fold")
-        for each in self.taken:
-            spread = each.spread
-            table.add_row(
-                each.measure,
-                each.system,
-                each.store,
-                f"{each.value:,g} {each.unit}",
-                f"{spread.min:,g} to {spread.max:,g} ({spread.runs})",
-                each.goal,
-                _MET[each.met],
-                each.notes,
-            )
-        # Where it is no terminal, a row is not folded into eighty columns.
-        width = None if sys.stdout.isatty() else 220
-        Console(markup=False, highlight=False, width=width).print(table)
+        columns = ("measure", "system", "store", "value", "from", "to", "rounds", "goal", "", "notes")
+        table(columns, [_row(each) for each in self.taken])
+
+
+def _row(found):
+    spread = found.spread
+    value = f"{found.value:,g} {found.unit}"
+    span = (f"{spread.min:,g}", f"{spread.max:,g}", spread.runs)
+    return found.measure, found.system, found.store, value, *span, found.goal, _MET[found.met], found.notes
 
 
 def machine():

@@ -116,7 +116,7 @@ class Rig:
         return disk_flushes(self.database.folder)
 
     def load(self, name, **sizes):
-        """Put a load on the deployment (a letter of service.cli.bench_measures.MEASURES) and return its Round."""
+        """Put a load on the deployment and return its Round: a letter of service.cli.bench_measures, or echo."""
         self._load.stdin.write(json.dumps({"load": name, "sizes": sizes}) + "\n")
         self._load.stdin.flush()
         line = self._load.stdout.readline()
@@ -126,10 +126,13 @@ class Rig:
 
 
 @contextlib.contextmanager
-def deployed(on, *, executor=True):
-    """Serve on a database: the service, an executor with the tools of podium bench, and the process of the load."""
+def deployed(on, *, executor=True, service="tests.benchmarks.served"):
+    """Serve on a database: the service, an executor with the tools of podium bench, and the process of the load.
+
+    `service` is the module that is run as the service.
+    """
     with contextlib.ExitStack() as stack:
-        served = stack.enter_context(_process("-m", "tests.benchmarks.served", on.url, str(on.folder), _me()))
+        served = stack.enter_context(_process("-m", service, on.url, str(on.folder), _me()))
         ready = json.loads(_line(served))
         address, token = ready["address"], ready["token"]
         executor_pid = load = None
@@ -142,6 +145,13 @@ def deployed(on, *, executor=True):
             load = stack.enter_context(_process("-m", "tests.benchmarks.load", address, token, _me()))
             _line(load)
         yield Rig(on, address, token, served.pid, executor_pid, load)
+
+
+@contextlib.contextmanager
+def echo_server():
+    """A bare gRPC server that answers with the request; its address, for the load `echo`."""
+    with _process("-m", "tests.benchmarks.echo", _me()) as process:
+        yield json.loads(_line(process))["address"]
 
 
 @contextlib.contextmanager
