@@ -55,7 +55,7 @@ def median_steps_per_s(printed):
     try:
         [line] = printed.strip().splitlines()
         return json.loads(line)[f"conc{AT_ONCE}"]["steps_per_s"]["median"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise PrototypeError(f"the prototype printed something else than its figures: {printed[:200]!r}") from error
 
 
