@@ -72,22 +72,17 @@ class StepMarks:
         self.ended_position = 0
 
 
-_MARKING_A_STEP: frozenset[type[Message]] = frozenset(
-    {
-        events_pb2.AttemptStarted,
-        events_pb2.StepSucceeded,
-        events_pb2.StepFailed,
-        events_pb2.StepDenied,
-        events_pb2.StepSkipped,
-        events_pb2.StepCanceled,
-    }
+_ENDINGS: tuple[type[Message], ...] = (
+    events_pb2.StepSucceeded,
+    events_pb2.StepFailed,
+    events_pb2.StepDenied,
+    events_pb2.StepSkipped,
+    events_pb2.StepCanceled,
 )
-_WORKFLOW_ENDINGS: frozenset[type[Message]] = frozenset(
-    {
-        events_pb2.WorkflowSucceeded,
-        events_pb2.WorkflowFailed,
-        events_pb2.WorkflowCanceled,
-    }
+_WORKFLOW_ENDINGS: tuple[type[Message], ...] = (
+    events_pb2.WorkflowSucceeded,
+    events_pb2.WorkflowFailed,
+    events_pb2.WorkflowCanceled,
 )
 
 
@@ -169,7 +164,7 @@ class Resident:
     def note(self, payload: Message, recorded_at_us: int, position: int) -> None:
         """Remember when an event of this workflow was recorded and where."""
         kind = type(payload)
-        if kind in _MARKING_A_STEP:
+        if kind is events_pb2.AttemptStarted or kind in _ENDINGS:
             self._note_step(payload, recorded_at_us, position)
         elif kind is events_pb2.WorkflowStarted:
             self.started_us = recorded_at_us

@@ -23,7 +23,7 @@ def measure(options):
     for store in options.stores:
         with database(store) as on:
             written = write_mostly_parked(on, workflows)
-            started = [start_s(on, written.last_stream_id) for _ in range(options.rounds)]
+            started = [start_s(on, written.last.stream_id) for _ in range(options.rounds)]
         notes = f"{workflows:,} open workflows, one in a hundred not parked; until GetWorkflow answers of a parked one"
         yield measurement("g cold start", store, started, "s", goal=GOAL, versions=on.versions, notes=notes)
 

@@ -33,7 +33,7 @@ def measure(options):
             for name, events in (("small", SMALL), ("large", large)):
                 on = stack.enter_context(database(store))
                 refuse_small_disk(on.folder, events)
-                written = write_log(on, [Bulk(history, events // len(history.events))])
+                written = write_log(on, [Bulk(history, events // len(history))])
                 logs[name] = on, written
             on, written = logs["large"]
             if store == "postgres":

@@ -58,7 +58,7 @@ def test_a_hundredth_of_them_is_not_parked(on, written):
 def test_a_service_goes_on_with_it_and_its_read_models_have_nothing_to_catch_up(on, written):
     async def ask(rig):
         async with podium.connect(rig.address, rig.token) as client:
-            return await client.get(written.last_stream_id), [each async for each in client.list()]
+            return await client.get(written.last.stream_id), [each async for each in client.list()]
 
     with deployed(on) as rig:
         status, listed = asyncio.run(ask(rig))
@@ -71,7 +71,7 @@ def test_a_service_goes_on_with_it_and_its_read_models_have_nothing_to_catch_up(
 def test_a_history_is_written_under_its_own_id_each_time():
     recorded = open_history()
     history = History(recorded)
-    (one, events), (other, _) = history.under(1), history.under(2)
-    assert one != other
-    assert len(one) == len(other) == len(recorded[0].stream_id)
-    assert all(one.encode() in envelope for _, envelope, _ in events)
+    one, other = history.under(1), history.under(2)
+    assert one.stream_id != other.stream_id
+    assert len(one.stream_id) == len(other.stream_id) == len(recorded[0].stream_id)
+    assert all(one.stream_id.encode() in envelope for _, envelope in one.events)
