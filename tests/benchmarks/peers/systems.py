@@ -75,7 +75,7 @@ def _podium(store):
         with database(store) as on, deployed(on) as rig:
             rig.load("a", workflows=WARM_UP_WORKFLOWS)
             before = rig.cpu()
-            many = rig.load("a", workflows=round(400 * scale))
+            many = rig.load("a", workflows=round(1000 * scale))
             used = rig.cpu() - before
             alone = rig.load("b", workflows=round(50 * scale))
             fans = rig.load("c", workflows=round(10 * scale))
@@ -108,7 +108,7 @@ def _restate(name, partitions):
 
     def run(scale):
         with _folder() as folder:
-            arguments = [environments.restate_server(), folder, str(round(500 * scale)), partitions]
+            arguments = [environments.restate_server(), folder, str(round(1000 * scale)), partitions]
             return _program("restate", "restate_peer.py", arguments)
 
     versions = {"restate-server": environments.RESTATE_SERVER.rpartition("@")[2]} | environments.versions_of("restate")
