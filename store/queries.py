@@ -157,9 +157,13 @@ OPEN_WORKFLOWS = (
         )
     )
     .where(_open.c.shard == _SHARD)
+    .where(_open.c.wake_at_us.is_(None) | (_open.c.wake_at_us <= bindparam("due_by_us")))
     .order_by(_open.c.opened_position, _open.c.stream_key)
 )
-"""shard → the workflows that have not ended."""
+"""shard, due_by_us → the workflows that have not ended and are not parked for longer than that."""
+
+LATEST_US = 2**63 - 1
+"""No time that is stored is later."""
 
 TENANTS = select(_tenants.c.tenant_key, _tenants.c.name, _tenants.c.sequence).where(_tenants.c.shard == _SHARD)
 """shard → its tenants."""
