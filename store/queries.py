@@ -5,7 +5,7 @@ A statement names every value it takes; the reader of a database binds them.
 
 from __future__ import annotations
 
-from sqlalchemy import BindParameter, Table, bindparam, func, literal, select
+from sqlalchemy import BindParameter, Table, bindparam, case, func, literal, select
 
 from store.tables import schema
 
@@ -72,17 +72,28 @@ READ_STREAM = (
 )
 """shard, tenant, stream_id, after_version → events in order of version."""
 
+# Names are looked up by their keys, not joined: as long as Postgres knows nothing of tables that have just grown, it
+# would go through all events once a stream, or through all streams once an event.
+_named_event = (
+    _events.c.position,
+    select(_tenants.c.name)
+    .where(_tenants.c.shard == _events.c.shard, _tenants.c.tenant_key == _events.c.tenant_key)
+    .scalar_subquery(),
+    select(case((_streams.c.tenant_key == _events.c.tenant_key, _streams.c.stream_id)))
+    .where(_streams.c.shard == _events.c.shard, _streams.c.stream_key == _events.c.stream_key)
+    .scalar_subquery(),
+    *_RECORDED_EVENT[3:],
+)
 READ_ALL = (
-    select(*_RECORDED_EVENT)
-    .select_from(_stream_of_event)
+    select(*_named_event)
     .where(_events.c.shard == _SHARD, _events.c.position > bindparam("after_position"))
     .order_by(_events.c.position)
     .limit(bindparam("limit"))
 )
-"""shard, after_position, limit → events in order of position."""
+"""shard, after_position, limit → events in order of position; of one without a stream or a tenant that name is null."""
 
 READ_TENANT = READ_ALL.where(_events.c.tenant_key == TENANT_KEY)
-"""shard, tenant, after_position, limit → events of the tenant in order of position."""
+"""shard, tenant, after_position, limit → events of the tenant in order of position, as READ_ALL."""
 
 _RECORDED_CHUNK = (
     _chunks.c.ordinal,

@@ -100,14 +100,12 @@ class LogReader(ABC):
         """Read the log; see EventReader."""
 
         def read_every(connection: Connection) -> list[RecordedEvent]:
-            rows = self._rows(connection, READ_ALL, after_position=after_position, limit=limit)
-            events = [RecordedEvent(*row) for row in rows]
+            events = self._named(connection, READ_ALL, after_position, limit)
             verify_log(events, self._shard, after_position)
             return events
 
         def read_tenant(connection: Connection) -> list[RecordedEvent]:
-            rows = self._rows(connection, READ_TENANT, tenant=tenant, after_position=after_position, limit=limit)
-            events = [RecordedEvent(*row) for row in rows]
+            events = self._named(connection, READ_TENANT, after_position, limit, tenant=tenant)
             verify_tenant(events, self._shard)
             return events
 
@@ -230,8 +228,7 @@ class LogReader(ABC):
         """Read rows in order of position, whatever is missing or altered: for whoever looks for that."""
 
         def read(connection: Connection) -> list[RecordedEvent]:
-            rows = self._rows(connection, READ_ALL, after_position=after_position, limit=limit)
-            return [RecordedEvent(*row) for row in rows]
+            return self._named(connection, READ_ALL, after_position, limit)
 
         return await self._run(read)
 
@@ -261,6 +258,17 @@ class LogReader(ABC):
             )
 
         return await self._run(read)
+
+    def _named(
+        self, connection: Connection, statement: Executable, after_position: int, limit: int, **values: object
+    ) -> list[RecordedEvent]:
+        """The next events that have a stream and a tenant. Whose stream was moved to another has none."""
+        while rows := self._rows(connection, statement, after_position=after_position, limit=limit, **values):
+            events = [RecordedEvent(*row) for row in rows if row[1] is not None and row[2] is not None]
+            if events:
+                return events
+            after_position = rows[-1][0]
+        return []
 
     def _rows(self, connection: Connection, statement: Executable, **values: object) -> Sequence[Any]:
         return connection.execute(statement, {"shard": self._shard, **values}).all()

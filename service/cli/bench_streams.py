@@ -19,6 +19,8 @@ ADD = "WorkflowService/AddSteps"
 FINISH = "WorkflowService/FinishWorkflow"
 _MEGABYTE = 1e6
 _STARTERS = 50
+_OPEN_MAX_MS = 600_000
+"""What is open ends by itself when a run was killed."""
 
 
 async def stream(target: Target, *, chunks: int = 800, firsts: int = 20) -> Round:
@@ -31,6 +33,7 @@ async def stream(target: Target, *, chunks: int = 800, firsts: int = 20) -> Roun
     received = [chunk for message in messages for chunk in _chunks(message)]
     if [chunk.sequence for chunk in received] != list(range(1, chunks + 1)):
         raise CommandFailed(f"of {chunks} chunks of {workflow_id} the watcher got {len(received)}, or another order")
+    _succeeded(messages[-1])
     size = sum(len(chunk.data) for chunk in received)
     figures = {"mb_per_s": size / _MEGABYTE / seconds, "first_chunk_ms": statistics.median(first_ms)}
     return Round(seconds, workflows=2, steps=1 + firsts, latencies_ms=first_ms, figures=figures)
@@ -69,7 +72,7 @@ async def watchers(target: Target, *, watchers: int = 1000, workflows: int = 400
 
 async def _first_chunks_ms(target: Target, count: int) -> list[float]:
     """How long the first chunk of each of some streams took, one after the other, from the tool to who watches."""
-    workflow_id = await _started(target, pb.StartWorkflowRequest(name=target.name, open=True))
+    workflow_id = await _started(target, _open(target))
     add, finish = target.method(ADD), target.method(FINISH)
     request = pb.AddStepsRequest(workflow_id=workflow_id, steps=[_streaming(1)]).SerializeToString()
     taken: list[float] = []
@@ -91,7 +94,7 @@ async def _first_chunks_ms(target: Target, count: int) -> list[float]:
 @asynccontextmanager
 async def _idle_watchers(target: Target, count: int) -> AsyncGenerator[None, None]:
     """Workflows in which nothing happens, and a watcher of each, for as long as the block lasts."""
-    request = pb.StartWorkflowRequest(name=target.name, open=True).SerializeToString()
+    request = _open(target).SerializeToString()
     _, _, answers = await closed_loop(target, target.method(START), request, count, _STARTERS)
     workflow_ids = [pb.StartWorkflowResponse.FromString(answer).workflow_id for answer in answers]
     try:
@@ -116,11 +119,11 @@ async def _watched_workflows(target: Target, workflows: int, lanes: int, steps: 
     async def watch_one(asked: bytes) -> bytes:
         answer = await start(asked)
         workflow_id = pb.StartWorkflowResponse.FromString(answer).workflow_id
-        async for _ in target.watched(workflow_id):
-            pass
-        return answer
+        return [message async for message in target.watched(workflow_id)][-1]
 
-    seconds, latencies_ms, _ = await closed_loop(target, watch_one, request, workflows, lanes)
+    seconds, latencies_ms, endings = await closed_loop(target, watch_one, request, workflows, lanes)
+    for ending in endings:
+        _succeeded(ending)
     figures = {"steps_per_s": workflows * steps / seconds}
     return Round(seconds, workflows, workflows * steps, latencies_ms, figures)
 
@@ -142,8 +145,19 @@ async def _drain(messages: AsyncGenerator[bytes, None]) -> None:
         pass
 
 
+def _open(target: Target) -> pb.StartWorkflowRequest:
+    return pb.StartWorkflowRequest(name=target.name, open=True, timeout_ms=_OPEN_MAX_MS)
+
+
 def _streaming(chunks: int) -> definition_pb2.StepDefinition:
     return definition_pb2.StepDefinition(tool=STREAM, arguments_json=json.dumps({"chunks": chunks}))
+
+
+def _succeeded(message: bytes) -> None:
+    """Raise CommandFailed unless the last message about a workflow says that it succeeded."""
+    event = pb.WatchWorkflowResponse.FromString(message).items[-1].event
+    if event.WhichOneof("payload") != "workflow_succeeded":
+        raise CommandFailed(f"workflow {event.stream_id} did not succeed: {event.WhichOneof('payload')}")
 
 
 def _chunks(message: bytes) -> list[pb.OutputChunk]:

@@ -70,6 +70,10 @@ def run(options, letters, report):
         except Exception as error:  # noqa: BLE001 - whatever keeps one from being measured says nothing of the others
             options.tell(f"{name}: could not be measured: {type(error).__name__}: {error}")
             failed = True
+        except KeyboardInterrupt:
+            options.tell(f"{name}: broken off")
+            failed = True
+            break
     report.show()
     return int(failed)
 

@@ -10,6 +10,7 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from service.cli.bench_load import percentile
 from service.cli.bench_measures import MEASURES
 from service.cli.bench_target import Round
 from tests.benchmarks import timed_admission
@@ -81,7 +82,7 @@ def measure(options, letters=LETTERS):
                         each.round(letter, quick=options.quick)
                         if letter == "d":
                             echo = each.rig.load("echo", address=address)
-                            each.echo_ms.append(statistics.median(echo.latencies_ms))
+                            each.echo_ms.append(percentile(echo.latencies_ms, 0.5))
             if letter in letters:
                 for each in deployments:
                     yield from _FIGURES.get(letter, _figures)(letter, each)
@@ -115,7 +116,7 @@ def _at_once_figures(letter, on):
 
 def _call_figures(letter, on):
     yield from _figures(letter, on)
-    calls_ms = [statistics.median(found.latencies_ms) for found in on.rounds[letter]]
+    calls_ms = [percentile(found.latencies_ms, 0.5) for found in on.rounds[letter]]
     over = [call - echo for call, echo in zip(calls_ms, on.echo_ms, strict=True)]
     notes = f"an echo over bare grpc.aio takes {statistics.median(on.echo_ms):.2f} ms"
     yield _measured(f"{letter} over echo", on, over, "ms", _OVER_ECHO, notes)
