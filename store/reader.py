@@ -201,7 +201,8 @@ class LogReader(ABC):
         latest_us = LATEST_US if due_by_us is None else due_by_us
 
         def read(connection: Connection) -> list[OpenWorkflow]:
-            return [OpenWorkflow(*row) for row in self._rows(connection, OPEN_WORKFLOWS, due_by_us=latest_us)]
+            rows = self._rows(connection, OPEN_WORKFLOWS, due_by_us=latest_us)
+            return [OpenWorkflow(*row) for row in rows if None not in row[:2]]
 
         return await self._run(read)
 
