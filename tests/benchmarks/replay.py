@@ -49,15 +49,17 @@ def rebuilt(histories):
 
 
 def loaded(histories):
-    """Load workflows as the engine does after a restart, all of them into memory, and return how each ended."""
+    """Load workflows as the engine does on demand, one after the other, and return how each ended."""
 
     async def load():
         log = _RecordsInMemory(histories)
         residency = Residency(log, Snapshots(log, b""), SystemClock(), PARK_AFTER_US)
-        residents = [Resident(WorkflowKey(history[0].tenant, history[0].stream_id)) for history in histories]
-        for resident in residents:
+        endings = set()
+        for history in histories:
+            resident = Resident(WorkflowKey(history[0].tenant, history[0].stream_id))
             await residency.load(resident)
-        return {resident.state.state for resident in residents}
+            endings.add(resident.state.state)
+        return endings
 
     return asyncio.run(load())
 
