@@ -40,7 +40,7 @@ bench: .venv/dev.stamp ## Measure it on a quiet machine, ten minutes: ARGS="--on
 bench-smoke: .venv/dev.stamp ## Compare Podium with the bare prototype, half a minute: fails when it has fallen far behind
 	@$(BIN)/python -m tests.benchmarks.smoke
 
-bench-peers: .venv/dev.stamp ## Compare Podium with its peers, ten minutes: ARGS="--only restate,podium", ARGS="--rounds 5"
+bench-peers: .venv/dev.stamp ## Compare Podium with its peers, ten minutes: ARGS="--only restate,podium", ARGS="--rounds 3"
 	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 check: .venv/dev.stamp ## Run every static check, in parallel: the next seven

@@ -1,6 +1,6 @@
 """Compare Podium with its peers and with the bare prototype, all in the same rounds.
 
-    python -m tests.benchmarks.peers [--only restate,podium] [--rounds 3] [--quick] [--json]
+    python -m tests.benchmarks.peers [--only restate,podium] [--rounds 5] [--quick] [--json]
 
 Every system runs once a round, on a fresh database at its durable defaults, in processes of its own. The peers are
 installed into bench/peers on the first run. Exits with 1 when one of them could not be installed or run.
@@ -89,7 +89,7 @@ def main(words=None):
         prog="python -m tests.benchmarks.peers", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--only", default="", help="the systems whose names hold one of these words, with commas")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="smaller loads: to see that everything works")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each figure instead of the table")
     asked = parser.parse_args(words)
