@@ -48,6 +48,7 @@ class Deployment:
     """A rig, and what its rounds found."""
 
     rig: Rig
+    echo_address: str
     position: int = 0
     """Up to where its log has been read."""
     rounds: dict[str, list[Round]] = field(default_factory=lambda: defaultdict(list))
@@ -65,24 +66,20 @@ class Deployment:
         self.rounds[letter].append(found)
         if letter == "a":
             self.cpu_of_a.append(cpu)
+        if letter == "d":
+            echo = self.rig.load("echo", address=self.echo_address)
+            self.echo_ms.append(percentile(echo.latencies_ms, 0.5))
 
 
 def measure(options, letters=LETTERS):
     """Measure, letter by letter. Raises DishonestRunError when a log does not hold what it should."""
     with contextlib.ExitStack() as stack:
-        address = stack.enter_context(echo_server())
-        deployments = [_warm(stack, store) for store in options.stores]
+        echo_address = stack.enter_context(echo_server())
+        deployments = [_warm(stack, store, echo_address) for store in options.stores]
         for letter in LETTERS:
-            # (k) is read from the rounds of (a).
-            wanted = letter in letters or (letter == "a" and {"k", "a500"} & set(letters))
-            if wanted and letter != "k":
-                options.tell(f"{letter}: {MEASURES[letter].title} …")
-                for _ in range(options.rounds):
-                    for each in deployments:
-                        each.round(letter, quick=options.quick)
-                        if letter == "d":
-                            echo = each.rig.load("echo", address=address)
-                            each.echo_ms.append(percentile(echo.latencies_ms, 0.5))
+            # (a500) is compared with (a), and (k) is read from its rounds.
+            if letter != "k" and (letter in letters or (letter == "a" and {"a500", "k"} & set(letters))):
+                _rounds(letter, deployments, options)
             if letter in letters:
                 for each in deployments:
                     yield from _FIGURES.get(letter, _figures)(letter, each)
@@ -93,11 +90,18 @@ def measure(options, letters=LETTERS):
         yield _admission(options)
 
 
-def _warm(stack, store):
+def _rounds(letter, deployments, options):
+    options.tell(f"{letter}: {MEASURES[letter].title} …")
+    for _ in range(options.rounds):
+        for each in deployments:
+            each.round(letter, quick=options.quick)
+
+
+def _warm(stack, store, echo_address):
     """A deployment on an empty database, after a first load that no round counts."""
     rig = stack.enter_context(deployed(stack.enter_context(database(store))))
     rig.load("a", quick=True)
-    return Deployment(rig, recorded(rig.database.url).last_position)
+    return Deployment(rig, echo_address, recorded(rig.database.url).last_position)
 
 
 def _figures(letter, on):

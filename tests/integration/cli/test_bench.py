@@ -12,9 +12,10 @@ FIGURES = {(letter, figure.name) for letter, measure in MEASURES.items() for fig
 
 
 @pytest.fixture
-def at(service, tenant):
-    """Where the service is, and who asks, as variables of a command."""
-    return {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": service.token(roles=["admin"], tenant=tenant)}
+def at(service, tenant, tmp_path):
+    """Where the service is, and who asks, as variables of a command; what it leaves goes with the test."""
+    token = service.token(roles=["admin"], tenant=tenant)
+    return {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token, "TMPDIR": str(tmp_path)}
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def unended(podium_command, at):
     return lines
 
 
-def test_every_measure_has_its_figures_and_nothing_stays_open(podium_command, at, unended):
+def test_every_measure_has_its_figures_and_nothing_stays_open(podium_command, at, unended, tmp_path):
     ended = podium_command("bench", "--quick", "--rounds", "1", "--json", **at)
     assert ended.code == 0, ended.err
     found = {(line["measure"], line["figure"]): line for line in ended.lines}
@@ -38,6 +39,7 @@ def test_every_measure_has_its_figures_and_nothing_stays_open(podium_command, at
     assert all(line["rounds"] == 1 for line in found.values())
     assert [line.partition(":")[0] for line in ended.err.splitlines()] == list(MEASURES)
     assert unended() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_holds_the_measures_that_were_asked_for(podium_command, at):
@@ -64,10 +66,12 @@ def test_a_measure_that_does_not_exist_is_bad_input(podium_command):
     assert "--only x is no measure; there are a, a500, b, c, d, e, j" in ended.err
 
 
-def test_a_caller_who_may_not_serve_tools_is_told_so(podium_command, at, service, tenant):
+def test_a_caller_who_may_not_serve_tools_is_told_so(podium_command, at, service, tenant, tmp_path):
     ended = podium_command("bench", **at | {"PODIUM_TOKEN": service.token(roles=["viewer"], tenant=tenant)})
     assert ended.code == 3
     assert "tools.serve" in ended.err
+    [log] = tmp_path.glob("podium-bench-*.log")
+    assert f"all that it said is in {log}" in ended.err
 
 
 def test_no_service_is_told_as_everywhere(podium_command):
