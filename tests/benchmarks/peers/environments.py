@@ -37,21 +37,21 @@ def python_of(peer):
     """The interpreter of a peer's environment; it is made when it is not there. Raises CannotInstallError."""
     home = FOLDER / peer
     python = home / "bin" / "python"
-    _install(home, PACKAGES[peer], lambda: _install_packages(home, python, PACKAGES[peer]))
+    install_once(home, PACKAGES[peer], lambda: _install_packages(home, python, PACKAGES[peer]))
     return python
 
 
 def restate_server():
     """The binary of Restate's server; it is installed when it is not there. Raises CannotInstallError."""
     home = FOLDER / "restate-server"
-    _install(home, [RESTATE_SERVER], lambda: _install_server(home))
+    install_once(home, [RESTATE_SERVER], lambda: _install_server(home))
     found = sorted(home.glob("node_modules/@restatedev/restate-server-*/bin/restate-server"))
     if not found:
         raise CannotInstallError("npm brought no server of Restate for this machine")
     return found[0]
 
 
-def _install(home, wanted, install):
+def install_once(home, wanted, install):
     """Install into a folder, unless what is wanted is there. Half an installation is none: it is begun anew."""
     stamp = home / "installed.json"
     if stamp.is_file() and json.loads(stamp.read_text()) == list(wanted):

@@ -76,16 +76,16 @@ def test_a_peer_that_cannot_take_part_is_told_and_the_others_go_on(capsys):
     assert "broken is NOT measured" in capsys.readouterr().err
 
 
-def test_half_an_installation_is_begun_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(environments, "FOLDER", tmp_path)
-    monkeypatch.setitem(environments.PACKAGES, "dbos", ())
-    monkeypatch.setattr(environments, "_install_packages", lambda home, *_: (home / "half").touch())
-    (tmp_path / "dbos").mkdir()
-    (tmp_path / "dbos" / "left").touch()
-    python = environments.python_of("dbos")
-    assert sorted(path.name for path in (tmp_path / "dbos").iterdir()) == ["half", "installed.json"]
-    monkeypatch.setattr(environments, "_install_packages", refuse(AssertionError("it is installed")))
-    assert environments.python_of("dbos") == python
+def test_half_an_installation_is_begun_anew_and_a_whole_one_is_left(tmp_path):
+    home = tmp_path / "peer"
+    home.mkdir()
+    (home / "half").touch()
+    environments.install_once(home, ["peer==1"], (home / "whole").touch)
+    assert not (home / "half").exists()
+    environments.install_once(home, ["peer==1"], refuse(AssertionError("it is installed")))
+    assert (home / "whole").exists()
+    environments.install_once(home, ["peer==2"], (home / "newer").touch)
+    assert not (home / "whole").exists()
 
 
 def test_the_workload_of_the_peers_needs_nothing_but_python():
