@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 MANIFESTS := pyproject.toml clients/python/pyproject.toml
 CODE := service store migrations clients/python protos tests
 
-.PHONY: help run test faults faults-nightly bench check formatted lint types imports tidy contract stubs verify format proto lock clean
+.PHONY: help run test faults faults-nightly bench bench-smoke bench-peers check formatted lint types imports tidy contract stubs verify format proto lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ faults-nightly: .venv/dev.stamp ## Run the fault table with new seeds until it i
 
 bench: .venv/dev.stamp ## Measure it on a quiet machine, ten minutes: ARGS="--only a,d --store sqlite", ARGS=--help
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-smoke: .venv/dev.stamp ## Compare Podium with the bare prototype, half a minute: fails when it has fallen far behind
+	@$(BIN)/python -m tests.benchmarks.smoke
+
+bench-peers: .venv/dev.stamp ## Compare Podium with its peers, ten minutes: ARGS="--only restate,podium", ARGS="--rounds 3"
+	@$(BIN)/python -m tests.benchmarks.peers $(ARGS)
 
 check: .venv/dev.stamp ## Run every static check, in parallel: the next seven
 	@$(MAKE) --jobs 4 --keep-going --output-sync=target formatted lint types imports tidy contract stubs

@@ -306,8 +306,11 @@ class EventReader(Protocol):
     async def last_checkpoint(self) -> SignedCheckpoint | None:
         """Read the checkpoint of the largest size."""
 
-    async def open_workflows(self) -> list[OpenWorkflow]:
-        """List the workflows that have not ended, in the order of the appends that opened them."""
+    async def open_workflows(self, due_by_us: int | None = None) -> list[OpenWorkflow]:
+        """List the workflows that have not ended, in the order of the appends that opened them.
+
+        With `due_by_us`, only those that are not parked, or wake by that time.
+        """
 
     async def list_streams(self, prefix: str) -> list[tuple[str, str]]:
         """List (tenant, stream_id) of the streams whose id begins with a prefix, by tenant and id."""

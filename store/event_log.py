@@ -234,9 +234,9 @@ class EventLog:
         """Read the newest checkpoint; see EventReader."""
         return await self._open_reader().last_checkpoint()
 
-    async def open_workflows(self) -> list[OpenWorkflow]:
+    async def open_workflows(self, due_by_us: int | None = None) -> list[OpenWorkflow]:
         """List the workflows that have not ended; see EventReader."""
-        return await self._open_reader().open_workflows()
+        return await self._open_reader().open_workflows(due_by_us)
 
     async def list_streams(self, prefix: str) -> list[tuple[str, str]]:
         """List the streams whose id begins with a prefix; see EventReader."""

@@ -72,20 +72,27 @@ _DURABLE = (
     "FROM pg_settings WHERE name = 'synchronous_commit'"
 )
 _RELEASE = "UPDATE shards SET lease_expires_at_us = 0 WHERE shard = $1 AND owner = $2"
-_FIND_STREAMS = (
-    "SELECT s.stream_key, (SELECT coalesce(max(e.stream_version), 0) FROM events e "
-    "WHERE e.shard = s.shard AND e.stream_key = s.stream_key) "
-    "FROM unnest($2::int[], $3::text[]) WITH ORDINALITY AS n (tenant_key, stream_id, number) "
-    "LEFT JOIN streams s ON s.shard = $1 AND s.tenant_key = n.tenant_key AND s.stream_id = n.stream_id "
-    "ORDER BY n.number"
+# Each name is looked up by its key, not joined: as long as Postgres knows nothing of tables that have just grown, it
+# would go through all streams for every group commit with a new one.
+_STREAM_KEY = (
+    "SELECT s.stream_key FROM streams s "
+    "WHERE s.shard = $1 AND s.tenant_key = n.tenant_key AND s.stream_id = n.stream_id"
 )
-_FIND_ATTEMPTS = (
-    "SELECT (SELECT coalesce(max(c.sequence), 0) FROM output_chunks c JOIN streams s "
-    "ON s.shard = c.shard AND s.stream_key = c.stream_key WHERE s.shard = $1 AND s.tenant_key = n.tenant_key "
-    "AND s.stream_id = n.stream_id AND c.step_id = n.step_id AND c.attempt = n.attempt) "
+FIND_STREAMS = (
+    "SELECT k.stream_key, (SELECT coalesce(max(e.stream_version), 0) FROM events e "
+    "WHERE e.shard = $1 AND e.stream_key = k.stream_key) "
+    "FROM unnest($2::int[], $3::text[]) WITH ORDINALITY AS n (tenant_key, stream_id, number) "
+    # The limit keeps it from becoming a join.
+    f"LEFT JOIN LATERAL ({_STREAM_KEY} LIMIT 1) AS k ON true ORDER BY n.number"
+)
+"""shard, tenant_keys, stream_ids → the key and the version of each stream; without a key it does not exist."""
+FIND_ATTEMPTS = (
+    f"SELECT (SELECT coalesce(max(c.sequence), 0) FROM output_chunks c WHERE c.shard = $1 AND c.stream_key = "
+    f"({_STREAM_KEY}) AND c.step_id = n.step_id AND c.attempt = n.attempt) "
     "FROM unnest($2::int[], $3::text[], $4::text[], $5::int[]) "
     "WITH ORDINALITY AS n (tenant_key, stream_id, step_id, attempt, number) ORDER BY n.number"
 )
+"""shard, tenant_keys, stream_ids, step_ids, attempts → the sequence of each attempt's last chunk, or 0."""
 
 # What a server that goes away, or is not the one that writes, says instead of an answer.
 _TRY_AGAIN = (
@@ -166,10 +173,10 @@ class PostgresBackend:
             streams, attempts = [], []
             if cold.streams:
                 columns = zip(*[(name.tenant_key, name.stream_id) for name in cold.streams], strict=True)
-                streams = await connection.fetch(_FIND_STREAMS, self._shard, *columns)
+                streams = await connection.fetch(FIND_STREAMS, self._shard, *columns)
             if cold.attempts:
                 names = [(name.tenant_key, name.stream_id, name.step_id, name.attempt) for name in cold.attempts]
-                attempts = await connection.fetch(_FIND_ATTEMPTS, self._shard, *zip(*names, strict=True))
+                attempts = await connection.fetch(FIND_ATTEMPTS, self._shard, *zip(*names, strict=True))
             return LookedUp(
                 [None if key is None else StreamState(key, version) for key, version in streams],
                 [sequence for (sequence,) in attempts],

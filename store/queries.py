@@ -160,17 +160,23 @@ LAST_CHECKPOINT = (
 )
 """shard → the signed checkpoint of the largest size."""
 
+# The joins are outer ones because those keep their order, from the few that are open to their names.
 OPEN_WORKFLOWS = (
     select(_tenants.c.name, _streams.c.stream_id, _open.c.wake_at_us)
     .select_from(
-        _open.join(_streams, (_streams.c.shard == _open.c.shard) & (_streams.c.stream_key == _open.c.stream_key)).join(
-            _tenants, (_tenants.c.shard == _streams.c.shard) & (_tenants.c.tenant_key == _streams.c.tenant_key)
-        )
+        _open.outerjoin(
+            _streams, (_streams.c.shard == _open.c.shard) & (_streams.c.stream_key == _open.c.stream_key)
+        ).outerjoin(_tenants, (_tenants.c.shard == _streams.c.shard) & (_tenants.c.tenant_key == _streams.c.tenant_key))
     )
     .where(_open.c.shard == _SHARD)
+    .where(_open.c.wake_at_us.is_(None) | (_open.c.wake_at_us <= bindparam("due_by_us")))
     .order_by(_open.c.opened_position, _open.c.stream_key)
 )
-"""shard → the workflows that have not ended."""
+"""shard, due_by_us → the workflows that have not ended and are not parked for longer than that; of one without a stream
+or a tenant that name is null."""
+
+LATEST_US = 2**63 - 1
+"""No time that is stored is later."""
 
 TENANTS = select(_tenants.c.tenant_key, _tenants.c.name, _tenants.c.sequence).where(_tenants.c.shard == _SHARD)
 """shard → its tenants."""

@@ -27,6 +27,7 @@ from store.contract import (
 from store.queries import (
     EXTENT,
     LAST_CHECKPOINT,
+    LATEST_US,
     LIST_STREAMS,
     OPEN_WORKFLOWS,
     READ_ALL,
@@ -195,11 +196,13 @@ class LogReader(ABC):
 
         return await self._run(read)
 
-    async def open_workflows(self) -> list[OpenWorkflow]:
+    async def open_workflows(self, due_by_us: int | None = None) -> list[OpenWorkflow]:
         """List the workflows that have not ended; see EventReader."""
+        latest_us = LATEST_US if due_by_us is None else due_by_us
 
         def read(connection: Connection) -> list[OpenWorkflow]:
-            return [OpenWorkflow(*row) for row in self._rows(connection, OPEN_WORKFLOWS)]
+            rows = self._rows(connection, OPEN_WORKFLOWS, due_by_us=latest_us)
+            return [OpenWorkflow(*row) for row in rows if None not in row[:2]]
 
         return await self._run(read)
 

@@ -183,10 +183,9 @@ def _unattended(engine: Engine, resident: Resident) -> list[str]:
 async def reload_forgotten(engine: Engine, store: EventStore, now_us: int) -> int:
     """Load what is open or due and not in memory: a turn that failed left it behind. Returns how many."""
     reloaded = 0
-    for entry in await store.open_workflows():
+    for entry in await store.open_workflows(now_us):
         key = WorkflowKey(entry.tenant, entry.stream_id)
-        is_due = entry.wake_at_us is None or entry.wake_at_us <= now_us
-        if is_due and engine.residency.get(key) is None and key not in engine.residency.quarantined:
+        if engine.residency.get(key) is None and key not in engine.residency.quarantined:
             reloaded += 1
             engine.wake(key)
     return reloaded

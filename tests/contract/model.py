@@ -279,9 +279,10 @@ class ModelStore:
     async def last_checkpoint(self):
         return max(self._readable().checkpoints.values(), default=None)
 
-    async def open_workflows(self):
+    async def open_workflows(self, due_by_us=None):
         entries = sorted(self._readable().open.items(), key=lambda entry: entry[1][0])
-        return [OpenWorkflow(*name, wake_at_us) for name, (_, wake_at_us) in entries]
+        listed = [OpenWorkflow(*name, wake_at_us) for name, (_, wake_at_us) in entries]
+        return [each for each in listed if None in (due_by_us, each.wake_at_us) or each.wake_at_us <= due_by_us]
 
     async def list_streams(self, prefix):
         return sorted(

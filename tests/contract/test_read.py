@@ -63,6 +63,15 @@ async def test_parking_and_waking_keep_a_workflow_in_its_place(store):
     assert [(entry.stream_id, entry.wake_at_us) for entry in await store.open_workflows()] == [("b", None), ("a", None)]
 
 
+async def test_those_that_are_due_by_a_time_are_listed_alone(store):
+    await store.append(opening("later", wake_at_us=2**63 - 1))
+    await store.append(opening("soon", wake_at_us=77))
+    await store.append(opening("running"))
+    due = {at: [entry.stream_id for entry in await store.open_workflows(at)] for at in (76, 77, 2**62)}
+    assert due == {76: ["running"], 77: ["soon", "running"], 2**62: ["soon", "running"]}
+    assert [entry.stream_id for entry in await store.open_workflows()] == ["later", "soon", "running"]
+
+
 async def test_a_closed_workflow_is_listed_no_more_and_a_reopened_one_at_the_end(store):
     await store.append(opening("a"))
     await store.append(opening("b"))

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 
 from service.domain.canonical import state_digest
 from service.domain.rebuild import rebuild
-from store.records import decode_record, payload_of
+from store.records import decode_record, known_payload
 from store.sqlite_reader import SqliteReader
 from tests.faults.history import History, refute, requests_in
 from tests.faults.ledger import read_ledger
@@ -31,7 +31,7 @@ class Log:
     def of_kind(self, kind, stream_id=None):
         """(event, payload) of every event of a kind, of all streams or of one."""
         events = self.events if stream_id is None else self.streams[stream_id]
-        return [(event, payload_of(event)) for event in events if event.WhichOneof("payload") == kind]
+        return [(event, known_payload(event)) for event in events if event.WhichOneof("payload") == kind]
 
     def workflows(self):
         return [event.stream_id for event, _ in self.of_kind("workflow_started")]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from service.domain.canonical import state_digest
 from service.domain.rebuild import rebuild
-from store.records import decode_record, payload_of
+from store.records import decode_record, known_payload
 from tests.simulation.service_life import TENANT
 
 ENDINGS = {"workflow_succeeded", "workflow_failed", "workflow_canceled"}
@@ -27,7 +27,7 @@ class CommittedLog:
         return [decode_record(record) for record in self.records(workflow_id)]
 
     def of_kind(self, workflow_id, kind):
-        return [payload_of(event) for event in self.events(workflow_id) if event.WhichOneof("payload") == kind]
+        return [known_payload(event) for event in self.events(workflow_id) if event.WhichOneof("payload") == kind]
 
     def everything(self):
         return [decode_record(event.record) for event in self._database.events]
@@ -111,7 +111,7 @@ class WorldLedger:
 def _outcomes(log, workflow_id, accepted):
     started, failed, done, endings = {}, Counter(), Counter(), Counter()
     for event in log.events(workflow_id):
-        kind, payload = event.WhichOneof("payload"), payload_of(event)
+        kind, payload = event.WhichOneof("payload"), known_payload(event)
         if kind == "attempt_started":
             started[payload.step_id, payload.attempt] = payload.fence
         elif kind == "attempt_failed":

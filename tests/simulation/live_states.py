@@ -3,7 +3,7 @@
 from service.domain.canonical import state_digest
 from service.domain.evolve import evolve
 from service.domain.state import Workflow
-from store.records import payload_of
+from store.records import known_payload
 
 
 class LiveStates:
@@ -36,7 +36,7 @@ class LiveStates:
             state = Workflow()
             for version, event in enumerate(log.events(workflow_id), 1):
                 if event.WhichOneof("payload") != ignored:
-                    evolve(state, payload_of(event))
+                    evolve(state, known_payload(event))
                     state.changed.clear()
                 if version in versions:
                     compared += 1

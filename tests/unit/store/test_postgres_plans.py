@@ -7,13 +7,14 @@ from sqlalchemy.dialects import postgresql
 
 from store import queries
 from store.contract import Append
-from store.postgres import postgres_log
+from store.postgres import FIND_STREAMS, postgres_log
 from tests.contract.events import TENANT, FakeClock, to_stream
 from tests.postgres import operator
 
 STREAMS = 400
 EVENTS = 10
 READ = 1000
+LOOKED_UP = 50
 
 JOINED = """
 SELECT events.position, tenants.name, streams.stream_id, events.record FROM events
@@ -46,6 +47,42 @@ async def pages_read(url, statement):
         [plan] = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"))
     assert plan["Plan"]["Actual Rows"] == READ
     return plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+
+
+async def streams_read(url, statement):
+    """How many rows of streams a look-up of some of them goes through, where joins seem cheap to Postgres."""
+    async with operator(url) as connection:
+        # As it guesses when there are many more streams than here.
+        await connection.execute("SET enable_nestloop = off")
+        await connection.execute(f"PREPARE look_up AS {statement}")
+        names = [f"wf_{number}" for number in range(LOOKED_UP)]
+        executed = f"EXECUTE look_up (0, array_fill(1, ARRAY[{LOOKED_UP}]), ARRAY{names})"
+        found = await connection.fetch(executed)
+        [plan] = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {executed}"))
+    assert [version for _, version in found] == [EVENTS] * LOOKED_UP
+    return sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan["Plan"]) if node.get("Alias") == "s")
+
+
+def nodes(plan):
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+JOINED_STREAMS = """
+SELECT s.stream_key, (SELECT max(stream_version) FROM events e WHERE e.shard = s.shard AND e.stream_key = s.stream_key)
+FROM unnest($2::int[], $3::text[]) WITH ORDINALITY AS n (tenant_key, stream_id, number)
+LEFT JOIN streams s ON s.shard = $1 AND s.tenant_key = n.tenant_key AND s.stream_id = n.stream_id ORDER BY n.number
+"""
+"""The look-up that one would write first."""
+
+
+async def test_streams_are_looked_up_by_their_keys_in_a_log_that_has_just_grown(grown):
+    assert await streams_read(grown, FIND_STREAMS) == LOOKED_UP
+
+
+async def test_a_look_up_that_goes_through_all_streams_would_be_found(grown):
+    assert await streams_read(grown, JOINED_STREAMS) == STREAMS
 
 
 @pytest.mark.parametrize("name", ["READ_ALL", "READ_TENANT"])
