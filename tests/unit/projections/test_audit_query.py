@@ -10,7 +10,7 @@ from service.projections.audit import BLOCK_EVENTS, AuditTrail, conditions
 from service.projections.audit_lines import line_of
 from service.projections.audit_query import AuditFilterError, AuditQuery
 from service.projections.paging import PageTokenError
-from store.records import TYPE_NAMES, decode_record, payload_of
+from store.records import TYPE_NAMES, decode_record, known_payload
 from tests.unit.projections.memory_log import MemoryLog
 from tests.unit.projections.samples import check, record_history, step
 
@@ -249,7 +249,7 @@ def long_log():
     for recorded in history.events:
         event = decode_record(recorded.record)
         principal = event.principal if event.HasField("principal") else None
-        log.record(ACME, event.stream_id, payload_of(event), principal=principal)
+        log.record(ACME, event.stream_id, known_payload(event), principal=principal)
         log.record(ZENITH, "quiet", *(e.WorkflowSucceeded() for _ in range(BLOCK_EVENTS - 1)))
     return log
 
