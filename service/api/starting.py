@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import Message
-
 from podium.v1 import definition_pb2, events_pb2, value_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
@@ -40,7 +38,7 @@ class Submission:
 
 
 async def start(
-    parts: p.ApiParts, prefix: str, request_id: str, request: Message, submission: Submission
+    parts: p.ApiParts, prefix: str, request_id: str, request: p.Identified, submission: Submission
 ) -> tuple[WorkflowKey, int]:
     """Start a workflow and wait until it is durable. Returns its key and the log's position.
 

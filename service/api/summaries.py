@@ -66,22 +66,29 @@ async def _value_text(tenant: str, value: value_pb2.Value | None, payloads: Payl
 
 def step_summary(resident: Resident, step: Step) -> workflow_service_pb2.StepSummary:
     """A step as it is now, without its output."""
-    marks = resident.marks.get(step.id)
+    # Filled in place, and only with what is there: a run answers with one for each of its steps.
     definition = step.plan.definition
-    return workflow_service_pb2.StepSummary(
+    summary = workflow_service_pb2.StepSummary(
         step_id=step.id,
         tool=definition.tool,
         tool_version=definition.tool_version,
         state=step.state,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
         attempts=step.attempts,
-        failure=step.failure if step.state in (s.FAILED, s.DENIED, s.BACKING_OFF) else None,
-        skip_reason=step.skip_reason,  # type: ignore[arg-type]  # as above
-        started_at_us=marks.started_us if marks else 0,
-        ended_at_us=marks.ended_us if marks else 0,
-        event=event_name(marks.ended_position) if marks else "",
-        parent=step.parent.id if step.parent else "",
-        depends_on=step.plan.depends_on if step.parent is None else (),
     )
+    marks = resident.marks.get(step.id)
+    if marks is not None:
+        summary.started_at_us = marks.started_us
+        summary.ended_at_us = marks.ended_us
+        summary.event = event_name(marks.ended_position)
+    if step.parent is not None:
+        summary.parent = step.parent.id
+    elif step.plan.depends_on:
+        summary.depends_on.extend(step.plan.depends_on)
+    if step.skip_reason:
+        summary.skip_reason = step.skip_reason  # type: ignore[assignment]  # as above
+    if step.failure is not None and step.state in (s.FAILED, s.DENIED, s.BACKING_OFF):
+        summary.failure.CopyFrom(step.failure)
+    return summary
 
 
 def outcome(resident: Resident, step: Step) -> tuple[tool_service_pb2.ToolOutcome, StepOutput]:
