@@ -342,6 +342,9 @@ class EventStore(EventReader, Protocol):
         Conflicting appends are refused alone, in order; the others of the group commit together.
         """
 
+    def expect(self, coming: Callable[[], int]) -> None:
+        """Be told how many more appends are likely within a moment: a group commit may wait for them."""
+
     async def append(self, append: Append) -> Committed:
         """Submit and wait. Raises StreamConflictError, OwnershipLostError or StoreClosedError."""
 
@@ -388,3 +391,5 @@ class StoreLimits:
     """Bytes of chunks and payloads a group commit may hold, so that they do not delay the appends beside them."""
     cached_streams: int = field(default=100_000)
     """Streams whose versions the writer keeps in memory; for any other, an append costs a look-up."""
+    linger_s: float = field(default=0.002)
+    """How long a group commit waits for more when more is expected than what is queued."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -140,6 +140,10 @@ class EventLog:
             asyncio.get_running_loop().call_soon(done, StoreClosedError("the store is not open"))
         else:
             self._writer.submit(AppendUnit(append, done))
+
+    def expect(self, coming: Callable[[], int]) -> None:
+        """Be told how many more appends are likely; see EventStore. Holds until the log is closed."""
+        self._open_writer().coming = coming
 
     async def append(self, append: Append) -> Committed:
         """Submit and wait; see EventStore."""

@@ -30,6 +30,10 @@ OnGroup = Callable[[Sequence[RecordedEvent]], None]
 """Called on the loop with what a group commit made durable, before the callbacks of its appends."""
 
 
+_FEW = 8
+"""So many units, or fewer, are not worth a wait."""
+
+
 class GroupCommitWriter:
     """Makes units durable, in the order of `submit`."""
 
@@ -50,6 +54,8 @@ class GroupCommitWriter:
         self._on_group = on_group
         self._on_failed = on_failed
         self._on_point = on_point
+        self.coming: Callable[[], int] = lambda: 0
+        """How many more units are likely within a moment."""
         self._queue: deque[Unit] = deque()
         self._queued_bytes = 0
         self._in_flight: Sequence[Unit] = ()
@@ -97,12 +103,15 @@ class GroupCommitWriter:
             self._fail(error)
 
     async def _has_work(self) -> bool:
-        """Wait until something is queued; false when nothing will be. Whoever wants larger groups waits longer here."""
+        """Wait until something is queued, and a little for what is on its way; false when nothing will be."""
         while self._ended is None and not self._queue:
             if self._stopping:
                 return False
             self._wakeup.clear()
             await self._wakeup.wait()
+        # A group costs as much as many of its units. Where few work at a time nobody waits: all would be delayed.
+        if not self._stopping and self.coming() > max(len(self._queue), _FEW):
+            await asyncio.sleep(self._limits.linger_s)
         if self._ended is not None:
             raise self._ended
         return True

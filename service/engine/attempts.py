@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from podium.v1 import executor_service_pb2 as wire
@@ -15,6 +16,9 @@ from podium.v1 import value_pb2
 from service.engine.dispatch import Executor
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.timers import Clock, Timers
+
+MOMENT_US = 50_000
+"""An attempt that was given out for so long is none of a quick tool."""
 
 
 class LiveAttempt:
@@ -86,6 +90,17 @@ class Attempts:
     def close(self) -> None:
         """Watch no more."""
         self._timers.close()
+
+    def coming(self) -> int:
+        """How many attempts may well end within a moment: they were given to executors just now. At most 1,000."""
+        since_us = self._clock.now_us() - MOMENT_US
+        count = 0
+        # The newest come last. One that runs for longer says nothing about when it will end.
+        for live in islice(reversed(self._live.values()), 1_000):
+            if live.heard_us < since_us:
+                break
+            count += 1
+        return count
 
     def track(self, key: StepKey, tool: ToolVersion, attempt: int, fence: int, heartbeat_ms: int) -> LiveAttempt:
         """Follow an attempt; the same one keeps what is known of it. Nobody holds a new one yet."""

@@ -58,6 +58,7 @@ class Engine:
         self.dispatcher = parts.dispatcher
         self.watchers = parts.watchers
         self.attempts = Attempts(parts.clock, reconnect_grace_us, self.fail_attempt)
+        parts.store.expect(self.attempts.coming)
         self.residency = Residency(parts.store, parts.snapshots, parts.clock, park_after_us)
         self._reading = Reading(parts.store, self.residency, self._load)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)

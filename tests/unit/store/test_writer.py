@@ -196,3 +196,44 @@ async def test_an_append_that_is_submitted_from_a_callback_is_committed(log):
     done = asyncio.get_running_loop().create_future()
     log.submit(append_to("a"), lambda _: log.submit(append_to("a", at=1), done.set_result))
     assert (await done).last_position == 2
+
+
+class Expecting:
+    """Says how many more are coming, and submits one itself as soon as the writer has asked."""
+
+    def __init__(self, log, coming):
+        self._log = log
+        self._coming = coming
+        self.outcomes = []
+
+    def __call__(self):
+        if not self.outcomes:
+            self.outcomes.append(None)
+            # The writer has taken what is queued by then, unless it waits.
+            asyncio.get_running_loop().call_later(0, self._log.submit, append_to("b"), self.outcomes.append)
+        return self._coming
+
+
+@pytest.mark.parametrize(("coming", "commits"), [(100, 1), (8, 2), (0, 2)])
+async def test_a_group_waits_for_more_only_when_much_is_expected(database, clock, coming, commits):
+    passed = Fault(at=None)
+    log = sqlite_log(database, clock=clock, limits=StoreLimits(linger_s=0.1), on_point=passed)
+    await log.open()
+    expecting = Expecting(log, coming)
+    log.expect(expecting)
+    await log.append(append_to("a"))
+    # Whatever the writer did, what it was told of is durable when it stops.
+    await log.close()
+    assert passed.passed.count("committing") == commits
+    assert [type(outcome) for outcome in expecting.outcomes[1:]] == [Committed]
+
+
+async def test_a_log_that_closes_waits_for_nothing(database, clock):
+    log = sqlite_log(database, clock=clock, limits=StoreLimits(linger_s=3600))
+    await log.open()
+    log.expect(lambda: 100)
+    outcomes = []
+    log.submit(append_to("a"), outcomes.append)
+    async with asyncio.timeout(30):
+        await log.close()
+    assert [type(outcome) for outcome in outcomes] == [Committed]
