@@ -50,7 +50,7 @@ class LedgerServing(serving.Serving):
                 asyncio.get_running_loop().call_later(MOMENT_S * 5, outbox.put, pb.ExecutorItem(result=late))
         self.ledger.write(event="welcomed", session=welcome.session_id)
 
-    def _receive(self, item):
+    def _handle(self, item, begun):
         match item.WhichOneof("item"):
             case "assign":
                 attempt = item.assign.attempt
@@ -59,7 +59,7 @@ class LedgerServing(serving.Serving):
             case "outcome_acknowledged":
                 settled = item.outcome_acknowledged
                 self.ledger.write(event="acknowledged", accepted=settled.accepted, **named(settled.attempt))
-        super()._receive(item)
+        super()._handle(item, begun)
 
 
 def named(attempt):

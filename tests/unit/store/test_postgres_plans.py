@@ -11,7 +11,7 @@ from store.postgres import FIND_STREAMS, postgres_log
 from tests.contract.events import TENANT, FakeClock, to_stream
 from tests.postgres import operator
 
-STREAMS = 400
+STREAMS = 800
 EVENTS = 10
 READ = 1000
 LOOKED_UP = 50
