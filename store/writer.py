@@ -110,11 +110,15 @@ class GroupCommitWriter:
             self._wakeup.clear()
             await self._wakeup.wait()
         # A group costs as much as many of its units. Where few work at a time nobody waits: all would be delayed.
-        if not self._stopping and self.coming() > max(len(self._queue), _FEW):
+        if self._may_linger() and self.coming() > max(len(self._queue), _FEW):
             await asyncio.sleep(self._limits.linger_s)
         if self._ended is not None:
             raise self._ended
         return True
+
+    def _may_linger(self) -> bool:
+        # Not when what waits may fill the queue meanwhile: what comes then would be refused.
+        return not self._stopping and 2 * len(self._queue) < self._limits.queue_length
 
     def _take(self) -> list[Unit]:
         """As much of what is queued as a group may hold, and at least one unit."""

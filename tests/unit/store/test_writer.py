@@ -237,3 +237,12 @@ async def test_a_log_that_closes_waits_for_nothing(database, clock):
     async with asyncio.timeout(30):
         await log.close()
     assert [type(outcome) for outcome in outcomes] == [Committed]
+
+
+async def test_nothing_is_waited_for_while_the_queue_is_half_full(database, clock):
+    log = sqlite_log(database, clock=clock, limits=StoreLimits(linger_s=3600, queue_length=2))
+    await log.open()
+    log.expect(lambda: 100)
+    async with asyncio.timeout(30):
+        await log.append(append_to("a"))
+    await log.close()
