@@ -343,7 +343,7 @@ class EventStore(EventReader, Protocol):
         """
 
     def expect(self, coming: Callable[[], int]) -> None:
-        """Be told how many more appends are likely within a moment: a group commit may wait for them."""
+        """Be told how many appends are likely within a moment, those queued among them: a group commit may wait."""
 
     async def append(self, append: Append) -> Committed:
         """Submit and wait. Raises StreamConflictError, OwnershipLostError or StoreClosedError."""

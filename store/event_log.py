@@ -142,7 +142,7 @@ class EventLog:
             self._writer.submit(AppendUnit(append, done))
 
     def expect(self, coming: Callable[[], int]) -> None:
-        """Be told how many more appends are likely; see EventStore. Holds until the log is closed."""
+        """Be told how many appends are likely; see EventStore. Holds until the log is closed."""
         self._open_writer().coming = coming
 
     async def append(self, append: Append) -> Committed:

@@ -55,7 +55,7 @@ class GroupCommitWriter:
         self._on_failed = on_failed
         self._on_point = on_point
         self.coming: Callable[[], int] = lambda: 0
-        """How many more units are likely within a moment."""
+        """How many appends are likely within a moment; one that is queued counts until it is acknowledged."""
         self._queue: deque[Unit] = deque()
         self._queued_bytes = 0
         self._in_flight: Sequence[Unit] = ()

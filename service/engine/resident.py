@@ -186,7 +186,7 @@ class Resident:
         noted = _NOTED.get(type(payload))
         if noted is None:
             return
-        if noted <= _STEP_ENDED:
+        if noted in (_STEP_STARTED, _STEP_ENDED):
             self._note_step(payload, noted, recorded_at_us, position)
         elif noted == _WORKFLOW_STARTED:
             self.started_us = recorded_at_us
