@@ -15,6 +15,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from podium.v1 import (
+    access_service_pb2,
+    access_service_pb2_grpc,
     admin_service_pb2,
     admin_service_pb2_grpc,
     audit_service_pb2,
@@ -30,11 +32,13 @@ from podium.v1 import (
     workflow_service_pb2,
     workflow_service_pb2_grpc,
 )
+from service.access import Access
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
+from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
@@ -52,7 +56,6 @@ from service.clock import SystemClock, SystemRandomness
 from service.config import Settings
 from service.domain.decide import Rules
 from service.domain.definition import Limits, Validation
-from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.engine.catalog import Catalog
 from service.engine.collaborators import Bounds, Collaborators
 from service.engine.data_keys import Keyring, derived
@@ -96,6 +99,7 @@ SERVICE_NAMES = tuple(
         replay_service_pb2,
         audit_service_pb2,
         admin_service_pb2,
+        access_service_pb2,
     )
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
@@ -125,6 +129,7 @@ class Service:
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
+        self._access = Access()
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -157,6 +162,7 @@ class Service:
         """Put together what servicers work with, over an opened store. Nothing runs yet. Raises MasterKeyError."""
         catalog = Catalog(store, check_definition)
         await catalog.load()
+        await self._access.load(store)
         payloads = PayloadCache(store)
         self._sealing = await self._open_sealing(store, catalog, payloads)
         return self._api_parts(self._engine(store, catalog, payloads), store, catalog, payloads)
@@ -222,7 +228,10 @@ class Service:
         dispatcher = Dispatcher(offer, catalog.compatible)
         turns = TurnTaker(
             pipeline=Pipeline(
-                [PermissionGuard(policy_of), SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes)]
+                [
+                    PermissionGuard(self._access.policy_of),
+                    SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
+                ]
             ),
             expressions=expressions,
             payloads=payloads,
@@ -281,7 +290,7 @@ class Service:
             payloads=payloads,
             clock=self._clock,
             tokens=self._randomness,
-            policy_of=policy_of,
+            policy_of=self._access.policy_of,
             validation_of=validation_of,
             plans=Plans(validation_of),
             sealing=self._sealing,
@@ -295,8 +304,8 @@ class Service:
         """Take the address to listen on, without serving yet. Call on the loop, once. Raises ListenError."""
         edge = EdgeInterceptor(
             [
-                Authentication(self._tokens, self._clock, policy_of),
                 Ownership(lambda: self._store is not None and self._store.is_current),
+                Authentication(self._tokens, self._clock, self._access.policy_of),
             ]
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
@@ -319,6 +328,7 @@ class Service:
         )
         projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -371,9 +381,3 @@ def settle_collector() -> None:
     # What lives as long as the process need not be looked at by any collection.
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-
-
-def policy_of(tenant: str) -> Policy:
-    """The policy of a tenant. Until tenants have their own, the built-in one."""
-    del tenant
-    return DEFAULT_POLICY

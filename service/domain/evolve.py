@@ -280,6 +280,10 @@ def _permission_checked(state: Workflow, event: events_pb2.PermissionChecked) ->
     """A decision is a fact for the audit; what follows from it is an event of its own."""
 
 
+def _rate_limited(state: Workflow, event: events_pb2.RateLimited) -> None:
+    """A fact: the step queues or is denied by what follows."""
+
+
 def _input_rejected(state: Workflow, event: events_pb2.InputRejected) -> None:
     """Recorded for the audit; StepDenied follows."""
 
@@ -355,6 +359,7 @@ FOLDS: dict[type[Message], Callable[[Workflow, Any], None]] = {
     events_pb2.StepQueued: _step_queued,
     events_pb2.PermissionChecked: _permission_checked,
     events_pb2.InputRejected: _input_rejected,
+    events_pb2.RateLimited: _rate_limited,
     events_pb2.AttemptStarted: _attempt_started,
     events_pb2.AttemptFailed: _attempt_failed,
     events_pb2.AttemptAbandoned: _attempt_abandoned,

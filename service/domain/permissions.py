@@ -7,11 +7,11 @@ the same decision, so a recorded decision can be checked again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from podium.v1 import value_pb2
+from podium.v1 import policy_pb2, value_pb2
 
 TOOL_PERMISSIONS = (
     "read_files",
@@ -45,8 +45,28 @@ API_PERMISSIONS = (
     "keys.read",
     "keys.rotate",
     "keys.destroy",
+    "policies.read",
+    "policies.change",
+    "policies.approve",
+    "credentials.read",
+    "credentials.revoke",
+    "addresses.read",
+    "addresses.change",
+    "tenants.read",
+    "tenants.change",
 )
 """What the methods of the API need."""
+
+
+OPERATOR_PERMISSIONS = ("projections.*", "tenants.*")
+"""Permissions over what all tenants share: they count in the operator's tenant alone, whatever a policy grants."""
+
+
+ACT_ON_BEHALF = "act_on_behalf"
+"""Needed to name somebody in a request on whose behalf the caller acts; the resource is who is named."""
+
+USE_SECRET = "secrets.use"  # noqa: S105 - a permission's name
+"""Needed by an executor to be given a secret; the resource is the secret's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +91,9 @@ class Policy:
     revision: int
     roles: Mapping[str, frozenset[str]]
     forbids: tuple[Forbid, ...] = ()
+    limits: tuple[policy_pb2.RateLimit, ...] = ()
+    addresses: policy_pb2.AddressRules = field(default_factory=policy_pb2.AddressRules)
+    patterns: tuple[policy_pb2.ContentPattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,6 +248,14 @@ def _step_denied(_record: bytes) -> _Named:
     return "", events_pb2.DECISION_DENY, ""
 
 
+def _request_denied(record: bytes) -> _Named:
+    return "", events_pb2.DECISION_DENY, decode_record(record).request_denied.principal.subject
+
+
+def _submission_refused(record: bytes) -> _Named:
+    return "", events_pb2.DECISION_UNSPECIFIED, decode_record(record).submission_refused.principal.subject
+
+
 def _tool_registered(record: bytes) -> _Named:
     return decode_record(record).tool_registered.definition.name, events_pb2.DECISION_UNSPECIFIED, ""
 
@@ -258,4 +266,6 @@ _NAMED: dict[int, Callable[[bytes], _Named]] = {
     TYPE_NUMBERS["permission_checked"]: _permission_checked,
     TYPE_NUMBERS["step_denied"]: _step_denied,
     TYPE_NUMBERS["tool_registered"]: _tool_registered,
+    TYPE_NUMBERS["request_denied"]: _request_denied,
+    TYPE_NUMBERS["submission_refused"]: _submission_refused,
 }

@@ -8,15 +8,15 @@ tool, decision and authority a line has is in an index too (see audit), and a ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from podium.v1 import events_pb2, value_pb2
 from podium.v1.value_pb2 import Principal
+from service.projections.audit_access_lines import ACCESS_LINES
+from service.projections.audit_words import Line, quoted, who
 from store.records import TYPE_NAMES
 
-TEXT_MAX = 200
-"""The longest text of a caller's that a summary quotes, in characters."""
 NAMES_MAX = 5
 """How many steps a summary names."""
 
@@ -31,24 +31,6 @@ _SKIP_REASONS = {
 }
 
 
-class Line(NamedTuple):
-    """What an event adds to its envelope in the trail."""
-
-    summary: str
-    """A sentence a person can read."""
-    step_id: str = ""
-    tool: str = ""
-    """Only where the event itself names it; otherwise it is that of the step."""
-    decision: events_pb2.Decision.ValueType = events_pb2.DECISION_UNSPECIFIED
-    rule: str = ""
-    policy: str = ""
-    """name@revision."""
-    authority: Principal | None = None
-    """Whose authority was checked."""
-    details: Mapping[str, object] | None = None
-    """More for a machine, as JSON: numbers, names and digests in hexadecimal. Exported only."""
-
-
 def line_of(event: events_pb2.Event) -> Line:
     """The line of an event, also of one that this version does not know."""
     name = TYPE_NAMES.get(event.type)
@@ -57,29 +39,13 @@ def line_of(event: events_pb2.Event) -> Line:
     return LINES[name](getattr(event, name), event.principal)
 
 
-def _text(text: str) -> str:
-    """A caller's text on one line and without control characters, so that no line can pass for another."""
-    if len(text) <= TEXT_MAX and text.isprintable():
-        return text
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * TEXT_MAX]).split())
-    return flat if len(flat) <= TEXT_MAX else flat[: TEXT_MAX - 1] + "…"
-
-
-def _who(principal: Principal) -> str:
-    roles = [f"agent {_text(principal.agent)}"] if principal.agent else []
-    if principal.on_behalf_of:
-        roles.append(f"for {_text(principal.on_behalf_of)}")
-    who = _text(principal.subject) or "the service"
-    return f"{who} ({', '.join(roles)})" if roles else who
-
-
 def _names(names: Sequence[str]) -> str:
     more = len(names) - NAMES_MAX
     return ", ".join(names[:NAMES_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _because(failure: value_pb2.Failure) -> str:
-    return f": {_text(failure.reason)}" if failure.reason else ""
+    return f": {quoted(failure.reason)}" if failure.reason else ""
 
 
 def _failure(failure: value_pb2.Failure) -> dict[str, object]:
@@ -88,9 +54,9 @@ def _failure(failure: value_pb2.Failure) -> dict[str, object]:
 
 def _workflow_started(event: events_pb2.WorkflowStarted, actor: Principal) -> Line:
     what = _KINDS.get(event.kind, "a workflow")
-    named = f" named {_text(event.name)}" if event.name else ""
+    named = f" named {quoted(event.name)}" if event.name else ""
     details = {"request_digest": event.request_digest.hex()} if event.request_digest else None
-    return Line(f"{_who(actor)} started {what}{named}", details=details)
+    return Line(f"{who(actor)} started {what}{named}", details=details)
 
 
 def _steps_added(event: events_pb2.StepsAdded, actor: Principal) -> Line:
@@ -104,19 +70,19 @@ def _steps_added(event: events_pb2.StepsAdded, actor: Principal) -> Line:
     if event.request_digest:
         details["request_digest"] = event.request_digest.hex()
     noun = "step" if len(steps) == 1 else "steps"
-    summary = f"{_who(actor)} added {len(steps)} {noun}: {_names([s.id for s in steps])}"
+    summary = f"{who(actor)} added {len(steps)} {noun}: {_names([s.id for s in steps])}"
     if len(steps) == 1:
         return Line(summary, steps[0].id, steps[0].tool, details=details)
     return Line(summary, details=details)
 
 
 def _finish_requested(_event: events_pb2.WorkflowFinishRequested, actor: Principal) -> Line:
-    return Line(f"{_who(actor)} will add no more steps")
+    return Line(f"{who(actor)} will add no more steps")
 
 
 def _cancel_requested(event: events_pb2.WorkflowCancelRequested, actor: Principal) -> Line:
-    reason = f": {_text(event.reason)}" if event.reason else ""
-    return Line(f"{_who(actor)} asked for the workflow to be canceled{reason}")
+    reason = f": {quoted(event.reason)}" if event.reason else ""
+    return Line(f"{who(actor)} asked for the workflow to be canceled{reason}")
 
 
 def _workflow_succeeded(_event: events_pb2.WorkflowSucceeded, _actor: Principal) -> Line:
@@ -142,18 +108,18 @@ def _for_each_expanded(event: events_pb2.ForEachExpanded, _actor: Principal) -> 
 
 
 def _step_queued(event: events_pb2.StepQueued, _actor: Principal) -> Line:
-    return Line(f"{event.step_id} waits for {_text(event.waits_for) or 'an executor'}", event.step_id)
+    return Line(f"{event.step_id} waits for {quoted(event.waits_for) or 'an executor'}", event.step_id)
 
 
 def _permission_checked(event: events_pb2.PermissionChecked, _actor: Principal) -> Line:
     policy = f"{event.policy}@{event.policy_revision}" if event.policy else ""
-    who, rule = _who(event.principal), _text(event.rule)
+    whom, rule = who(event.principal), quoted(event.rule)
     because = ", ".join(part for part in (f"rule {rule}" if rule else "", policy and f"policy {policy}") if part)
     if event.decision == events_pb2.DECISION_ALLOW:
-        summary = f"{who} may run {event.tool}" + (f": {because}" if because else "")
+        summary = f"{whom} may run {event.tool}" + (f": {because}" if because else "")
     else:
         lacks = f" needs {', '.join(event.missing)}" if event.missing else ""
-        summary = f"denied to {who}: {event.tool}{lacks}" + (f" ({because})" if because else "")
+        summary = f"denied to {whom}: {event.tool}{lacks}" + (f" ({because})" if because else "")
     details: dict[str, object] = {
         "attempt": event.attempt,
         "required": list(event.required),
@@ -164,9 +130,9 @@ def _permission_checked(event: events_pb2.PermissionChecked, _actor: Principal) 
 
 
 def _input_rejected(event: events_pb2.InputRejected, _actor: Principal) -> Line:
-    at = f" at {_text(event.field)}" if event.field else ""
-    why = f": {_text(event.message)}" if event.message else ""
-    summary = f"the arguments of {event.step_id} were refused by {_text(event.guard)}{at}{why}"
+    at = f" at {quoted(event.field)}" if event.field else ""
+    why = f": {quoted(event.message)}" if event.message else ""
+    summary = f"the arguments of {event.step_id} were refused by {quoted(event.guard)}{at}{why}"
     return Line(summary, event.step_id, details={"guard": event.guard, "field": event.field})
 
 
@@ -177,7 +143,7 @@ def _attempt_started(event: events_pb2.AttemptStarted, _actor: Principal) -> Lin
         "executor": event.executor,
         "session_id": event.session_id,
     }
-    on = f" on executor {_text(event.executor)}" if event.executor else ""
+    on = f" on executor {quoted(event.executor)}" if event.executor else ""
     return Line(f"attempt {event.attempt} of {event.step_id} started{on}", event.step_id, details=details)
 
 
@@ -208,7 +174,7 @@ def _step_failed(event: events_pb2.StepFailed, _actor: Principal) -> Line:
 
 
 def _step_denied(event: events_pb2.StepDenied, _actor: Principal) -> Line:
-    summary = f"{event.step_id} was denied by {_text(event.guard)}{_because(event.failure)}"
+    summary = f"{event.step_id} was denied by {quoted(event.guard)}{_because(event.failure)}"
     details = {"guard": event.guard, **_failure(event.failure)}
     return Line(summary, event.step_id, decision=events_pb2.DECISION_DENY, details=details)
 
@@ -225,9 +191,14 @@ def _step_canceled(event: events_pb2.StepCanceled, _actor: Principal) -> Line:
 def _tool_registered(event: events_pb2.ToolRegistered, actor: Principal) -> Line:
     tool = event.definition
     needs = f", which needs {', '.join(tool.permissions)}" if tool.permissions else ""
-    summary = f"{_who(actor)} registered {tool.name} version {event.version}{needs}"
+    summary = f"{who(actor)} registered {tool.name} version {event.version}{needs}"
     details = {"version": event.version, "permissions": list(tool.permissions)}
     return Line(summary, tool=tool.name, details=details)
+
+
+def _rate_limited(event: events_pb2.RateLimited, _actor: Principal) -> Line:
+    details = {"limit": event.limit, "retry_at_us": event.retry_at_us, "policy_revision": event.policy_revision}
+    return Line(f"{event.step_id} reached the limit {quoted(event.limit)}", event.step_id, details=details)
 
 
 LINES: dict[str, Callable[[Any, Principal], Line]] = {
@@ -252,5 +223,7 @@ LINES: dict[str, Callable[[Any, Principal], Line]] = {
     "step_skipped": _step_skipped,
     "step_canceled": _step_canceled,
     "tool_registered": _tool_registered,
+    "rate_limited": _rate_limited,
+    **ACCESS_LINES,
 }
 """The line of each event, by the payload's field name in events.proto."""

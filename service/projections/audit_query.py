@@ -20,7 +20,8 @@ from podium.v1 import events_pb2
 from podium.v1.audit_service_pb2 import AuditEntry, AuditFilter
 from podium.v1.value_pb2 import Principal
 from service.projections.audit import BLOCK_BITS, AuditTrail, Condition, conditions
-from service.projections.audit_lines import Line, line_of
+from service.projections.audit_lines import line_of
+from service.projections.audit_words import Line
 from service.projections.paging import Page, Paging
 from service.projections.read_model import ReadModel
 from store.contract import SHARD, EventReader, RecordedEvent

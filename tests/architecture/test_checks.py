@@ -40,6 +40,7 @@ def checkout(tmp_path):
     modules = [f"service/{package}/{name}.py" for package in packages for name in ("__init__", "module")]
     modules += [
         "service/__init__.py",
+        "service/access.py",
         "service/assembly.py",
         "service/main.py",
         "store/__init__.py",

@@ -6,7 +6,23 @@ and run record_new.py. A sample that is recorded is never changed, and neither a
 
 from podium.v1 import definition_pb2 as d
 from podium.v1 import events_pb2 as e
+from podium.v1 import policy_pb2 as p
 from podium.v1 import value_pb2 as v
+
+NOT_OF_A_WORKFLOW = {
+    "ToolRegistered": "the catalog's, in a stream of the tool's own",
+    "AuthenticationFailed": "in the stream of refused requests",
+    "RequestDenied": "in the stream of refused requests",
+    "SubmissionRefused": "in the stream of refused requests",
+    "PolicyProposed": "in the stream of the tenant's policy",
+    "PolicyApplied": "in the stream of the tenant's policy",
+    "PolicyRejected": "in the stream of the tenant's policy",
+    "CredentialsRevoked": "in the stream of revoked credentials",
+    "AddressBlocked": "in the stream of blocked addresses",
+    "AddressUnblocked": "in the stream of blocked addresses",
+    "TenantConfigured": "in the tenant's own stream",
+}
+"""Event types that no workflow folds, and where they are."""
 
 AT_US = 1_767_225_600_000_000
 
@@ -91,6 +107,45 @@ STEP = d.StepDefinition(
     timeouts=d.Timeouts(schedule_to_start_ms=1000, start_to_close_ms=2000, heartbeat_ms=300),
     on_failure=d.ON_FAILURE_CONTINUE,
     repeatable=True,
+)
+
+CLAIMING = v.Authority(
+    principal=PRINCIPAL, claims=[v.Claim(name="department", value_json='"billing"')], issued_at_us=AT_US - 60_000_000
+)
+POLICY = p.Policy(
+    name="acme",
+    roles=[p.Role(name="analyst", grants=["tools.call", "database_read"], inherits=["viewer"], description="reads")],
+    rules=[
+        p.Rule(
+            id="small-payments",
+            effect=p.EFFECT_ALLOW,
+            tools=["pay-*"],
+            permissions=["financial_operations"],
+            roles=["analyst"],
+            condition="arguments.amount < 100",
+            description="up to a hundred",
+        )
+    ],
+    limits=[
+        p.RateLimit(
+            id="reads",
+            scope=p.LIMIT_SCOPE_ATTEMPTS,
+            tools=["file_read"],
+            roles=["analyst"],
+            per=[p.LIMIT_KEY_SUBJECT, p.LIMIT_KEY_TOOL],
+            count=10,
+            period_ms=60_000,
+            burst=10,
+            weights=[p.Weight(tools="file_*", weight=2)],
+        )
+    ],
+    addresses=p.AddressRules(
+        block=["198.51.100.0/24"],
+        allow=["192.0.2.0/24"],
+        lockout=p.Lockout(failures=5, within_ms=60_000, block_ms=900_000),
+    ),
+    changes_need_approval=True,
+    patterns=[p.ContentPattern(id="key", expression="sk_live_[a-z0-9]+", refuse_input=True, redact_output=True)],
 )
 
 PAYLOADS = {
@@ -179,6 +234,67 @@ PAYLOADS = {
             streams_output=True,
         ),
         version=3,
+    ),
+    "steps_added.claims": e.StepsAdded(authority=CLAIMING),
+    "input_rejected.sanitizer": e.InputRejected(
+        step_id="fetch[3]",
+        field="arguments.path",
+        guard="path",
+        message="leaves the roots",
+        reason="PATH_OUTSIDE_ROOTS",
+    ),
+    "attempt_started.secrets": e.AttemptStarted(step_id="fetch[3]", attempt=1, fence=1, secrets=["api-key"]),
+    "step_succeeded.sanitized": e.StepSucceeded(
+        step_id="fetch[3]", attempt=1, output=v.Value(json='"[redacted]"'), sanitized=["redacted:key"]
+    ),
+    "tool_registered.secrets": e.ToolRegistered(
+        definition=d.ToolDefinition(name="charge", input_schema_json='{"type":"object"}', secrets=["api-key"]),
+        version=1,
+    ),
+    "authentication_failed": e.AuthenticationFailed(
+        reason="TOKEN_INVALID",
+        method="/podium.v1.WorkflowService/StartWorkflow",
+        address="192.0.2.9",
+        count=17,
+        first_at_us=AT_US,
+    ),
+    "request_denied": e.RequestDenied(
+        reason="PERMISSION_DENIED",
+        method="/podium.v1.AdminService/DestroyDataKey",
+        principal=PRINCIPAL,
+        required="keys.destroy",
+        resource="key-1",
+        rule="default-deny",
+        policy="acme",
+        policy_revision=17,
+        count=2,
+        first_at_us=AT_US,
+    ),
+    "submission_refused": e.SubmissionRefused(
+        reason="INVALID_ARGUMENTS",
+        method="/podium.v1.WorkflowService/StartWorkflow",
+        principal=PRINCIPAL,
+        field="steps[0].arguments.url",
+        guard="schema",
+        count=1,
+        first_at_us=AT_US,
+    ),
+    "policy_proposed": e.PolicyProposed(proposal_id="p1", policy=POLICY, base_revision=16, note="for the audit"),
+    "policy_applied": e.PolicyApplied(
+        revision=17, policy=POLICY, note="for the audit", proposal_id="p1", proposer=PRINCIPAL, rolled_back_to=3
+    ),
+    "policy_rejected": e.PolicyRejected(proposal_id="p2", reason="too wide"),
+    "credentials_revoked": e.CredentialsRevoked(token_id="token-1", reason="lost"),
+    "credentials_revoked.session": e.CredentialsRevoked(session_id="session-7", reason="lost"),
+    "credentials_revoked.subject": e.CredentialsRevoked(subject="ada@example.org", reason="left"),
+    "address_blocked": e.AddressBlocked(
+        network="192.0.2.9/32", reason="lockout", expires_at_us=AT_US + 900_000_000, failures=5
+    ),
+    "address_unblocked": e.AddressUnblocked(network="192.0.2.9/32"),
+    "rate_limited": e.RateLimited(step_id="fetch[3]", limit="reads", retry_at_us=AT_US + 6_000_000, policy_revision=17),
+    "tenant_configured": e.TenantConfigured(
+        display_name="Acme",
+        quotas=p.Quotas(open_workflows=1000, tools=50, executors=10, requests_per_minute=6000),
     ),
 }
 """Payloads by the name of their golden files."""

@@ -7,10 +7,9 @@ import pytest
 from podium.v1 import events_pb2 as e
 from service.domain.evolve import FOLDS
 from tests.golden.events.record_new import FOLDER, readable, record_new
-from tests.golden.events.samples import SAMPLES
+from tests.golden.events.samples import NOT_OF_A_WORKFLOW, SAMPLES
 
 PAYLOADS = e.Event.DESCRIPTOR.oneofs_by_name["payload"].fields
-NOT_OF_A_WORKFLOW = {"ToolRegistered": "the catalog's, in a stream of the tool's own"}
 NEVER_RECORDED = {
     "podium.v1.StepDefinition.arguments_json": "parsed at submission",
     "podium.v1.ForEach.items_json": "parsed at submission",

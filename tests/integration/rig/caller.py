@@ -6,6 +6,7 @@ import json
 import grpc.aio
 
 from podium.v1 import (
+    access_service_pb2_grpc,
     admin_service_pb2_grpc,
     audit_service_pb2_grpc,
     definition_pb2,
@@ -67,6 +68,7 @@ class Caller:
         self.events = self._bound(event_service_pb2_grpc.EventServiceStub)
         self.executors = self._bound(executor_service_pb2_grpc.ExecutorServiceStub)
         self.replays = self._bound(replay_service_pb2_grpc.ReplayServiceStub)
+        self.access = self._bound(access_service_pb2_grpc.AccessServiceStub)
         self.admin = self._bound(admin_service_pb2_grpc.AdminServiceStub)
         self.audit = self._bound(audit_service_pb2_grpc.AuditServiceStub)
 

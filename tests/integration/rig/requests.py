@@ -3,6 +3,7 @@
 from google.protobuf import message_factory
 
 from podium.v1 import (
+    access_service_pb2,
     admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
@@ -13,6 +14,7 @@ from podium.v1 import (
 )
 
 FILES = [
+    access_service_pb2,
     admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,

@@ -7,6 +7,7 @@ from hypothesis.errors import NoSuchExample
 
 from podium.v1 import events_pb2 as e
 from service.domain import state as s
+from tests.golden.events.samples import NOT_OF_A_WORKFLOW
 from tests.property.domain.plans import SURVEY, examples, plans
 from tests.property.domain.walk import FIELDS, Walk
 
@@ -18,7 +19,7 @@ def test_every_walk_keeps_every_invariant(plan):
 
 
 # What admission and the catalog record beside a workflow's own events.
-NOT_WALKED = {"InputRejected", "ToolRegistered"}
+NOT_WALKED = {"InputRejected", "RateLimited", *NOT_OF_A_WORKFLOW}
 
 SITUATIONS = {
     "an attempt is repeated": lambda walk: any(

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import podium.v1
 from podium.v1 import (
+    access_service_pb2,
     admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
@@ -200,6 +201,7 @@ async def test_a_method_without_a_row_is_closed_to_everyone(edge, monkeypatch):
 
 
 CONTRACT = [
+    access_service_pb2,
     admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,

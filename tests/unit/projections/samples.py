@@ -113,9 +113,26 @@ THIRD = [
 ]
 
 
+ACCESS = [
+    ("workflow-1", None, e.RateLimited(step_id="step_4", limit="emails", retry_at_us=5)),
+    ("requests", None, e.AuthenticationFailed(reason="TOKEN_INVALID", address="192.0.2.9", count=2)),
+    ("requests", None, e.RequestDenied(reason="PERMISSION_DENIED", method="/x/Y", principal=CARL, rule="default-deny")),
+    ("requests", None, e.SubmissionRefused(reason="INVALID_WORKFLOW", method="/x/Y", principal=CARL, field="steps[0]")),
+    ("policy", ANA, e.PolicyProposed(proposal_id="p1", note="wider")),
+    ("policy", CARL, e.PolicyApplied(revision=1, proposal_id="p1", proposer=ANA)),
+    ("policy", CARL, e.PolicyRejected(proposal_id="p2")),
+    ("credentials", ANA, e.CredentialsRevoked(token_id="t1", reason="lost")),
+    ("addresses", None, e.AddressBlocked(network="192.0.2.9/32", failures=5)),
+    ("addresses", ANA, e.AddressUnblocked(network="192.0.2.9/32")),
+    ("tenant", ANA, e.TenantConfigured(display_name="Acme")),
+]
+
+
 def record_history(log, tenant="acme"):
     """Record the history in a tenant of its own."""
     log.record(tenant, "tool/search", e.ToolRegistered(definition=TOOL, version=1), principal=CARL)
     for stream_id, history in (("workflow-1", FIRST), ("workflow-2", SECOND), ("workflow-3", THIRD)):
         for principal, payload in history:
             log.record(tenant, stream_id, payload, principal=principal)
+    for stream_id, principal, payload in ACCESS:
+        log.record(tenant, stream_id, payload, principal=principal)

@@ -4,7 +4,8 @@ import pytest
 
 from podium.v1 import events_pb2 as e
 from podium.v1.value_pb2 import Principal
-from service.projections.audit_lines import LINES, TEXT_MAX, line_of
+from service.projections.audit_lines import LINES, line_of
+from service.projections.audit_words import TEXT_MAX
 from store.records import TYPE_NAMES, decode_record
 from tests.unit.projections.memory_log import MemoryLog
 from tests.unit.projections.samples import ANA, SECRET, check, record_history

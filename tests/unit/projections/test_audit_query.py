@@ -69,6 +69,7 @@ async def test_by_decision(query):
         ("permission_checked", "step_4", "refund"),
         ("step_denied", "step_4", "refund"),
         ("step_denied", "step_5", "send_mail"),
+        ("request_denied", "", ""),
     ]
     assert (denied[0].rule, denied[0].policy) == ("default-deny", "default@1")
 
@@ -303,8 +304,8 @@ async def test_a_filter_reads_the_blocks_that_have_what_it_asks_for_and_no_other
 
     async with following(AuditTrail, long_log) as runner:
         counting = Counting()
-        assert len(await found(AuditQuery(runner.model, counting), decision=e.DECISION_DENY)) == 3
-        assert counting.read == 3 * BLOCK_EVENTS < long_log.head
+        assert len(await found(AuditQuery(runner.model, counting), decision=e.DECISION_DENY)) == 4
+        assert counting.read == 4 * BLOCK_EVENTS < long_log.head
         counting.read = 0
         # Each is in some of the blocks; in none are both.
         assert (

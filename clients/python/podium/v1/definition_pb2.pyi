@@ -552,6 +552,7 @@ class ToolDefinition(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     STREAMS_OUTPUT_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """[A-Za-z0-9_-]{1,64}, so that every model API accepts it."""
     description: _builtins.str
@@ -574,6 +575,10 @@ class ToolDefinition(_message.Message):
     def permissions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Permissions a caller needs, all of them."""
 
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Secrets by name, which the executor is given with each assignment, never through arguments."""
+
     def __init__(
         self,
         *,
@@ -587,10 +592,11 @@ class ToolDefinition(_message.Message):
         timeout_ms: _builtins.int = ...,
         heartbeat_timeout_ms: _builtins.int = ...,
         streams_output: _builtins.bool = ...,
+        secrets: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "idempotent", b"idempotent", "input_schema_json", b"input_schema_json", "name", b"name", "output_schema_json", b"output_schema_json", "permissions", b"permissions", "read_only", b"read_only", "streams_output", b"streams_output", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "idempotent", b"idempotent", "input_schema_json", b"input_schema_json", "name", b"name", "output_schema_json", b"output_schema_json", "permissions", b"permissions", "read_only", b"read_only", "secrets", b"secrets", "streams_output", b"streams_output", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

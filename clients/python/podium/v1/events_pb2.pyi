@@ -12,6 +12,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from podium.v1 import definition_pb2 as _definition_pb2
+from podium.v1 import policy_pb2 as _policy_pb2
 from podium.v1 import value_pb2 as _value_pb2
 import builtins as _builtins
 import sys
@@ -150,6 +151,17 @@ class Event(_message.Message):
     STEP_SKIPPED_FIELD_NUMBER: _builtins.int
     STEP_CANCELED_FIELD_NUMBER: _builtins.int
     TOOL_REGISTERED_FIELD_NUMBER: _builtins.int
+    AUTHENTICATION_FAILED_FIELD_NUMBER: _builtins.int
+    REQUEST_DENIED_FIELD_NUMBER: _builtins.int
+    SUBMISSION_REFUSED_FIELD_NUMBER: _builtins.int
+    POLICY_PROPOSED_FIELD_NUMBER: _builtins.int
+    POLICY_APPLIED_FIELD_NUMBER: _builtins.int
+    POLICY_REJECTED_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_REVOKED_FIELD_NUMBER: _builtins.int
+    ADDRESS_BLOCKED_FIELD_NUMBER: _builtins.int
+    ADDRESS_UNBLOCKED_FIELD_NUMBER: _builtins.int
+    RATE_LIMITED_FIELD_NUMBER: _builtins.int
+    TENANT_CONFIGURED_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """The place in the shard's log, from 1, without gaps, in commit order."""
     tenant_sequence: _builtins.int
@@ -266,6 +278,50 @@ class Event(_message.Message):
     def tool_registered(self) -> Global___ToolRegistered:
         """A tool has a new version."""
 
+    @_builtins.property
+    def authentication_failed(self) -> Global___AuthenticationFailed:
+        """Someone could not prove who they are."""
+
+    @_builtins.property
+    def request_denied(self) -> Global___RequestDenied:
+        """A request was refused to a caller."""
+
+    @_builtins.property
+    def submission_refused(self) -> Global___SubmissionRefused:
+        """What a caller submitted was refused."""
+
+    @_builtins.property
+    def policy_proposed(self) -> Global___PolicyProposed:
+        """A change of the policy waits for a second person."""
+
+    @_builtins.property
+    def policy_applied(self) -> Global___PolicyApplied:
+        """The tenant has a new policy."""
+
+    @_builtins.property
+    def policy_rejected(self) -> Global___PolicyRejected:
+        """A proposed policy will not be applied."""
+
+    @_builtins.property
+    def credentials_revoked(self) -> Global___CredentialsRevoked:
+        """Credentials are not accepted any more."""
+
+    @_builtins.property
+    def address_blocked(self) -> Global___AddressBlocked:
+        """An address may not call."""
+
+    @_builtins.property
+    def address_unblocked(self) -> Global___AddressUnblocked:
+        """A blocked address may call again."""
+
+    @_builtins.property
+    def rate_limited(self) -> Global___RateLimited:
+        """A step must wait, or a call was refused, because of a rate limit."""
+
+    @_builtins.property
+    def tenant_configured(self) -> Global___TenantConfigured:
+        """A tenant was made, or its quotas changed."""
+
     def __init__(
         self,
         *,
@@ -305,12 +361,23 @@ class Event(_message.Message):
         step_skipped: Global___StepSkipped | None = ...,
         step_canceled: Global___StepCanceled | None = ...,
         tool_registered: Global___ToolRegistered | None = ...,
+        authentication_failed: Global___AuthenticationFailed | None = ...,
+        request_denied: Global___RequestDenied | None = ...,
+        submission_refused: Global___SubmissionRefused | None = ...,
+        policy_proposed: Global___PolicyProposed | None = ...,
+        policy_applied: Global___PolicyApplied | None = ...,
+        policy_rejected: Global___PolicyRejected | None = ...,
+        credentials_revoked: Global___CredentialsRevoked | None = ...,
+        address_blocked: Global___AddressBlocked | None = ...,
+        address_unblocked: Global___AddressUnblocked | None = ...,
+        rate_limited: Global___RateLimited | None = ...,
+        tenant_configured: Global___TenantConfigured | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "condition_met", b"condition_met", "for_each_expanded", b"for_each_expanded", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "principal", b"principal", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "tool_registered", b"tool_registered", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address_blocked", b"address_blocked", "address_unblocked", b"address_unblocked", "attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "authentication_failed", b"authentication_failed", "condition_met", b"condition_met", "credentials_revoked", b"credentials_revoked", "for_each_expanded", b"for_each_expanded", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "policy_applied", b"policy_applied", "policy_proposed", b"policy_proposed", "policy_rejected", b"policy_rejected", "principal", b"principal", "rate_limited", b"rate_limited", "request_denied", b"request_denied", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "submission_refused", b"submission_refused", "tenant_configured", b"tenant_configured", "tool_registered", b"tool_registered", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "causation_position", b"causation_position", "condition_met", b"condition_met", "correlation_id", b"correlation_id", "for_each_expanded", b"for_each_expanded", "ignorable", b"ignorable", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "position", b"position", "principal", b"principal", "recorded_at_us", b"recorded_at_us", "request_id", b"request_id", "schema_version", b"schema_version", "shard", b"shard", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "stream_id", b"stream_id", "stream_version", b"stream_version", "tenant", b"tenant", "tenant_sequence", b"tenant_sequence", "tool_registered", b"tool_registered", "trace_context", b"trace_context", "type", b"type", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_blocked", b"address_blocked", "address_unblocked", b"address_unblocked", "attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "authentication_failed", b"authentication_failed", "causation_position", b"causation_position", "condition_met", b"condition_met", "correlation_id", b"correlation_id", "credentials_revoked", b"credentials_revoked", "for_each_expanded", b"for_each_expanded", "ignorable", b"ignorable", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "policy_applied", b"policy_applied", "policy_proposed", b"policy_proposed", "policy_rejected", b"policy_rejected", "position", b"position", "principal", b"principal", "rate_limited", b"rate_limited", "recorded_at_us", b"recorded_at_us", "request_denied", b"request_denied", "request_id", b"request_id", "schema_version", b"schema_version", "shard", b"shard", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "stream_id", b"stream_id", "stream_version", b"stream_version", "submission_refused", b"submission_refused", "tenant", b"tenant", "tenant_configured", b"tenant_configured", "tenant_sequence", b"tenant_sequence", "tool_registered", b"tool_registered", "trace_context", b"trace_context", "type", b"type", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["workflow_started", "steps_added", "workflow_finish_requested", "workflow_cancel_requested", "workflow_succeeded", "workflow_failed", "workflow_canceled", "condition_met", "for_each_expanded", "step_queued", "permission_checked", "input_rejected", "attempt_started", "attempt_failed", "attempt_abandoned", "step_succeeded", "step_failed", "step_denied", "step_skipped", "step_canceled", "tool_registered"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["workflow_started", "steps_added", "workflow_finish_requested", "workflow_cancel_requested", "workflow_succeeded", "workflow_failed", "workflow_canceled", "condition_met", "for_each_expanded", "step_queued", "permission_checked", "input_rejected", "attempt_started", "attempt_failed", "attempt_abandoned", "step_succeeded", "step_failed", "step_denied", "step_skipped", "step_canceled", "tool_registered", "authentication_failed", "request_denied", "submission_refused", "policy_proposed", "policy_applied", "policy_rejected", "credentials_revoked", "address_blocked", "address_unblocked", "rate_limited", "tenant_configured"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -678,14 +745,17 @@ class InputRejected(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     GUARD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """The step."""
     field: _builtins.str
     """The field, as a path into the arguments."""
     guard: _builtins.str
-    """What refused it, for example "schema"."""
+    """What refused it: "schema", or the sanitizer, for example "path"."""
     message: _builtins.str
     """Why, without the refused value."""
+    reason: _builtins.str
+    """A stable reason of the sanitizer in upper snake case, for example PATH_OUTSIDE_ROOTS."""
     def __init__(
         self,
         *,
@@ -693,10 +763,11 @@ class InputRejected(_message.Message):
         field: _builtins.str = ...,
         guard: _builtins.str = ...,
         message: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "guard", b"guard", "message", b"message", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "guard", b"guard", "message", b"message", "reason", b"reason", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -715,6 +786,7 @@ class AttemptStarted(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     DEADLINE_AT_US_FIELD_NUMBER: _builtins.int
     BUDGET_ENDS_AT_US_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """The step."""
     attempt: _builtins.int
@@ -729,6 +801,10 @@ class AttemptStarted(_message.Message):
     """When the attempt times out, microseconds since the Unix epoch."""
     budget_ends_at_us: _builtins.int
     """On the first attempt of a step with a retry budget: when the budget ends, microseconds since the Unix epoch."""
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the secrets that the executor is given for it."""
+
     def __init__(
         self,
         *,
@@ -739,10 +815,11 @@ class AttemptStarted(_message.Message):
         session_id: _builtins.str = ...,
         deadline_at_us: _builtins.int = ...,
         budget_ends_at_us: _builtins.int = ...,
+        secrets: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "budget_ends_at_us", b"budget_ends_at_us", "deadline_at_us", b"deadline_at_us", "executor", b"executor", "fence", b"fence", "session_id", b"session_id", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "budget_ends_at_us", b"budget_ends_at_us", "deadline_at_us", b"deadline_at_us", "executor", b"executor", "fence", b"fence", "secrets", b"secrets", "session_id", b"session_id", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,6 +898,7 @@ class StepSucceeded(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     CHUNKS_DIGEST_FIELD_NUMBER: _builtins.int
+    SANITIZED_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """The step."""
     attempt: _builtins.int
@@ -833,6 +911,10 @@ class StepSucceeded(_message.Message):
     def output(self) -> _value_pb2.Value:
         """The output."""
 
+    @_builtins.property
+    def sanitized(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What changed the output before it was recorded, for example "redacted:api-key" or "html:body"."""
+
     def __init__(
         self,
         *,
@@ -841,10 +923,11 @@ class StepSucceeded(_message.Message):
         output: _value_pb2.Value | None = ...,
         chunk_count: _builtins.int = ...,
         chunks_digest: _builtins.bytes = ...,
+        sanitized: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk_count", b"chunk_count", "chunks_digest", b"chunks_digest", "output", b"output", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk_count", b"chunk_count", "chunks_digest", b"chunks_digest", "output", b"output", "sanitized", b"sanitized", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -985,3 +1068,419 @@ class ToolRegistered(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolRegistered: _TypeAlias = ToolRegistered  # noqa: Y015
+
+@_typing.final
+class AuthenticationFailed(_message.Message):
+    """Someone could not prove who they are. In the stream `requests` of the operator's tenant.
+
+    The first is recorded at once; what follows with the same reason from the same address is counted, and recorded at the
+    end of a window.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_US_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SESSION_TOO_OLD."""
+    method: _builtins.str
+    """The method that was called last."""
+    address: _builtins.str
+    """The network address they came from."""
+    count: _builtins.int
+    """How many there were."""
+    first_at_us: _builtins.int
+    """When the first of them was, microseconds since the Unix epoch."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        method: _builtins.str = ...,
+        address: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "count", b"count", "first_at_us", b"first_at_us", "method", b"method", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthenticationFailed: _TypeAlias = AuthenticationFailed  # noqa: Y015
+
+@_typing.final
+class RequestDenied(_message.Message):
+    """A request was refused to a caller, before anything was done. In the stream `requests` of the caller's tenant.
+    Counted as AuthenticationFailed is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    POLICY_REVISION_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_US_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why: PERMISSION_DENIED, ADDRESS_BLOCKED, RATE_LIMITED, QUOTA_EXCEEDED or another reason of a refusal."""
+    method: _builtins.str
+    """The method."""
+    required: _builtins.str
+    """What the method needs."""
+    resource: _builtins.str
+    """The resource it is needed for: a tool, a secret; empty: none was known."""
+    rule: _builtins.str
+    """The rule, limit or network that decided."""
+    policy: _builtins.str
+    """The policy it is in."""
+    policy_revision: _builtins.int
+    """The policy's revision."""
+    count: _builtins.int
+    """How many there were."""
+    first_at_us: _builtins.int
+    """When the first of them was, microseconds since the Unix epoch."""
+    @_builtins.property
+    def principal(self) -> _value_pb2.Principal:
+        """Who called. Without a subject: the address was refused before the caller was known."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        method: _builtins.str = ...,
+        principal: _value_pb2.Principal | None = ...,
+        required: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        policy_revision: _builtins.int = ...,
+        count: _builtins.int = ...,
+        first_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first_at_us", b"first_at_us", "method", b"method", "policy", b"policy", "policy_revision", b"policy_revision", "principal", b"principal", "reason", b"reason", "required", b"required", "resource", b"resource", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestDenied: _TypeAlias = RequestDenied  # noqa: Y015
+
+@_typing.final
+class SubmissionRefused(_message.Message):
+    """What a caller submitted was refused, so nothing of it exists. In the stream `requests` of the caller's tenant.
+    Counted as AuthenticationFailed is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    GUARD_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_US_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """The stable reason of the refusal."""
+    method: _builtins.str
+    """The method."""
+    field: _builtins.str
+    """The first field at fault."""
+    guard: _builtins.str
+    """The guard or sanitizer that refused it; empty: it is no valid request."""
+    count: _builtins.int
+    """How many there were."""
+    first_at_us: _builtins.int
+    """When the first of them was, microseconds since the Unix epoch."""
+    @_builtins.property
+    def principal(self) -> _value_pb2.Principal:
+        """Who called."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        method: _builtins.str = ...,
+        principal: _value_pb2.Principal | None = ...,
+        field: _builtins.str = ...,
+        guard: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "field", b"field", "first_at_us", b"first_at_us", "guard", b"guard", "method", b"method", "principal", b"principal", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmissionRefused: _TypeAlias = SubmissionRefused  # noqa: Y015
+
+@_typing.final
+class PolicyProposed(_message.Message):
+    """A change of the policy waits for a second person. In the stream `policy`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    BASE_REVISION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """Names the proposal."""
+    base_revision: _builtins.int
+    """The revision it would replace; another one makes it stale."""
+    note: _builtins.str
+    """Why, in the proposer's words."""
+    @_builtins.property
+    def policy(self) -> _policy_pb2.Policy:
+        """What is proposed."""
+
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+        policy: _policy_pb2.Policy | None = ...,
+        base_revision: _builtins.int = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_revision", b"base_revision", "note", b"note", "policy", b"policy", "proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyProposed: _TypeAlias = PolicyProposed  # noqa: Y015
+
+@_typing.final
+class PolicyApplied(_message.Message):
+    """The tenant has a new policy. In the stream `policy`. The envelope's principal applied it, or approved it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    PROPOSER_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_TO_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """From 1, raised by one with every change."""
+    note: _builtins.str
+    """Why, in the words of who applied it."""
+    proposal_id: _builtins.str
+    """The proposal that was approved; empty: it needed no approval."""
+    rolled_back_to: _builtins.int
+    """The earlier revision that was taken back; 0: none."""
+    @_builtins.property
+    def policy(self) -> _policy_pb2.Policy:
+        """The policy."""
+
+    @_builtins.property
+    def proposer(self) -> _value_pb2.Principal:
+        """Who proposed it, when it was approved by another."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        policy: _policy_pb2.Policy | None = ...,
+        note: _builtins.str = ...,
+        proposal_id: _builtins.str = ...,
+        proposer: _value_pb2.Principal | None = ...,
+        rolled_back_to: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "proposer", b"proposer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "policy", b"policy", "proposal_id", b"proposal_id", "proposer", b"proposer", "revision", b"revision", "rolled_back_to", b"rolled_back_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyApplied: _TypeAlias = PolicyApplied  # noqa: Y015
+
+@_typing.final
+class PolicyRejected(_message.Message):
+    """A proposed policy will not be applied. In the stream `policy`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """The proposal."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyRejected: _TypeAlias = PolicyRejected  # noqa: Y015
+
+@_typing.final
+class CredentialsRevoked(_message.Message):
+    """Credentials are not accepted any more, and what runs under them is canceled. In the stream `credentials`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """The id (jti) of a token."""
+    session_id: _builtins.str
+    """All tokens of a session (sid)."""
+    subject: _builtins.str
+    """All tokens of a subject that were issued until now, and steps they submitted."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "session_id", b"session_id", "subject", b"subject", "token_id", b"token_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "reason", b"reason", "session_id", b"session_id", "subject", b"subject", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_credential: _TypeAlias = _typing.Literal["token_id", "session_id", "subject"]  # noqa: Y015
+    _WhichOneofArgType_credential: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_credential) -> _WhichOneofReturnType_credential | None: ...
+
+Global___CredentialsRevoked: _TypeAlias = CredentialsRevoked  # noqa: Y015
+
+@_typing.final
+class AddressBlocked(_message.Message):
+    """An address may not call. In the stream `addresses`; of the operator's tenant when it failed to authenticate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_US_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    """A network in CIDR form."""
+    reason: _builtins.str
+    """Why."""
+    expires_at_us: _builtins.int
+    """When the block ends, microseconds since the Unix epoch; 0: when it is taken back."""
+    failures: _builtins.int
+    """Blocked by the policy's lockout, after so many failures; 0: someone blocked it."""
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        expires_at_us: _builtins.int = ...,
+        failures: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at_us", b"expires_at_us", "failures", b"failures", "network", b"network", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddressBlocked: _TypeAlias = AddressBlocked  # noqa: Y015
+
+@_typing.final
+class AddressUnblocked(_message.Message):
+    """A blocked address may call again. In the stream `addresses`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    """The network, as it was blocked."""
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddressUnblocked: _TypeAlias = AddressUnblocked  # noqa: Y015
+
+@_typing.final
+class RateLimited(_message.Message):
+    """A rate limit was reached: the step waits, or the direct call was refused. In the workflow's stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    RETRY_AT_US_FIELD_NUMBER: _builtins.int
+    POLICY_REVISION_FIELD_NUMBER: _builtins.int
+    step_id: _builtins.str
+    """The step."""
+    limit: _builtins.str
+    """The limit's id."""
+    retry_at_us: _builtins.int
+    """When the limit lets it through, microseconds since the Unix epoch."""
+    policy_revision: _builtins.int
+    """The policy's revision."""
+    def __init__(
+        self,
+        *,
+        step_id: _builtins.str = ...,
+        limit: _builtins.str = ...,
+        retry_at_us: _builtins.int = ...,
+        policy_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "policy_revision", b"policy_revision", "retry_at_us", b"retry_at_us", "step_id", b"step_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimited: _TypeAlias = RateLimited  # noqa: Y015
+
+@_typing.final
+class TenantConfigured(_message.Message):
+    """A tenant was made, or its quotas changed. In the stream `tenant` of the tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    display_name: _builtins.str
+    """A name for people."""
+    @_builtins.property
+    def quotas(self) -> _policy_pb2.Quotas:
+        """What it may use."""
+
+    def __init__(
+        self,
+        *,
+        display_name: _builtins.str = ...,
+        quotas: _policy_pb2.Quotas | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "quotas", b"quotas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantConfigured: _TypeAlias = TenantConfigured  # noqa: Y015

@@ -660,6 +660,7 @@ class Assignment(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     TRACE_CONTEXT_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     tool: _builtins.str
     """The tool."""
     tool_version: _builtins.int
@@ -684,6 +685,10 @@ class Assignment(_message.Message):
     def principal(self) -> _value_pb2.Principal:
         """Who asked for it and on whose behalf."""
 
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Secret]:
+        """What the tool asked for by name. Never recorded; an executor must not tell it."""
+
     def __init__(
         self,
         *,
@@ -697,14 +702,41 @@ class Assignment(_message.Message):
         tenant: _builtins.str = ...,
         principal: _value_pb2.Principal | None = ...,
         trace_context: _builtins.str = ...,
+        secrets: _abc.Iterable[Global___Secret] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "attempt", b"attempt", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "idempotency_key", b"idempotency_key", "principal", b"principal", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "tool", b"tool", "tool_version", b"tool_version", "trace_context", b"trace_context"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "attempt", b"attempt", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "idempotency_key", b"idempotency_key", "principal", b"principal", "secrets", b"secrets", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "tool", b"tool", "tool_version", b"tool_version", "trace_context", b"trace_context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class Secret(_message.Message):
+    """A secret for one assignment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    value: _builtins.bytes
+    """Its value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Secret: _TypeAlias = Secret  # noqa: Y015
 
 @_typing.final
 class CancelAttempt(_message.Message):

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15podium/v1/value.proto\x12\tpodium.v1\"\xab\x01\n\x05Value\x12\x0e\n\x04json\x18\x01 \x01(\tH\x00\x12.\n\x07payload\x18\x02 \x01(\x0b\x32\x1b.podium.v1.PayloadReferenceH\x00\x12(\n\x06sealed\x18\x03 \x01(\x0b\x32\x16.podium.v1.SealedValueH\x00\x12\x30\n\tcollected\x18\x04 \x01(\x0b\x32\x1b.podium.v1.CollectedOutputsH\x00\x42\x06\n\x04kind\"6\n\x10PayloadReference\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"\x84\x01\n\x0bSealedValue\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\x12\x14\n\x0ckeyed_digest\x18\x04 \x01(\x0c\x12,\n\x07payload\x18\x05 \x01(\x0b\x32\x1b.podium.v1.PayloadReference\"!\n\x10\x43ollectedOutputs\x12\r\n\x05\x63ount\x18\x01 \x01(\r\"x\n\tPrincipal\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x10\n\x08token_id\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\"{\n\tAuthority\x12\'\n\tprincipal\x18\x01 \x01(\x0b\x32\x14.podium.v1.Principal\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\x0f\n\x07limited\x18\x04 \x01(\x08\x12\x15\n\rgranted_at_us\x18\x05 \x01(\x03\"d\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x04\x12\r\n\x05\x66ield\x18\x05 \x01(\t*\xb2\x02\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_PENDING\x10\x01\x12\x14\n\x10STEP_STATE_READY\x10\x02\x12\x15\n\x11STEP_STATE_QUEUED\x10\x03\x12\x16\n\x12STEP_STATE_RUNNING\x10\x04\x12\x1a\n\x16STEP_STATE_BACKING_OFF\x10\x05\x12\x17\n\x13STEP_STATE_EXPANDED\x10\x06\x12\x18\n\x14STEP_STATE_SUCCEEDED\x10\x07\x12\x15\n\x11STEP_STATE_FAILED\x10\x08\x12\x15\n\x11STEP_STATE_DENIED\x10\t\x12\x16\n\x12STEP_STATE_SKIPPED\x10\n\x12\x17\n\x13STEP_STATE_CANCELED\x10\x0b*\xbf\x01\n\rWorkflowState\x12\x1e\n\x1aWORKFLOW_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16WORKFLOW_STATE_RUNNING\x10\x01\x12\x1c\n\x18WORKFLOW_STATE_CANCELING\x10\x02\x12\x1c\n\x18WORKFLOW_STATE_SUCCEEDED\x10\x03\x12\x19\n\x15WORKFLOW_STATE_FAILED\x10\x04\x12\x1b\n\x17WORKFLOW_STATE_CANCELED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15podium/v1/value.proto\x12\tpodium.v1\"\xab\x01\n\x05Value\x12\x0e\n\x04json\x18\x01 \x01(\tH\x00\x12.\n\x07payload\x18\x02 \x01(\x0b\x32\x1b.podium.v1.PayloadReferenceH\x00\x12(\n\x06sealed\x18\x03 \x01(\x0b\x32\x16.podium.v1.SealedValueH\x00\x12\x30\n\tcollected\x18\x04 \x01(\x0b\x32\x1b.podium.v1.CollectedOutputsH\x00\x42\x06\n\x04kind\"6\n\x10PayloadReference\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\"\x84\x01\n\x0bSealedValue\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\x12\x14\n\x0ckeyed_digest\x18\x04 \x01(\x0c\x12,\n\x07payload\x18\x05 \x01(\x0b\x32\x1b.podium.v1.PayloadReference\"!\n\x10\x43ollectedOutputs\x12\r\n\x05\x63ount\x18\x01 \x01(\r\"x\n\tPrincipal\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x14\n\x0con_behalf_of\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x10\n\x08token_id\x18\x05 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\"\xb3\x01\n\tAuthority\x12\'\n\tprincipal\x18\x01 \x01(\x0b\x32\x14.podium.v1.Principal\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06scopes\x18\x03 \x03(\t\x12\x0f\n\x07limited\x18\x04 \x01(\x08\x12\x15\n\rgranted_at_us\x18\x05 \x01(\x03\x12 \n\x06\x63laims\x18\x06 \x03(\x0b\x32\x10.podium.v1.Claim\x12\x14\n\x0cissued_at_us\x18\x07 \x01(\x03\")\n\x05\x43laim\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\"d\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x04\x12\r\n\x05\x66ield\x18\x05 \x01(\t*\xb2\x02\n\tStepState\x12\x1a\n\x16STEP_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12STEP_STATE_PENDING\x10\x01\x12\x14\n\x10STEP_STATE_READY\x10\x02\x12\x15\n\x11STEP_STATE_QUEUED\x10\x03\x12\x16\n\x12STEP_STATE_RUNNING\x10\x04\x12\x1a\n\x16STEP_STATE_BACKING_OFF\x10\x05\x12\x17\n\x13STEP_STATE_EXPANDED\x10\x06\x12\x18\n\x14STEP_STATE_SUCCEEDED\x10\x07\x12\x15\n\x11STEP_STATE_FAILED\x10\x08\x12\x15\n\x11STEP_STATE_DENIED\x10\t\x12\x16\n\x12STEP_STATE_SKIPPED\x10\n\x12\x17\n\x13STEP_STATE_CANCELED\x10\x0b*\xbf\x01\n\rWorkflowState\x12\x1e\n\x1aWORKFLOW_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16WORKFLOW_STATE_RUNNING\x10\x01\x12\x1c\n\x18WORKFLOW_STATE_CANCELING\x10\x02\x12\x1c\n\x18WORKFLOW_STATE_SUCCEEDED\x10\x03\x12\x19\n\x15WORKFLOW_STATE_FAILED\x10\x04\x12\x1b\n\x17WORKFLOW_STATE_CANCELED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'podium.v1.value_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STEPSTATE']._serialized_start=786
-  _globals['_STEPSTATE']._serialized_end=1092
-  _globals['_WORKFLOWSTATE']._serialized_start=1095
-  _globals['_WORKFLOWSTATE']._serialized_end=1286
+  _globals['_STEPSTATE']._serialized_start=886
+  _globals['_STEPSTATE']._serialized_end=1192
+  _globals['_WORKFLOWSTATE']._serialized_start=1195
+  _globals['_WORKFLOWSTATE']._serialized_end=1386
   _globals['_VALUE']._serialized_start=37
   _globals['_VALUE']._serialized_end=208
   _globals['_PAYLOADREFERENCE']._serialized_start=210
@@ -45,8 +45,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTEDOUTPUTS']._serialized_end=434
   _globals['_PRINCIPAL']._serialized_start=436
   _globals['_PRINCIPAL']._serialized_end=556
-  _globals['_AUTHORITY']._serialized_start=558
-  _globals['_AUTHORITY']._serialized_end=681
-  _globals['_FAILURE']._serialized_start=683
-  _globals['_FAILURE']._serialized_end=783
+  _globals['_AUTHORITY']._serialized_start=559
+  _globals['_AUTHORITY']._serialized_end=738
+  _globals['_CLAIM']._serialized_start=740
+  _globals['_CLAIM']._serialized_end=781
+  _globals['_FAILURE']._serialized_start=783
+  _globals['_FAILURE']._serialized_end=883
 # @@protoc_insertion_point(module_scope)

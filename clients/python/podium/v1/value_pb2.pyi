@@ -298,10 +298,14 @@ class Authority(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     LIMITED_FIELD_NUMBER: _builtins.int
     GRANTED_AT_US_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_US_FIELD_NUMBER: _builtins.int
     limited: _builtins.bool
     """Whether scopes limits what the roles grant. False: the roles alone decide."""
     granted_at_us: _builtins.int
     """When the authority was granted, microseconds since the Unix epoch."""
+    issued_at_us: _builtins.int
+    """When the token was issued, microseconds since the Unix epoch; 0: it does not say."""
     @_builtins.property
     def principal(self) -> Global___Principal:
         """Who submitted the step."""
@@ -314,6 +318,10 @@ class Authority(_message.Message):
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Permissions to which the token's scope limits the roles. Empty together with limited = false: no limit."""
 
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
+        """Further claims of the token that conditions of a policy may read; the operator chooses which are kept."""
+
     def __init__(
         self,
         *,
@@ -322,14 +330,42 @@ class Authority(_message.Message):
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         limited: _builtins.bool = ...,
         granted_at_us: _builtins.int = ...,
+        claims: _abc.Iterable[Global___Claim] | None = ...,
+        issued_at_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["granted_at_us", b"granted_at_us", "limited", b"limited", "principal", b"principal", "roles", b"roles", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "granted_at_us", b"granted_at_us", "issued_at_us", b"issued_at_us", "limited", b"limited", "principal", b"principal", "roles", b"roles", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Authority: _TypeAlias = Authority  # noqa: Y015
+
+@_typing.final
+class Claim(_message.Message):
+    """A claim of a token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    value_json: _builtins.str
+    """Its value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Claim: _TypeAlias = Claim  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
