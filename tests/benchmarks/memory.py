@@ -18,7 +18,7 @@ QUICK_WORKFLOWS = 2_000
 STATES = (
     ("h idle", IDLE, None, "no workflow"),
     ("h parked", WITH_MANY, write_mostly_parked, "99 of 100 are parked; the others run and are in memory"),
-    ("h unparked", WITH_MANY, write_unparked, "none was parked: the start keeps in memory as many as may be there, with two ended steps each, and parks the rest"),
+    ("h unparked", WITH_MANY, write_unparked, "none was parked; the start parks those that are too many in memory"),
 )
 
 
