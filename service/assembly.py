@@ -259,7 +259,9 @@ class Service:
             reconnect_grace_us=settings.timings.reconnect_grace_ms * US_PER_MS,
             park_after_us=settings.timings.park_after_ms * US_PER_MS,
             bounds=Bounds(
-                mailbox=settings.limits.mailbox_commands, appends=max(1, settings.limits.waiting_appends // 2)
+                mailbox=settings.limits.mailbox_commands,
+                resident_workflows=settings.limits.resident_workflows,
+                appends=max(1, settings.limits.waiting_appends // 2),
             ),
         )
         return engine

@@ -138,6 +138,8 @@ class Limits:
     condition_bytes: int = 4 * _KIB
     mailbox_commands: int = 1_000
     """Commands that wait for one workflow."""
+    resident_workflows: int = 50_000
+    """Open workflows in memory; of more, those without work are parked before their time."""
     waiting_appends: int = 10_000
     """Appends that wait for the writer of the log."""
     watcher_items: int = 1_000

@@ -59,11 +59,13 @@ class Engine:
         self.watchers = parts.watchers
         self.attempts = Attempts(parts.clock, reconnect_grace_us, self.fail_attempt)
         parts.store.expect(self.attempts.coming)
-        self.residency = Residency(parts.store, parts.snapshots, parts.clock, park_after_us)
+        self._bounds = bounds or Bounds()
+        self.residency = Residency(
+            parts.store, parts.snapshots, parts.clock, park_after_us, self._bounds.resident_workflows
+        )
         self._reading = Reading(parts.store, self.residency, self._load)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
         self._effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
-        self._bounds = bounds or Bounds()
         self._ready: deque[Resident] = deque()
         self._run_scheduled = False
         self._appends_in_flight = 0
