@@ -63,6 +63,7 @@ from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
 from service.engine.keys import StepKey, ToolVersion
+from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
 from service.engine.sealing import Sealing, TenantSeals
@@ -165,6 +166,10 @@ class Service:
         await self._access.load(store)
         payloads = PayloadCache(store)
         self._sealing = await self._open_sealing(store, catalog, payloads)
+        tenants = {tool.tenant for tool in catalog.versions()}
+        self._rate_limits = await counted_guard(
+            store, store.head, self._clock.now_us(), self._access.policy_of, tenants
+        )
         return self._api_parts(self._engine(store, catalog, payloads), store, catalog, payloads)
 
     def begin_work(self, parts: ApiParts) -> None:
@@ -231,6 +236,7 @@ class Service:
                 [
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
+                    self._rate_limits,
                 ]
             ),
             expressions=expressions,

@@ -62,7 +62,7 @@ class Engine:
         self.residency = Residency(parts.store, parts.snapshots, parts.clock, park_after_us)
         self._reading = Reading(parts.store, self.residency, self._load)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
-        self._effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
+        self.effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
         self._bounds = bounds or Bounds()
         self._ready: deque[Resident] = deque()
         self._run_scheduled = False
@@ -75,7 +75,7 @@ class Engine:
         """Take no more turns. What was submitted to the store still commits."""
         self._stopped = True
         self.timers.close()
-        self._effects.close()
+        self.effects.close()
         self.attempts.close()
 
     # Mail
@@ -268,7 +268,7 @@ class Engine:
             if self.watchers.watched(resident.key):
                 for recorded in committed.events:
                     self.watchers.publish(resident.key, recorded)
-        self._effects.release(turn)
+        self.effects.release(turn)
         for reply, error in turn.replies:
             reply(error, position)
         self._call_readers(resident)
