@@ -71,8 +71,8 @@ class Limit:
         return tuple([of.get(part, "") for part in self.message.per])
 
     def counts(self, tool: str, roles: Sequence[str] | None) -> bool:
-        """Whether it counts calls of a tool under these roles; None: they are not known, and may be any."""
-        named = not self.message.tools or any(fnmatchcase(tool, glob) for glob in self.message.tools)
+        """Whether it counts calls of a tool ("" for a request to the API) under these roles (None: unknown ones)."""
+        named = not tool or not self.message.tools or any(fnmatchcase(tool, glob) for glob in self.message.tools)
         return named and (roles is None or not self.message.roles or not set(roles).isdisjoint(self.message.roles))
 
     def weight_of(self, tool: str) -> int:

@@ -21,6 +21,7 @@ from service.engine.collaborators import Bounds, Collaborators
 from service.engine.dispatch import Executor
 from service.engine.effects import Effects
 from service.engine.keys import StepKey, WorkflowKey
+from service.engine.open_counts import OpenCounts
 from service.engine.reading import Reading, not_found
 from service.engine.residency import Residency
 from service.engine.resident import Cause, Content, Mail, Offer, Resident, answering
@@ -64,6 +65,7 @@ class Engine:
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
         self.effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
         self._bounds = bounds or Bounds()
+        self.open_counts = OpenCounts()
         self._ready: deque[Resident] = deque()
         self._run_scheduled = False
         self._appends_in_flight = 0
@@ -199,6 +201,9 @@ class Engine:
         running = resident.state.running
         opened = [OpenWorkflow(key.tenant, key.workflow_id)] if running and not resident.opened else []
         closed = [] if running else [(key.tenant, key.workflow_id)]
+        began, ended = resident.version == 0, not running
+        if began:
+            self.open_counts.began(key.tenant)
         stream = StreamAppend(key.tenant, key.workflow_id, resident.version, turn.events)
         resident.version += len(turn.events)
         resident.opened = running
@@ -209,6 +214,8 @@ class Engine:
             resident.in_flight = False
             self._appends_in_flight -= 1
             self._schedule_run()
+            if ended if isinstance(outcome, Committed) else began:
+                self.open_counts.ended(key.tenant)
             if isinstance(outcome, StoreError):
                 self._append_failed(turn, outcome)
             else:
