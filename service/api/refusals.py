@@ -65,12 +65,15 @@ class Refusals:
         self._operator_tenant = operator_tenant
 
     async def __call__(self, method: str, context: Context, error: errors.DomainError) -> None:
-        """Record what an RPC was refused for, and tell the refusal which event holds it."""
+        """Record what an RPC was refused for, and tell a caller who is known which event holds it."""
         address = self._peers.address_of(context)
         refusal = self.refusal_of(method, error, address)
         if refusal is None:
             return
-        error.event = error.event or await self._log.record(refusal)
+        event = await self._log.record(refusal)
+        if refusal.names_caller:
+            # A stranger is not told how long the log is.
+            error.event = error.event or event
         if self._counts(error):
             await self._failed(refusal.tenant, address)
 

@@ -37,6 +37,11 @@ class Refusal(NamedTuple):
     event: RefusalEvent
     """Its record, all but the count and the time."""
 
+    @property
+    def names_caller(self) -> bool:
+        """Whether it is known who was refused."""
+        return not isinstance(self.event, events_pb2.AuthenticationFailed) and bool(self.event.principal.subject)
+
     def without_names(self) -> Refusal:
         """What is left when there are too many kinds: the type and the reason."""
         event = type(self.event)(reason=self.event.reason)
