@@ -33,6 +33,7 @@ from podium.v1 import (
     workflow_service_pb2_grpc,
 )
 from service.access import Access
+from service.admission.addresses import AddressGuard
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
@@ -63,6 +64,7 @@ from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
 from service.engine.keys import StepKey, ToolVersion
+from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
 from service.engine.sealing import Sealing, TenantSeals
@@ -129,7 +131,7 @@ class Service:
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
-        self._access = Access()
+        self._access = Access(settings.access, clock, self._tasks.spawn)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -165,7 +167,13 @@ class Service:
         await self._access.load(store)
         payloads = PayloadCache(store)
         self._sealing = await self._open_sealing(store, catalog, payloads)
-        return self._api_parts(self._engine(store, catalog, payloads), store, catalog, payloads)
+        tenants = {tool.tenant for tool in catalog.versions()}
+        self._rate_limits = await counted_guard(
+            store, store.head, self._clock.now_us(), self._access.policy_of, tenants
+        )
+        engine = self._engine(store, catalog, payloads)
+        engine.open_counts.load(await store.open_workflows())
+        return self._api_parts(engine, store, catalog, payloads)
 
     def begin_work(self, parts: ApiParts) -> None:
         """Go on with what is open, and look at it again and again."""
@@ -229,8 +237,10 @@ class Service:
         turns = TurnTaker(
             pipeline=Pipeline(
                 [
+                    AddressGuard(self._access.addresses),
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
+                    self._rate_limits,
                 ]
             ),
             expressions=expressions,
@@ -293,6 +303,8 @@ class Service:
             clock=self._clock,
             tokens=self._randomness,
             policy_of=self._access.policy_of,
+            blocks=self._access.blocks,
+            tenants=self._access.tenants,
             validation_of=validation_of,
             plans=Plans(validation_of),
             sealing=self._sealing,
@@ -307,8 +319,16 @@ class Service:
         edge = EdgeInterceptor(
             [
                 Ownership(lambda: self._store is not None and self._store.is_current),
-                Authentication(self._tokens, self._clock, self._access.policy_of),
-            ]
+                self._access.door,
+                Authentication(
+                    self._tokens,
+                    self._clock,
+                    self._access.policy_of,
+                    peers=self._access.peers,
+                    check_caller=self._access.request_limits,
+                ),
+            ],
+            self._access.refused,
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)
@@ -372,6 +392,7 @@ class Service:
         await self._health.enter_graceful_shutdown()
         self._executors.drain()
         await self._server.stop(self._settings.timings.drain_ms / 1000)
+        await self._access.drain()
 
 
 def settle_collector() -> None:

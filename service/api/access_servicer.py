@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from podium.v1 import access_service_pb2 as pb
 from podium.v1 import access_service_pb2_grpc as grpc_stubs
+from service.api import access_addresses, access_tenants
 from service.api import parts as p
 from service.api.handlers import Context
 
@@ -68,26 +69,26 @@ class AccessServicer(grpc_stubs.AccessServiceServicer):
 
     async def BlockAddress(self, request: pb.BlockAddressRequest, context: Context) -> pb.BlockAddressResponse:
         """Blocks a network."""
-        raise NotImplementedError
+        return await access_addresses.block(self._parts, request)
 
     async def UnblockAddress(self, request: pb.UnblockAddressRequest, context: Context) -> pb.UnblockAddressResponse:
         """Takes a block back."""
-        raise NotImplementedError
+        return await access_addresses.unblock(self._parts, request)
 
     async def ListBlockedAddresses(
         self, request: pb.ListBlockedAddressesRequest, context: Context
     ) -> pb.ListBlockedAddressesResponse:
         """Lists the blocks in force."""
-        raise NotImplementedError
+        return access_addresses.listed(self._parts)
 
     async def ConfigureTenant(self, request: pb.ConfigureTenantRequest, context: Context) -> pb.ConfigureTenantResponse:
         """Makes a tenant, or changes its name and quotas. For the operator's tenant alone, as are the next two."""
-        raise NotImplementedError
+        return await access_tenants.configure(self._parts, request)
 
     async def ListTenants(self, request: pb.ListTenantsRequest, context: Context) -> pb.ListTenantsResponse:
         """Lists the tenants."""
-        raise NotImplementedError
+        return access_tenants.listed(self._parts, request)
 
     async def GetTenant(self, request: pb.GetTenantRequest, context: Context) -> pb.GetTenantResponse:
         """Reads a tenant and what it uses."""
-        raise NotImplementedError
+        return access_tenants.read(self._parts, request)

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import Protocol
-from urllib.parse import unquote
 
 from service.admission.tokens import Caller, Tokens
 from service.api.handlers import Context
 from service.api.methods import METHOD_PERMISSIONS
-from service.domain.errors import Denied, Unauthenticated
+from service.api.peers import Peers
+from service.domain.errors import Basis, Denied, Unauthenticated
 from service.domain.permissions import PermissionDecision, Policy, decide
 
 _SCHEME = "bearer "
@@ -53,11 +51,21 @@ class Authentication:
     """
 
     def __init__(
-        self, tokens: Tokens, clock: Clock, policy_of: Callable[[str], Policy], *, remembered: int = 4096
+        self,
+        tokens: Tokens,
+        clock: Clock,
+        policy_of: Callable[[str], Policy],
+        *,
+        peers: Peers,
+        check_caller: Callable[[Caller], None],
+        remembered: int = 4096,
     ) -> None:
+        """`check_caller` refuses a caller whatever the method is, once it is known who it is."""
         self._tokens = tokens
         self._clock = clock
         self._policy_of = policy_of
+        self._peers = peers
+        self._check_caller = check_caller
         self._remembered = remembered
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
@@ -65,15 +73,17 @@ class Authentication:
         """Admit an RPC and leave its caller in the context of its task; see service.api.handlers.Guard."""
         metadata = context.invocation_metadata() or ()
         authorization = [str(value) for name, value in metadata if name == "authorization"]
-        # The variable is not reset: it ends with the task, and a generator may be closed by another one.
-        _caller.set(self.admit(method, authorization, context.peer()))
+        self.admit(method, authorization, self._peers.address_of(context))
 
-    def admit(self, method: str, authorization: list[str], peer: str) -> Caller:
-        """Who calls a method, from the values of its authorization metadata and gRPC's name for the peer.
+    def admit(self, method: str, authorization: list[str], address: str) -> Caller:
+        """Who calls a method, from the values of its authorization metadata and the address it comes from.
 
-        Raises Unauthenticated and Denied.
+        Whoever is known but refused is the caller of the task too. Raises Unauthenticated, Denied and LimitExceeded.
         """
-        known = self._verified(_token(authorization), address_of(peer))
+        known = self._verified(_token(authorization), address)
+        # The variable is not reset: it ends with the task, and a generator may be closed by another one.
+        _caller.set(known.caller)
+        self._check_caller(known.caller)
         permission = METHOD_PERMISSIONS.get(method)
         if permission is None:
             raise Denied("METHOD_CLOSED", "nobody may call this method")
@@ -85,7 +95,8 @@ class Authentication:
             decision = known.decisions[key] = decide(policy, known.caller.authority, [permission], None)
         if not decision.allowed:
             subject = known.caller.authority.principal.subject
-            raise Denied("PERMISSION_DENIED", f"{subject} needs {permission} (rule {decision.rule})")
+            basis = Basis(permission, "", decision.rule, policy.name, policy.revision)
+            raise Denied("PERMISSION_DENIED", f"{subject} needs {permission} (rule {decision.rule})", basis=basis)
         return known.caller
 
     def _verified(self, token: str, address: str) -> _Known:
@@ -110,22 +121,3 @@ def _token(authorization: list[str]) -> str:
     if len(authorization) > 1 or not value.lower().startswith(_SCHEME):
         raise Unauthenticated("TOKEN_INVALID", "the token is not valid")
     return value[len(_SCHEME) :].strip()
-
-
-def address_of(peer: str) -> str:
-    """The network address in gRPC's name for a peer, without its port; `unix` for a local socket."""
-    kind, _, rest = peer.partition(":")
-    if kind in ("unix", "unix-abstract"):
-        return "unix"
-    return _normal_address(rest.rpartition(":")[0])
-
-
-@lru_cache(maxsize=1024)
-def _normal_address(host: str) -> str:
-    """An address in its shortest form, IPv4 where it is that; empty for what is no address."""
-    try:
-        address = ip_address(unquote(host).strip("[]").partition("%")[0])
-    except ValueError:
-        return ""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)

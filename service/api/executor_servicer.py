@@ -15,11 +15,12 @@ from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.tool_servicer import register
 from service.api.workflow_servicer import workflow_key
-from service.domain.errors import IllegalState, InvalidInput, NotFound
+from service.domain.errors import IllegalState, InvalidInput, NotFound, Unavailable
 from service.domain.values import PayloadNotLoadedError, SealBrokenError, arguments_text
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
 from service.engine.sealing import TenantSeals
+from service.engine.tenants import check_quota
 from service.executors.session import ExecutorSession, SessionParts
 from service.tasks import Tasks
 
@@ -52,7 +53,6 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         if first is None or not first.items or first.items[0].WhichOneof("item") != "hello":
             raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
         session = await self._open(first.items[0].hello)
-        self._sessions[session] = None
         try:
             async with Tasks() as tasks:
                 tasks.spawn(self._read(session, frames, first))
@@ -60,8 +60,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
                 while (frame := await session.next_frame()) is not None:
                     yield frame
         finally:
-            del self._sessions[session]
-            session.disconnect()
+            self._close(session)
 
     async def _open(self, hello: pb.Hello) -> ExecutorSession:
         names = {definition.name for definition in hello.tools}
@@ -80,22 +79,28 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             current = self._parts.catalog.newest(current_caller().tenant, definition.name)
             if current is None or current.definition != definition:
                 p.require(self._parts, "tools.register", definition.name)
-        # Only when all of them may be served: a refused executor leaves nothing behind.
-        serves = {definition.name: await register(self._parts, definition) for definition in hello.tools}
         session = ExecutorSession(
             self._parts.tokens.token(), hello, p.cause_of_request(), current_caller().tenant, self._session_parts
         )
-        for earlier in [s for s in self._sessions if s.is_of(session)]:
+        self._check_quota(session)
+        # Only when all of them may be served: a refused executor leaves nothing behind.
+        serves = {definition.name: await register(self._parts, definition) for definition in hello.tools}
+        # Others may have come meanwhile.
+        self._check_quota(session)
+        for earlier in self._earlier(session):
             # The same process is back before its old connection was seen to be dead.
-            earlier.disconnect()
+            self._close(earlier)
             earlier.end()
+        self._sessions[session] = None
         session.connect(serves, hello.max_attempts)
         try:
             verdicts = [await session.claim(held) for held in hello.holding]
         except BaseException:
             # The connection broke in between: what was claimed on it belongs to nobody.
-            session.disconnect()
+            self._close(session)
             raise
+        if session not in self._sessions:
+            raise Unavailable("SESSION_REPLACED", "the same process has connected once more")
         welcome = pb.Welcome(
             session_id=session.session_id,
             heartbeat_interval_ms=self._heartbeat_interval_ms,
@@ -106,6 +111,20 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         )
         session.begin(welcome)
         return session
+
+    def _earlier(self, session: ExecutorSession) -> list[ExecutorSession]:
+        """The sessions of the same process."""
+        return [other for other in self._sessions if other.is_of(session)]
+
+    def _check_quota(self, session: ExecutorSession) -> None:
+        """Raise LimitExceeded when the tenant has as many sessions as it may, those of the same process aside."""
+        used = sum(other.tenant == session.tenant for other in self._sessions) - len(self._earlier(session))
+        check_quota("executors", used, self._parts.tenants.quotas_of(session.tenant).executors)
+
+    def _close(self, session: ExecutorSession) -> None:
+        """A session takes no more work and counts no more. Closing it twice changes nothing."""
+        self._sessions.pop(session, None)
+        session.disconnect()
 
     async def _read(
         self, session: ExecutorSession, frames: AsyncIterator[pb.SessionRequest], first: pb.SessionRequest

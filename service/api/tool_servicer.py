@@ -124,6 +124,7 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
             executor.serves.get(name) == version for executor in dispatcher.sessions(caller.tenant, name)
         ),
         may_administer=administer.allowed,
+        tools_max=parts.tenants.quotas_of(caller.tenant).tools,
     )
 
 

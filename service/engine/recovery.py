@@ -194,7 +194,7 @@ def _unattended(engine: Engine, resident: Resident) -> list[str]:
     for step_id, effect in effects(resident.state).items():
         key = StepKey(*resident.key, step_id)
         if isinstance(effect, Queue):
-            attended = engine.dispatcher.is_waiting(key)
+            attended = engine.dispatcher.is_waiting(key) or engine.effects.waiting.holds(key)
         elif isinstance(effect, Run):
             attended = engine.attempts.of_step(key) is not None
         else:
