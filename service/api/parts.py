@@ -85,8 +85,9 @@ class ApiParts:
 
 def require(parts: ApiParts, permission: str, resource: str) -> None:
     """Raise Denied unless the caller has a permission for a resource."""
+    caller, now_us = current_caller(), parts.clock.now_us()
     decision = permissions.decide(
-        parts.policy_of(current_caller().tenant), current_caller().authority, [permission], resource
+        parts.policy_of(caller.tenant), caller.authority, [permission], resource, now_us=now_us
     )
     if not decision.allowed:
         raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})")
