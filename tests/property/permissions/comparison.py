@@ -9,7 +9,7 @@ import argparse
 import json
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from podium.v1 import definition_pb2, policy_pb2, value_pb2
 from service.admission.permission import PermissionGuard
@@ -24,7 +24,7 @@ PATTERNS = (*PERMISSIONS, "tools.*", "*", "email_send.*")
 RESOURCES = ("billing-refund", "billing", "search")
 GLOBS = ("*", "billing-*", "billing", "s?arch", "b*r*d")
 ROLES = ("a", "b", "c")
-QUESTIONS_A_POLICY = 5
+QUESTIONS_A_POLICY = 6
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,14 @@ def generate_question(chance):
     return question, authority
 
 
+def asked_again(chance, question):
+    """The same question of the same authority at another time, and of a call with other arguments."""
+    facts = question.facts | {"time_s": conditions.NOON_S + chance.randrange(-2, 3)}
+    if question.is_call:
+        facts["arguments"] = some_members(chance)
+    return replace(question, facts=facts)
+
+
 class Decider:
     """The decider as the service asks it: calls of tools through the guard, with its memory, and methods directly."""
 
@@ -155,11 +163,11 @@ def differences(cases, seed, make_decider=Decider):
     for _ in range(0, cases, QUESTIONS_A_POLICY):
         policy, trees = generate_policy(chance)
         decider = make_decider(policy, expressions)
-        for _ in range(QUESTIONS_A_POLICY):
-            question, authority = generate_question(chance)
-            expected = reference.decide(policy, question, trees)
-            # Twice, because the second time memory may answer.
-            for decided in (decider(question, authority), decider(question, authority)):
+        for _ in range(0, QUESTIONS_A_POLICY, 2):
+            first, authority = generate_question(chance)
+            # Again, because then memory may answer.
+            for question in (first, asked_again(chance, first)):
+                decided, expected = decider(question, authority), reference.decide(policy, question, trees)
                 if decided != expected:
                     yield policy, question, decided, expected
 

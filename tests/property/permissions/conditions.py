@@ -1,7 +1,7 @@
 """Conditions as trees: each can be written as CEL, and be evaluated here without CEL.
 
-A tree is a tuple: ("eq", path, literal), ("and", left, right) and so on, with a path as a tuple of names. What CEL makes
-of a missing member or a wrong type is ERROR here; a certain side of && and || swallows the error of the other.
+A tree is a tuple: ("eq", path, literal), ("and", left, right) and so on, with a path as a tuple of names. What CEL
+makes of a missing member or a wrong type is ERROR here; a certain side of && and || swallows the error of the other.
 """
 
 import json
@@ -22,32 +22,26 @@ PATHS = (
 NOON_S = 1_767_268_800
 
 
-def generate(random, depth=2):
+DYNAMIC = tuple(path for path in PATHS if path[0] in ("arguments", "claims"))
+TEXTS = tuple(path for path in PATHS if path != ("principal", "roles"))
+LEAVES = {
+    "eq": lambda chance, path: (path, chance.choice(LITERALS if len(path) > 1 else ("x", "night", "billing-refund"))),
+    "less": lambda chance, _: (chance.choice(DYNAMIC), chance.choice((0, 1, 5))),
+    "has": lambda chance, _: (chance.choice(DYNAMIC),),
+    "starts": lambda chance, _: (chance.choice(TEXTS), chance.choice(("", "x", "10.", "bi"))),
+    "any": lambda chance, _: (chance.choice((*DYNAMIC, ("principal", "roles"))), chance.choice(LITERALS)),
+    "role": lambda chance, _: (chance.choice("abc"),),
+    "after": lambda chance, _: (NOON_S + chance.randrange(-2, 3),),
+    "constant": lambda chance, _: (chance.random() < 0.5,),
+}
+
+
+def generate(chance, depth=2):
     """A random condition."""
-    kinds = ["eq", "eq", "less", "has", "starts", "any", "role", "after", "constant"]
-    kind = random.choice([*kinds, "and", "or", "not"] if depth else kinds)
-    if kind in ("and", "or"):
-        return kind, generate(random, depth - 1), generate(random, depth - 1)
-    if kind == "not":
-        return kind, generate(random, depth - 1)
-    if kind == "role":
-        return kind, random.choice("abc")
-    if kind == "after":
-        return kind, NOON_S + random.randrange(-2, 3)
-    if kind == "constant":
-        return kind, random.random() < 0.5
-    dynamic = [path for path in PATHS if path[0] in ("arguments", "claims")]
-    if kind == "has":
-        return kind, random.choice(dynamic)
-    if kind == "less":
-        return kind, random.choice(dynamic), random.choice((0, 1, 5))
-    if kind == "starts":
-        path = random.choice([path for path in PATHS if path != ("principal", "roles")])
-        return kind, path, random.choice(("", "x", "10.", "bi"))
-    if kind == "any":
-        return kind, random.choice([*dynamic, ("principal", "roles")]), random.choice(LITERALS)
-    path = random.choice(PATHS)
-    return kind, path, random.choice(LITERALS if len(path) > 1 else ("x", "night", "billing-refund"))
+    kind = chance.choice((*LEAVES, "eq", *(("and", "or", "not") if depth else ())))
+    if kind in LEAVES:
+        return kind, *LEAVES[kind](chance, chance.choice(PATHS))
+    return kind, *(generate(chance, depth - 1) for _ in range(1 if kind == "not" else 2))
 
 
 def written(tree):
