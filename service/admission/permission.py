@@ -32,12 +32,13 @@ class _Remembered:
         self.policy = policy.name
         self.revision = policy.revision
         self.case = case
-        self.facts = facts_of(request.authority, case.needs, tool=request.tool.name)
-        self.records: dict[PermissionDecision, events_pb2.PermissionChecked] = {}
         self.settled: events_pb2.PermissionChecked | None = None
         """The record, where no condition has a say."""
         if case.settled is not None:
             self.settled = _record(request, policy.name, policy.revision, case.settled)
+            return
+        self.facts = facts_of(request.authority, case.needs, tool=request.tool.name)
+        self.records: dict[PermissionDecision, events_pb2.PermissionChecked] = {}
 
     def record(self, request: ToolRequest, now_us: int) -> events_pb2.PermissionChecked:
         """Decide this call by the conditions that have a say in it."""
