@@ -16,10 +16,12 @@ from service.api.refusals import Refusals
 from service.api.request_limits import Door, RequestLimits
 from service.config import AccessSettings
 from service.domain.errors import DomainError
-from service.domain.permissions import DEFAULT_POLICY, Policy
+from service.domain.permissions import Policy
 from service.engine.address_blocks import AddressBlocks
 from service.engine.journal import Journal
 from service.engine.lockouts import Lockouts
+from service.engine.policies import Policies
+from service.engine.policy_expressions import PolicyExpressions
 from service.engine.refusal_log import RefusalLog
 from service.engine.tenants import Tenants
 from service.engine.timers import Clock
@@ -30,9 +32,16 @@ class Access:
     """What decides about callers. Its streams are `policy`, `credentials`, `addresses`, `requests` and `tenant`."""
 
     def __init__(
-        self, settings: AccessSettings, clock: Clock, spawn: Callable[[Coroutine[Any, Any, object]], None]
+        self,
+        settings: AccessSettings,
+        clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, object]], None],
+        *,
+        condition_bytes: int,
     ) -> None:
+        """`condition_bytes` bounds a condition of a policy."""
         self._settings = settings
+        self.policies = Policies(PolicyExpressions(text_limit_bytes=condition_bytes))
         self._clock = clock
         self._spawn = spawn
         self.peers = Peers(settings.trusted_proxies)
@@ -53,6 +62,7 @@ class Access:
 
     async def load(self, store: EventStore) -> None:
         """Fold what is recorded about access."""
+        await self.policies.load(store)
         journal = Journal(store)
         await self.blocks.load(store, journal)
         await self.tenants.load(store, journal)
@@ -68,8 +78,7 @@ class Access:
 
     def policy_of(self, tenant: str) -> Policy:
         """The policy of a tenant."""
-        del tenant
-        return DEFAULT_POLICY
+        return self.policies.policy_of(tenant)
 
     async def refused(self, method: str, context: Context, error: DomainError) -> None:
         """Record a refusal, once there is a log. Before that nothing is served."""

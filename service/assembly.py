@@ -39,6 +39,7 @@ from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
+from service.api.access_policies import PolicyAccess
 from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
@@ -131,7 +132,9 @@ class Service:
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
-        self._access = Access(settings.access, clock, self._tasks.spawn)
+        self._access = Access(
+            settings.access, clock, self._tasks.spawn, condition_bytes=settings.limits.condition_bytes
+        )
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -339,6 +342,7 @@ class Service:
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
+        self._access.policies.on_change(self._executors.recheck)
         lister = WorkflowLister(WorkflowQuery(workflows.model), workflows)
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
         tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
@@ -350,7 +354,8 @@ class Service:
         )
         projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
-        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts), server)
+        policies = PolicyAccess(parts, self._access.policies)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts, policies), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

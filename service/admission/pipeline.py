@@ -63,6 +63,11 @@ class ToolRequest:
         """What takes the place of SHA-256, for arguments that hold something sealed."""
 
     @property
+    def holds_secrets(self) -> bool:
+        """Whether something sealed was opened for the arguments."""
+        return self.digest is not None
+
+    @property
     def arguments(self) -> object:
         """The arguments as parsed JSON. Raises ValueError for text that is no JSON."""
         if self._arguments is _UNSET:

@@ -15,7 +15,8 @@ from service.api.handlers import Context
 from service.api.methods import METHOD_PERMISSIONS
 from service.api.peers import Peers
 from service.domain.errors import Basis, Denied, Unauthenticated
-from service.domain.permissions import PermissionDecision, Policy, decide
+from service.domain.permissions import Case, Policy, case_of
+from service.domain.policy_rules import facts_of
 
 _SCHEME = "bearer "
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -34,13 +35,24 @@ def current_caller() -> Caller:
 
 
 class _Known:
-    """A caller whose token was verified, and what was decided about it."""
+    """A caller whose token was verified, and the questions it asked a policy, by the permission they need."""
 
-    __slots__ = ("caller", "decisions")
+    __slots__ = ("caller", "cases", "policy")
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        self.decisions: dict[tuple[str, str, int], PermissionDecision] = {}
+        self.policy: tuple[str, int] = "", -1
+        self.cases: dict[str, Case] = {}
+
+    def case(self, policy: Policy, permission: str) -> Case:
+        """The question whether the caller has a permission. The resource is not known yet: any will do here."""
+        if self.policy != (policy.name, policy.revision):
+            self.policy = policy.name, policy.revision
+            self.cases.clear()
+        case = self.cases.get(permission)
+        if case is None:
+            case = self.cases[permission] = case_of(policy, self.caller.authority, [permission], None)
+        return case
 
 
 class Authentication:
@@ -87,14 +99,11 @@ class Authentication:
         permission = METHOD_PERMISSIONS.get(method)
         if permission is None:
             raise Denied("METHOD_CLOSED", "nobody may call this method")
-        policy = self._policy_of(known.caller.tenant)
-        key = (permission, policy.name, policy.revision)
-        decision = known.decisions.get(key)
-        if decision is None:
-            # The tool a request is about is not known yet, so that a grant for any tool will do here.
-            decision = known.decisions[key] = decide(policy, known.caller.authority, [permission], None)
+        authority = known.caller.authority
+        case = known.case(self._policy_of(known.caller.tenant), permission)
+        decision = case.settled or case.decide(facts_of(authority, case.needs, now_us=self._clock.now_us()))
         if not decision.allowed:
-            subject = known.caller.authority.principal.subject
+            policy, subject = self._policy_of(known.caller.tenant), authority.principal.subject
             basis = Basis(permission, "", decision.rule, policy.name, policy.revision)
             raise Denied("PERMISSION_DENIED", f"{subject} needs {permission} (rule {decision.rule})", basis=basis)
         return known.caller

@@ -10,12 +10,14 @@ import orjson
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import executor_service_pb2_grpc as grpc_stubs
 from service.admission.nesting import nested_within
+from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.tool_servicer import register
 from service.api.workflow_servicer import workflow_key
 from service.domain.errors import IllegalState, InvalidInput, NotFound, Unavailable
+from service.domain.permissions import decide
 from service.domain.values import PayloadNotLoadedError, SealBrokenError, arguments_text
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
@@ -37,12 +39,25 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         self._parts = parts
         self._session_parts = session_parts
         self._heartbeat_interval_ms = heartbeat_interval_ms
-        self._sessions: dict[ExecutorSession, None] = {}
+        self._sessions: dict[ExecutorSession, Caller] = {}
 
     def drain(self) -> None:
         """Tell every executor that the service is about to stop."""
         for session in self._sessions:
             session.send(pb.ServiceItem(drain=pb.Drain()))
+
+    def recheck(self, tenant: str) -> None:
+        """End the sessions of a tenant whose policy has changed and does not let them serve their tools any more."""
+        for session, caller in list(self._sessions.items()):
+            if caller.tenant == tenant:
+                self._end_unless_allowed(session, caller)
+
+    def _end_unless_allowed(self, session: ExecutorSession, caller: Caller) -> None:
+        policy, now_us = self._parts.policy_of(caller.tenant), self._parts.clock.now_us()
+        for tool in session.place.serves if session.place is not None else ():
+            decision = decide(policy, caller.authority, ["tools.serve"], tool, now_us=now_us)
+            if not decision.allowed:
+                session.end()
 
     async def Session(
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
@@ -53,6 +68,8 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         if first is None or not first.items or first.items[0].WhichOneof("item") != "hello":
             raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
         session = await self._open(first.items[0].hello)
+        # The policy may have changed while the session was opened.
+        self._end_unless_allowed(session, current_caller())
         try:
             async with Tasks() as tasks:
                 tasks.spawn(self._read(session, frames, first))
@@ -91,7 +108,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             # The same process is back before its old connection was seen to be dead.
             self._close(earlier)
             earlier.end()
-        self._sessions[session] = None
+        self._sessions[session] = current_caller()
         session.connect(serves, hello.max_attempts)
         try:
             verdicts = [await session.claim(held) for held in hello.holding]

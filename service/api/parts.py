@@ -89,8 +89,9 @@ class ApiParts:
 
 def require(parts: ApiParts, permission: str, resource: str) -> None:
     """Raise Denied unless the caller has a permission for a resource."""
-    policy = parts.policy_of(current_caller().tenant)
-    decision = permissions.decide(policy, current_caller().authority, [permission], resource)
+    caller, now_us = current_caller(), parts.clock.now_us()
+    policy = parts.policy_of(caller.tenant)
+    decision = permissions.decide(policy, caller.authority, [permission], resource, now_us=now_us)
     if not decision.allowed:
         basis = Basis(permission, resource, decision.rule, policy.name, policy.revision)
         raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})", basis=basis)
