@@ -8,7 +8,6 @@ from google.protobuf import json_format
 from tests.integration.rig import policies
 from tests.integration.rig.caller import Caller
 
-
 OPERATOR = "default"
 
 
