@@ -66,6 +66,12 @@ class _Window:
         self.count += 1
         self.latest = event
 
+    def give_back(self, event: RefusalEvent) -> None:
+        """Count again what could not be recorded."""
+        self.first_at_us = event.first_at_us
+        self.count += event.count
+        self.latest = self.latest or event
+
     def take(self) -> RefusalEvent | None:
         """The record of those that were counted, of whom the last gives the names; None: there were none."""
         if self.latest is None:
@@ -151,7 +157,8 @@ class RefusalLog:
             recorded = await self._journal.record(place[0], STREAM_ID, event)
             window.event = window.event or f"{SHARD}:{recorded.position}"
         except StoreError as error:
-            # The refusal stands all the same.
+            # The refusal stands all the same, and is counted with those that follow.
+            window.give_back(event)
             logger.warning("%d refusals of %s could not be recorded: %s", event.count, place[0], error)
         finally:
             window.recorded.set()
