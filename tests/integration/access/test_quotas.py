@@ -95,6 +95,10 @@ async def test_open_workflows_are_bounded_exactly_also_at_once_and_after_a_resta
     again = await house.caller.start(step("later"), request_id="once")
     assert await house.caller.start(step("later"), request_id="once") == again
     assert (await house.show()).usage.open_workflows == 3
+    # One that was accepted before is answered also when it is not in memory any more, and another body is not.
+    await house.restart()
+    assert await house.caller.start(step("later"), request_id="once") == again
+    assert (await refusal_of(house.caller.start(step("later"), request_id="twice"))).reason == "QUOTA_EXCEEDED"
     assert {each.reason for each in await house.caller.refusals()} == {"QUOTA_EXCEEDED"}
 
 
