@@ -10,7 +10,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from service.admission.addresses import AddressBook
-from service.api.handlers import Context
+from service.admission.tokens import Tokens
+from service.api.authentication import Authentication
+from service.api.handlers import Context, Guard
 from service.api.peers import Peers
 from service.api.refusals import Refusals
 from service.api.request_limits import Door, RequestLimits
@@ -79,6 +81,13 @@ class Access:
     def policy_of(self, tenant: str) -> Policy:
         """The policy of a tenant."""
         return self.policies.policy_of(tenant)
+
+    def guards(self, tokens: Tokens) -> list[Guard]:
+        """What every RPC passes, in order: the door, who calls, and whether that caller may call the method."""
+        authentication = Authentication(
+            tokens, self._clock, self.policy_of, peers=self.peers, check_caller=self.request_limits
+        )
+        return [self.door, authentication]
 
     async def refused(self, method: str, context: Context, error: DomainError) -> None:
         """Record a refusal, once there is a log. Before that nothing is served."""

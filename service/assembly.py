@@ -44,7 +44,6 @@ from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
-from service.api.authentication import Authentication
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
@@ -322,14 +321,7 @@ class Service:
         edge = EdgeInterceptor(
             [
                 Ownership(lambda: self._store is not None and self._store.is_current),
-                self._access.door,
-                Authentication(
-                    self._tokens,
-                    self._clock,
-                    self._access.policy_of,
-                    peers=self._access.peers,
-                    check_caller=self._access.request_limits,
-                ),
+                *self._access.guards(self._tokens),
             ],
             self._access.refused,
         )
