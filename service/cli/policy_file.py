@@ -141,7 +141,8 @@ def _rate(limit: Fields) -> tuple[int, int]:
     found = _RATE.fullmatch(limit.text("rate"))
     try:
         if found:
-            return int(found[1]), PERIODS_MS.get(found[2]) or milliseconds(found[2])
+            period = found[2] if found[2][0].isdigit() else f"1{found[2]}"
+            return int(found[1]), PERIODS_MS.get(found[2]) or milliseconds(period)
     except ValueError:
         pass
     limit.wrong("rate", "must be a count, a slash and a period, for example 10/minute or 100/15m")
