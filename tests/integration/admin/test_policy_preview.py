@@ -75,9 +75,7 @@ async def test_arguments_are_those_that_the_steps_before_had_made(caller, tools)
 
 async def test_only_calls_since_a_time_are_decided_and_only_so_many_are_told(caller, agent):
     await agent.call("echo", {"value": 0})
-    later = []
-    for value in range(4):
-        later.append((await agent.call("echo", {"value": value})).workflow_id)
+    later = [(await agent.call("echo", {"value": value})).workflow_id for value in range(4)]
     started = [event.recorded_at_us for event in await caller.history(later[0])]
     none = p.policy(p.forbid("none", tools=["*"]))
     changes, last = await p.preview(caller, none, since_us=started[0], max_changes=2)

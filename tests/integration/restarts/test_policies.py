@@ -1,4 +1,4 @@
-"""A tenant's policy, what waits for a second person and what was asked before outlive the service, on both databases."""
+"""A policy, what waits for a second person and what was asked before outlive the service, on both databases."""
 
 import asyncio
 

@@ -1,5 +1,7 @@
 """A policy's file: what it means, that it can be written back, and that every mistake is named with its field."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,9 @@ from service.cli.policy_cases import read_cases
 from service.cli.policy_file import PolicyFile
 from service.cli.policy_text import duration_text, policy_text
 from service.domain.policy_compiling import built_in_policy
+from service.policy_check import problems_of as problems_of_policy
+from service.policy_check import try_cases
+from tests.architecture.checkout import ROOT
 
 EVERYTHING = """\
 name: payments
@@ -186,6 +191,13 @@ def test_a_name_that_is_there_twice_is_refused():
 def test_aliases_that_multiply_are_refused():
     assert "aliases" in problems_of("name: p\nroles: &a {}\ntests: [" + "*a, " * 101 + "*a]")
     assert read("name: &n p\nrules: [{id: *n, effect: allow}]").policy.rules[0].id == "p"
+
+
+def test_the_example_in_the_documentation_is_a_policy_and_its_case_comes_out():
+    [example] = re.findall(r"```yaml\n(name: payments\n.*?)```", (ROOT / "docs/security.md").read_text(), re.DOTALL)
+    file = read(example)
+    assert problems_of_policy(file.policy) == ([], [])
+    assert [outcome.passed for outcome in try_cases(file.policy, file.cases())] == [True]
 
 
 def test_what_the_service_says_is_told_in_the_words_of_the_file():

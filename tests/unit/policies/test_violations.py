@@ -9,6 +9,8 @@ from service.engine.policy_expressions import PolicyExpressions
 
 CONDITIONS = PolicyExpressions()
 ALLOW, FORBID = pb.EFFECT_ALLOW, pb.EFFECT_FORBID
+LOCKOUT = pb.Lockout(failures=5, within_ms=1, block_ms=1)
+LOOK_AHEAD = pb.ContentPattern(id="k", expression="(?=a)", refuse_input=True)
 MINUTE = {"count": 10, "period_ms": 60_000}
 
 
@@ -35,14 +37,14 @@ def test_the_built_in_policy_has_no_violation_and_no_warning():
 
 
 RIGHT = [
-    {"roles": [role(grants=["*", "workflows.*", "tools.serve:billing-*", "act_on_behalf:ana@example.org", "own.thing"])]},
+    {"roles": [role(grants=["*", "workflows.*", "tools.serve:billing-*", "act_on_behalf:a@example.org", "own.thing"])]},
     {"roles": [role("a", inherits=["b", "c"]), role("b", inherits=["c"]), role("c")]},
     {"roles": [role("team/ops@example.org")]},
     {"rules": [rule(), rule(id="s", effect=ALLOW, permissions=["email_send"], tools=["send_*", "[ab]x"])]},
     {"rules": [rule(condition='has(claims.team) && "ops" in claims.team && arguments.path.startsWith("/srv/")')]},
     {"limits": [limit(per=[pb.LIMIT_KEY_SUBJECT, pb.LIMIT_KEY_TOOL], weights=[pb.Weight(tools="x*", weight=10)])]},
     {"limits": [limit(scope=pb.LIMIT_SCOPE_REQUESTS, per=[pb.LIMIT_KEY_ADDRESS], burst=1)]},
-    {"addresses": pb.AddressRules(block=["192.0.2.9", "2001:db8::/32"], lockout=pb.Lockout(failures=5, within_ms=1, block_ms=1))},
+    {"addresses": pb.AddressRules(block=["192.0.2.9", "2001:db8::/32"], lockout=LOCKOUT)},
     {"patterns": [pb.ContentPattern(id="k", expression="sk-[a-z]{8,}", redact_output=True)]},
     {"changes_need_approval": True, "roles": [role(grants=["policies.*"])]},
 ]  # fmt: skip
@@ -92,11 +94,19 @@ WRONG = [
     ({"addresses": pb.AddressRules(allow=["localhost"])}, "addresses.allow[0]", "CIDR"),
     ({"addresses": pb.AddressRules(lockout=pb.Lockout(within_ms=1, block_ms=1))}, "addresses.lockout.failures", "1"),
     ({"patterns": [pb.ContentPattern(id="k", expression="(", refuse_input=True)]}, "patterns[0].expression", "linear"),
-    ({"patterns": [pb.ContentPattern(id="k", expression="(?=a)", refuse_input=True)]}, "patterns[0].expression", "linear"),
+    ({"patterns": [LOOK_AHEAD]}, "patterns[0].expression", "linear"),
     ({"patterns": [pb.ContentPattern(id="k", expression="a")]}, "patterns[0]", "does nothing"),
     ({"changes_need_approval": True}, "changes_need_approval", "policies.approve"),
     ({"rules": [rule(id=f"r{n}") for n in range(1001)]}, "rules", "at most 1000"),
     ({"rules": [rule(id=f"r{n}", condition="true") for n in range(101)]}, "rules", "at most 100"),
+    ({"rules": [rule(id=f"r{n}", tools=[f"t{m}" for m in range(60)]) for n in range(90)]}, "rules", "at most 5000"),
+    ({"roles": [role(f"r{n}") for n in range(201)]}, "roles", "at most 200"),
+    ({"roles": [role(inherits=[f"r{n}" for n in range(21)])]}, "roles", "at most 20"),
+    (
+        {"roles": [role(f"r{n}", inherits=[f"r{n + 1}"], grants=[f"p{n}:{m}" for m in range(40)]) for n in range(150)]},
+        "roles",
+        "where it is inherited",
+    ),
     ({"roles": [role(grants=[f"p{'x' * 90}:{n}" for n in range(900)]) for _ in range(4)]}, "policy", "256 KiB"),
 ]  # fmt: skip
 
@@ -114,6 +124,10 @@ def test_all_that_is_wrong_is_told_at_once():
         "rules[1].effect",
         "limits[0].count",
     }
+
+
+def test_of_very_many_only_so_many_are_told():
+    assert len(found(rules=[rule(id=f"R{n}") for n in range(1000)])) == 100
 
 
 def test_unknown_permissions_and_roles_are_warnings():
