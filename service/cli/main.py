@@ -23,6 +23,7 @@ from service.cli import (
     executor_command,
     keys_commands,
     log_commands,
+    policy_commands,
     projections_commands,
     quarantine_commands,
     replay_command,
@@ -76,6 +77,7 @@ app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
 app.add_typer(addresses_commands.app, name="addresses")
 app.add_typer(tenants_commands.app, name="tenants")
+app.add_typer(policy_commands.app, name="policy")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
