@@ -35,6 +35,8 @@ from podium.v1 import (
 from service.access import Access
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
+from service.admission.published_keys import PublishedKeys
+from service.admission.revocation import RevocationGuard
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
@@ -42,10 +44,10 @@ from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
-from service.api.authentication import Authentication
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
+from service.api.open_streams import OpenStreams
 from service.api.ownership import Ownership
 from service.api.parts import ApiParts
 from service.api.plans import Plans
@@ -65,6 +67,7 @@ from service.engine.expressions import CelExpressions
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
+from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing, TenantSeals
 from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
@@ -108,7 +111,7 @@ SERVICE_NAMES = tuple(
 class Service:
     """One process's worth of Podium, put together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root opens
         self,
         settings: Settings,
         *,
@@ -119,6 +122,7 @@ class Service:
         signer: Signer,
         stop: Callable[[], None],
         previous_master_key: bytes | None = None,
+        published_keys: PublishedKeys | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -129,7 +133,9 @@ class Service:
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
+        self._published_keys = published_keys
         self._access = Access()
+        self._streams = OpenStreams(self._access.revocations, clock)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -153,6 +159,9 @@ class Service:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
+        if (keys := self._published_keys) is not None:
+            await keys.refresh()
+            self._tasks.spawn(keys.run())
         await self._listen(parts, runners)
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
@@ -229,6 +238,7 @@ class Service:
         turns = TurnTaker(
             pipeline=Pipeline(
                 [
+                    RevocationGuard(self._access.revocations),
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
                 ]
@@ -241,6 +251,7 @@ class Service:
             timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
             inline_limit_bytes=settings.limits.inline_bytes,
             sealing=self._sealing,
+            revocations=self._access.revocations,
         )
         self._expressions = expressions
         engine = Engine(
@@ -291,6 +302,8 @@ class Service:
             clock=self._clock,
             tokens=self._randomness,
             policy_of=self._access.policy_of,
+            revocations=self._access.revocations,
+            revoker=Revoker(store, self._access.revocations, engine, self._streams.end_revoked),
             validation_of=validation_of,
             plans=Plans(validation_of),
             sealing=self._sealing,
@@ -305,8 +318,9 @@ class Service:
         edge = EdgeInterceptor(
             [
                 Ownership(lambda: self._store is not None and self._store.is_current),
-                Authentication(self._tokens, self._clock, self._access.policy_of),
-            ]
+                self._access.authentication(self._tokens, self._clock, self._settings.tokens.operator_tenant),
+            ],
+            self._streams.lasting,
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)

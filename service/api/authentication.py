@@ -17,7 +17,8 @@ from service.admission.tokens import Caller, Tokens
 from service.api.handlers import Context
 from service.api.methods import METHOD_PERMISSIONS
 from service.domain.errors import Denied, Unauthenticated
-from service.domain.permissions import PermissionDecision, Policy, decide
+from service.domain.permissions import PermissionDecision, Policy, decide, is_operators
+from service.domain.revocations import Revocation, Revocations
 
 _SCHEME = "bearer "
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -38,10 +39,12 @@ def current_caller() -> Caller:
 class _Known:
     """A caller whose token was verified, and what was decided about it."""
 
-    __slots__ = ("caller", "decisions")
+    __slots__ = ("caller", "decisions", "keys_revision", "revocations_seen")
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, keys_revision: int) -> None:
         self.caller = caller
+        self.keys_revision = keys_revision
+        self.revocations_seen = 0
         self.decisions: dict[tuple[str, str, int], PermissionDecision] = {}
 
 
@@ -49,15 +52,25 @@ class Authentication:
     """A guard: verifies the token of every RPC, and the permission its method needs.
 
     Verified tokens are remembered until they expire, the last `remembered` of them. `policy_of` gives a tenant's
-    current policy; a policy that changes must raise its revision.
+    current policy; a policy that changes must raise its revision. A remembered token is asked about again when
+    something was revoked, and verified again when a key was dropped.
     """
 
     def __init__(
-        self, tokens: Tokens, clock: Clock, policy_of: Callable[[str], Policy], *, remembered: int = 4096
+        self,
+        tokens: Tokens,
+        clock: Clock,
+        policy_of: Callable[[str], Policy],
+        revocations: Revocations,
+        *,
+        operator_tenant: str = "default",
+        remembered: int = 4096,
     ) -> None:
         self._tokens = tokens
         self._clock = clock
         self._policy_of = policy_of
+        self._revocations = revocations
+        self._operator_tenant = operator_tenant
         self._remembered = remembered
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
@@ -81,26 +94,47 @@ class Authentication:
         key = (permission, policy.name, policy.revision)
         decision = known.decisions.get(key)
         if decision is None:
-            # The tool a request is about is not known yet, so that a grant for any tool will do here.
-            decision = known.decisions[key] = decide(policy, known.caller.authority, [permission], None)
+            decision = known.decisions[key] = self._decide(policy, known.caller, permission)
         if not decision.allowed:
             subject = known.caller.authority.principal.subject
             raise Denied("PERMISSION_DENIED", f"{subject} needs {permission} (rule {decision.rule})")
         return known.caller
 
+    def _decide(self, policy: Policy, caller: Caller, permission: str) -> PermissionDecision:
+        # The tool a request is about is not known yet, so that a grant for any tool will do here.
+        decision = decide(policy, caller.authority, [permission], None)
+        if decision.allowed and is_operators(permission) and caller.tenant != self._operator_tenant:
+            return PermissionDecision(allowed=False, rule="operator-tenant", missing=(permission,))
+        return decision
+
     def _verified(self, token: str, address: str) -> _Known:
         now_us = self._clock.now_us()
         key = (token, address)
         known = self._known.get(key)
-        if known is not None and now_us < known.caller.expires_at_us:
+        keys_revision = self._tokens.revision
+        if known is not None and now_us < known.caller.ends_at_us and known.keys_revision == keys_revision:
             self._known.move_to_end(key)
-            return known
-        # An expired token is verified again, so that it is refused with the same words as ever.
-        self._known.pop(key, None)
-        known = self._known[key] = _Known(self._tokens.verify(token, now_us).at(address))
-        if len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+        else:
+            # An expired token is verified again, so that it is refused with the same words as ever.
+            self._known.pop(key, None)
+            known = self._known[key] = _Known(self._tokens.verify(token, now_us).at(address), keys_revision)
+            if len(self._known) > self._remembered:
+                self._known.popitem(last=False)
+        if known.revocations_seen != self._revocations.revision:
+            self._refuse_revoked(known)
         return known
+
+    def _refuse_revoked(self, known: _Known) -> None:
+        """Raise Unauthenticated for a revoked caller, now and whenever it comes again."""
+        hit = self._revocations.find(known.caller.tenant, known.caller.authority)
+        if hit is not None:
+            raise refusal_of_revoked(hit)
+        known.revocations_seen = self._revocations.revision
+
+
+def refusal_of_revoked(hit: Revocation) -> Unauthenticated:
+    """The refusal of a caller whose credentials are revoked."""
+    return Unauthenticated("TOKEN_REVOKED", f"the {hit.kind} was revoked")
 
 
 def _token(authorization: list[str]) -> str:

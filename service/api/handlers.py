@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -29,8 +29,14 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     worth of time. A method's handler is surrounded once and kept.
     """
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        lasting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        """With `lasting`, what surrounds a stream of answers that passed the guards for as long as it lasts."""
         self._guards = tuple(guards)
+        self._lasting = lasting
         self._surrounded: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
@@ -76,19 +82,20 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     def _generating(self, method: str, behaviour: Callable[[Any, Context], Any]) -> object:
-        async def generate(request: object, context: Context) -> AsyncIterator[object]:
+        # It writes and does not yield: what ends a stream from outside then meets it here, even while it sends.
+        async def stream(request: object, context: Context) -> None:
             try:
                 for guard in self._guards:
                     guard(method, context)
                 # aclosing: a client that goes away ends the servicer's generator now and not when it is collected.
-                async with aclosing(behaviour(request, context)) as responses:
+                async with self._lasting(), aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
-                        yield response
+                        await context.write(response)
             except Exception as error:
                 await _end(method, context, error)
                 raise
 
-        return generate
+        return stream
 
 
 async def _end(method: str, context: Context, error: Exception) -> None:

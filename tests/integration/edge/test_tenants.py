@@ -7,6 +7,7 @@ import pytest
 
 import podium
 from podium.v1 import (
+    access_service_pb2,
     admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
@@ -74,6 +75,8 @@ def requests_about(workflow_id):
         "ReleaseQuarantined": admin_service_pb2.ReleaseQuarantinedRequest(workflow_id=workflow_id),
         "ListDataKeys": admin_service_pb2.ListDataKeysRequest(),
         "RotateDataKey": admin_service_pb2.RotateDataKeyRequest(),
+        "RevokeCredentials": access_service_pb2.RevokeCredentialsRequest(token_id="of another"),
+        "ListRevocations": access_service_pb2.ListRevocationsRequest(),
         "DestroyDataKey": admin_service_pb2.DestroyDataKeyRequest(key_id="of another"),
     }
 

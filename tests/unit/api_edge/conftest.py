@@ -23,6 +23,7 @@ from service.admission.tokens import Tokens
 from service.api.authentication import Authentication, current_caller
 from service.api.handlers import EdgeInterceptor
 from service.domain.permissions import DEFAULT_POLICY, Policy
+from service.domain.revocations import Revocations
 
 
 class Clock:
@@ -138,7 +139,7 @@ async def edge():
     clock, script = Clock(), Script()
     tokens = Tokens([TokenKey("podium", "HS256", bytes(range(32)))])
     policies = {"default": DEFAULT_POLICY, "closed": Policy("closed", 1, {})}
-    authentication = Authentication(tokens, clock, policies.__getitem__, remembered=8)
+    authentication = Authentication(tokens, clock, policies.__getitem__, Revocations(), remembered=8)
     server = grpc.aio.server(interceptors=[EdgeInterceptor([authentication])])
     workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(Workflows(script), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(Events(script), server)
