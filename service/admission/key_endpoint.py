@@ -10,8 +10,8 @@ from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 ANSWER_BYTES_MAX = 256 * 1024
-WITHIN_S = 10.0
-_SOCKET_TIMEOUT_S = 5.0
+WITHIN_S = 5.0
+_SOCKET_TIMEOUT_S = 4.0
 _OK = 200
 
 

@@ -45,10 +45,11 @@ class ServiceProcess:
         """Listens there from the next start on."""
         self._port = port
 
-    def start(self, *, points=False):
+    def start(self, *, points=False, dies_revoking=False):
         """Starts it and waits until it serves; after the first start on the same port."""
         named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}
         named |= {"TEST_POINTS_FILE": str(self.points)} if points else {}
+        named |= {"TEST_DIES_REVOKING": "1"} if dies_revoking else {}
         database_is_file = isinstance(self.database, Path)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
