@@ -30,6 +30,7 @@ from service.assembly import Service
 from service.clock import SystemClock, SystemRandomness
 from service.config import Settings
 from service.domain.canonical import state_digest
+from service.domain.errors import Unauthenticated
 from service.domain.rebuild import RebuildError, rebuild
 from service.engine.data_keys import MasterKeyError, require_master_key
 from service.listening import ListenError
@@ -250,6 +251,23 @@ def open_tokens(settings: Settings, published: PublishedKeys | None = None) -> T
         session_max_age_s=chosen.session_max_age_s,
     )
     return Tokens(keys, rules, remote=published or published_keys(settings))
+
+
+def check_token(settings: Settings, token: str) -> str | None:
+    """Why the keys of the settings refuse a token; empty: they accept it; None: there is no key to check it with.
+
+    Nothing is made, and no service is asked. Raises ServeError for keys that are not safe to use.
+    """
+    if settings.tokens.made_here and not settings.key_file.exists():
+        return None
+    published = published_keys(settings)
+    if published is not None and not asyncio.run(published.refresh()):
+        return None
+    try:
+        open_tokens(settings, published).verify(token, SystemClock().now_us())
+    except Unauthenticated as refused:
+        return refused.reason
+    return ""
 
 
 def published_keys(settings: Settings) -> PublishedKeys | None:
