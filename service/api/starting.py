@@ -14,6 +14,7 @@ from service.domain.errors import InvalidInput, LimitExceeded, NotFound
 from service.domain.state import Workflow
 from service.domain.templates import TemplateError, check_literal
 from service.engine.keys import WorkflowKey
+from service.engine.resident import Cause
 from service.engine.tenants import QUOTA_EXCEEDED, check_quota
 from store.contract import StreamConflictError
 
@@ -52,6 +53,7 @@ async def start(
     digest = p.body_digest(request)
     value = await _input(parts, caller.tenant, submission.input_json)
     authority = p.authority_for(
+        parts,
         caller,
         now_us=parts.clock.now_us(),
         on_behalf_of=submission.on_behalf_of,
@@ -73,7 +75,8 @@ async def start(
         recorded = recorded_digest(parts, caller.tenant, digest, sealed=sealed)
         return _command(parts, submission, steps, authority, value, recorded)
 
-    cause = p.cause_of_request(request_id)
+    # With whom the request names, which the token need not.
+    cause = Cause(authority.principal, request_id)
     try:
         return key, await parts.engine.ask(key, prepare, cause, create=True)
     except StreamConflictError:

@@ -83,6 +83,8 @@ def requests_about(workflow_id):
         "ConfigureTenant": a.ConfigureTenantRequest(name="of-the-stranger"),
         "ListTenants": a.ListTenantsRequest(),
         "GetTenant": a.GetTenantRequest(name="of-nobody"),
+        "RevokeCredentials": access_service_pb2.RevokeCredentialsRequest(token_id="of another"),
+        "ListRevocations": access_service_pb2.ListRevocationsRequest(),
         "DestroyDataKey": admin_service_pb2.DestroyDataKeyRequest(key_id="of another"),
     }
 

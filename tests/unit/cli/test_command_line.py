@@ -91,7 +91,8 @@ def test_the_commands_are_those_of_the_issue():
             "log checkpoint",
             "log key",
             "token mint",
-            "token show",
+            "token inspect",
+            "token revoke",
             "demo research",
         )
     }
