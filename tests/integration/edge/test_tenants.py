@@ -17,6 +17,7 @@ from podium.v1 import (
     value_pb2,
     workflow_service_pb2,
 )
+from tests.integration.rig import policies
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import invalid, refusal_of
@@ -37,6 +38,8 @@ async def one(caller):
     )
     await caller.access.BlockAddress(access_service_pb2.BlockAddressRequest(network=BLOCKED, reason=SECRET))
     caller.workflow_id = workflow_id
+    await policies.apply(caller, policies.policy(name=SECRET, changes_need_approval=True))
+    caller.proposal_id = (await policies.apply(caller, policies.policy(name=SECRET))).proposal_id
     return caller
 
 
@@ -46,7 +49,7 @@ def two(admit):
     return admit("eve", tenant="another-tenant")
 
 
-def requests_about(workflow_id):
+def requests_about(workflow_id, proposal_id):
     """For each method, the request that would show the workflow or the tool to someone who may see it."""
     filters = audit_service_pb2.AuditFilter(stream_id=workflow_id)
     attempt = executor_service_pb2.AttemptReference(workflow_id=workflow_id, step_id="secret_step", attempt=1, fence=1)
@@ -86,6 +89,14 @@ def requests_about(workflow_id):
         "RevokeCredentials": access_service_pb2.RevokeCredentialsRequest(token_id="of another"),
         "ListRevocations": access_service_pb2.ListRevocationsRequest(),
         "DestroyDataKey": admin_service_pb2.DestroyDataKeyRequest(key_id="of another"),
+        "GetPolicy": a.GetPolicyRequest(),
+        "ListPolicyRevisions": a.ListPolicyRevisionsRequest(),
+        "ListPolicyProposals": a.ListPolicyProposalsRequest(),
+        "PreviewPolicy": a.PreviewPolicyRequest(policy=policies.policy()),
+        "ApplyPolicy": a.ApplyPolicyRequest(expected_revision=1, policy=policies.policy()),
+        "RollBackPolicy": a.RollBackPolicyRequest(revision=1),
+        "ApprovePolicy": a.ApprovePolicyRequest(proposal_id=proposal_id),
+        "RejectPolicy": a.RejectPolicyRequest(proposal_id=proposal_id),
     }
 
 
@@ -109,6 +120,7 @@ NOTHING_TO_SEE = {
 CHANGES_OR_WAITS = {
     *("AddSteps", "FinishWorkflow", "CancelWorkflow"),
     *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow", "UnblockAddress"),
+    *("ApplyPolicy", "RollBackPolicy", "ApprovePolicy", "RejectPolicy"),
 }
 """To their owner they would do something, or wait for what no executor does."""
 
@@ -128,7 +140,7 @@ async def what_is_told(caller, path, request):
 
 
 async def test_no_method_tells_a_stranger_of_it(one, two):
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.workflow_id, one.proposal_id)
     assert {path.rpartition("/")[2] for path in METHODS} == requests.keys() | NOTHING_TO_SEE
     async with one.recording_nothing():
         for path in METHODS:
@@ -142,7 +154,7 @@ async def test_no_method_tells_a_stranger_of_it(one, two):
 
 async def test_the_owner_sees_it_through_the_same_requests(one):
     """The test above would notice a leak: its requests do show the secret to whom it belongs."""
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.workflow_id, one.proposal_id)
     shown = set()
     for path in METHODS:
         name = path.rpartition("/")[2]
@@ -152,6 +164,7 @@ async def test_the_owner_sees_it_through_the_same_requests(one):
         if SECRET.encode() in told:
             shown.add(name)
     assert shown >= {"GetWorkflow", "WatchWorkflow", "GetTool", "ListTools", "ReadStream", "ReadAll", "Subscribe"}
+    assert shown >= {"GetPolicy", "ListPolicyRevisions", "ListPolicyProposals"}
     assert "ListBlockedAddresses" in shown
 
 
@@ -171,7 +184,7 @@ async def test_a_refusal_of_one_tenant_is_recorded_for_nobody_else(one, two, adm
 
 
 async def test_what_a_stranger_names_does_not_exist_for_it(one, two):
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.workflow_id, one.proposal_id)
     not_there = ["GetWorkflow", "ListSteps", "WatchWorkflow", "AwaitWorkflow", "AddSteps", "FinishWorkflow"]
     not_there += ["CancelWorkflow", "Replay"]
     for name in not_there:
