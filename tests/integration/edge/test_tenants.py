@@ -100,14 +100,7 @@ def requests_about(workflow_id, proposal_id):
     }
 
 
-WITH_POLICIES_AND_CREDENTIALS = {
-    *("GetPolicy", "ListPolicyRevisions", "ApplyPolicy", "RollBackPolicy", "ListPolicyProposals", "ApprovePolicy"),
-    *("RejectPolicy", "PreviewPolicy", "RevokeCredentials", "ListRevocations"),
-}
-"""Their rows come with them."""
-
 NOTHING_TO_SEE = {
-    *WITH_POLICIES_AND_CREDENTIALS,
     "RegisterTool",
     "Session",
     "Upload",
@@ -120,7 +113,7 @@ NOTHING_TO_SEE = {
 CHANGES_OR_WAITS = {
     *("AddSteps", "FinishWorkflow", "CancelWorkflow"),
     *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow", "UnblockAddress"),
-    *("ApplyPolicy", "RollBackPolicy", "ApprovePolicy", "RejectPolicy"),
+    *("ApplyPolicy", "RollBackPolicy", "ApprovePolicy", "RejectPolicy", "RevokeCredentials"),
 }
 """To their owner they would do something, or wait for what no executor does."""
 
