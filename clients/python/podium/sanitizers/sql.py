@@ -49,6 +49,8 @@ _ODD_STRINGS = frozenset(
     }
 )
 _UNICODE_NAME = re.compile(r"[uU]&[\"']")
+# To SQLite a name in quotes that no column has is a text, and a text that begins with a digit may be true.
+_NAME = re.compile(r"[^\W\d]")
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast", "sys"})
 _SYSTEM_TABLE = re.compile(r"(?:pg|sqlite|pragma)_.*|dbstat|fts\d.*")
 _WHO = frozenset("current_catalog current_role current_schema current_user session_user system_user user".split())
@@ -141,9 +143,11 @@ class SqlSanitizer:
                 raise Rejected(KIND, "SQL_KIND", "does more than it is allowed to")
             if isinstance(node, exp.Anonymous) and _called(node) not in self._functions:
                 raise Rejected(KIND, "SQL_FUNCTION", "calls a function that is not allowed")
+            if isinstance(node, exp.Identifier) and not _NAME.match(node.name):
+                raise Rejected(KIND, "SQL_LITERAL", "has a name in quotes that is rather a value")
             if _is_constant_condition(node):
                 raise Rejected(KIND, "SQL_CONSTANT_CONDITION", "has a condition that is the same for every row")
-            if not self._literals and isinstance(node, exp.Literal) and _is_a_value(node):
+            if not self._literals and isinstance(node, exp.Literal | exp.Boolean) and _is_a_value(node):
                 raise Rejected(KIND, "SQL_LITERAL", "has a value in a condition or a change: bind values as parameters")
         self._refuse_tables(statement)
 
@@ -238,9 +242,9 @@ def _is_quoted(column: exp.Column) -> bool:
     return bool(column.this.args.get("quoted"))
 
 
-def _is_a_value(literal: exp.Literal) -> bool:
-    """Whether it is compared or stored; `$1` holds a number too, and `EXISTS (SELECT 1 ...)` does neither."""
-    if isinstance(literal.parent, exp.Parameter):
+def _is_a_value(literal: exp.Literal | exp.Boolean) -> bool:
+    """Whether it is compared or stored; `$1` and `IS TRUE` only look so, and `EXISTS (SELECT 1 ...)` does neither."""
+    if isinstance(literal.parent, exp.Parameter | exp.Is):
         return False
     if literal.find_ancestor(exp.Insert, exp.Update) is not None:
         return True
