@@ -73,6 +73,7 @@ ATTACKS = {
         "SELECT a FROM t WHERE id = 1": "SQL_LITERAL",
         "SELECT a FROM t WHERE id = -1": "SQL_LITERAL",
         "SELECT a FROM t WHERE id = true": "SQL_LITERAL",
+        "SELECT a FROM t WHERE id IS 1": "SQL_LITERAL",
         "SELECT a FROM t WHERE name = 'x'": "SQL_LITERAL",
         "SELECT a FROM t WHERE name = x'41'": "SQL_LITERAL",
         "SELECT a FROM t JOIN u ON t.a = 5": "SQL_LITERAL",

@@ -244,7 +244,9 @@ def _is_quoted(column: exp.Column) -> bool:
 
 def _is_a_value(literal: exp.Literal | exp.Boolean) -> bool:
     """Whether it is compared or stored; `$1` and `IS TRUE` only look so, and `EXISTS (SELECT 1 ...)` does neither."""
-    if isinstance(literal.parent, exp.Parameter | exp.Is):
+    if isinstance(literal.parent, exp.Parameter) or (
+        isinstance(literal, exp.Boolean) and isinstance(literal.parent, exp.Is)
+    ):
         return False
     if literal.find_ancestor(exp.Insert, exp.Update) is not None:
         return True
