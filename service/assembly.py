@@ -33,8 +33,10 @@ from podium.v1 import (
     workflow_service_pb2_grpc,
 )
 from service.access import Access
+from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
+from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
@@ -69,7 +71,9 @@ from service.engine.sealing import Sealing, TenantSeals
 from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
-from service.executors.session import SessionLimits, SessionParts
+from service.executors.output_rules import OutputRules
+from service.executors.secret_files import SecretFiles
+from service.executors.session_parts import SessionLimits, SessionParts
 from service.listening import bind, server_options
 from service.projections.audit import AuditTrail
 from service.projections.audit_query import AuditQuery
@@ -130,6 +134,8 @@ class Service:
         self._stop = stop
         self._tasks = Tasks()
         self._access = Access()
+        self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
+        self._bounds = JsonBounds(*settings.limits.json_bounds)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -230,7 +236,8 @@ class Service:
             pipeline=Pipeline(
                 [
                     PermissionGuard(self._access.policy_of),
-                    SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
+                    SchemaGuard(self._bounds),
+                    SanitizerGuard(self._access.policy_of),
                 ]
             ),
             expressions=expressions,
@@ -241,6 +248,7 @@ class Service:
             timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
             inline_limit_bytes=settings.limits.inline_bytes,
             sealing=self._sealing,
+            secrets=self._secrets,
         )
         self._expressions = expressions
         engine = Engine(
@@ -281,7 +289,9 @@ class Service:
         )
 
         def validation_of(tenant: str) -> Validation:
-            return Validation(partial(catalog.newest, tenant), check_template, self._expressions, limits)
+            return Validation(
+                partial(catalog.newest, tenant), check_template, self._expressions, limits, self._bounds.problem
+            )
 
         return ApiParts(
             engine=engine,
@@ -297,7 +307,7 @@ class Service:
             sensitivity=self._sensitivity,
             cancel_grace_ms=settings.timings.cancel_grace_ms,
             inline_bytes=settings.limits.inline_bytes,
-            payload_bytes=settings.limits.payload_bytes,
+            bounds=self._bounds,
         )
 
     def bind(self) -> None:
@@ -337,10 +347,6 @@ class Service:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def _session_parts(self, parts: ApiParts) -> SessionParts:
-        def streams_output(tool: ToolVersion) -> bool:
-            definition = parts.catalog.definition(*tool)
-            return definition is not None and definition.streams_output
-
         def sealer_of(tool: ToolVersion) -> TenantSeals | None:
             return parts.sealing.of(tool.tenant) if parts.sensitivity.of_output(*tool) else None
 
@@ -351,13 +357,16 @@ class Service:
             payloads=parts.payloads,
             clock=self._clock,
             chance=self._randomness.chance,
-            streams_output=streams_output,
+            definition=parts.catalog.definition,
+            secrets=self._secrets,
             spawn=self._tasks.spawn,
             limits=SessionLimits(
                 inline_bytes=settings.limits.inline_bytes,
-                payload_bytes=settings.limits.payload_bytes,
                 chunk_bytes=settings.limits.chunk_bytes,
-                output_depth=settings.limits.json_depth,
+                json=self._bounds,
+            ),
+            rules=OutputRules(
+                parts.catalog.definition, self._access.policy_of, self._bounds, redact=settings.secrets.redact_outputs
             ),
             sealer_of=sealer_of,
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A JSON string. One that does not end is taken to the end of the text: to look for an end again from each of its
+quotes would be quadratic."""
 _BRACKETS_ALIKE = str.maketrans({"{": "[", "}": "]"})
 _OTHER = re.compile(r"[^\[\]]+")
 
@@ -16,7 +18,7 @@ def nested_within(text: str, depth_limit: int) -> bool:
     """
     if text.count("[") + text.count("{") <= depth_limit:
         return True
-    rest = _OTHER.sub("", _STRING.sub("", text).translate(_BRACKETS_ALIKE))
+    rest = _OTHER.sub("", STRING.sub("", text).translate(_BRACKETS_ALIKE))
     for _ in range(depth_limit):
         # Each pass removes exactly the innermost level: what it joins is not looked at again.
         rest = rest.replace("[]", "")

@@ -69,6 +69,12 @@ class ToolRequest:
             self._arguments = orjson.loads(self.arguments_json)
         return self._arguments
 
+    def replace_arguments(self, arguments_json: str) -> None:
+        """Take these in the place of the arguments that were given: they were cleaned."""
+        self.arguments_json = arguments_json
+        self._arguments = _UNSET
+        self._arguments_digest = None
+
     @property
     def arguments_digest(self) -> bytes:
         """The digest of the arguments' canonical JSON (keys sorted, no white space), or of a text that is no JSON."""
@@ -84,9 +90,13 @@ class ToolRequest:
 
 
 class Allowed(NamedTuple):
-    """The guard has nothing against the call. `check` is what a guard of permissions puts on record."""
+    """The guard has nothing against the call. `check` is what a guard of permissions puts on record.
+
+    `arguments_json`, where a guard cleaned them, are the arguments from here on.
+    """
 
     check: events_pb2.PermissionChecked | None = None
+    arguments_json: str | None = None
 
 
 class Denied(NamedTuple):
@@ -96,6 +106,8 @@ class Denied(NamedTuple):
     failure: value_pb2.Failure
     field: str = ""
     check: events_pb2.PermissionChecked | None = None
+    reason: str = ""
+    """Of a sanitizer: why, in upper snake case."""
 
 
 class Answered(NamedTuple):
@@ -152,6 +164,8 @@ class Pipeline:
                 verdict = _broken(guard, error)
             if isinstance(verdict, Allowed):
                 checked = verdict.check or checked
+                if verdict.arguments_json is not None:
+                    request.replace_arguments(verdict.arguments_json)
             elif isinstance(verdict, Denied):
                 return Admission(verdict, verdict.check or checked, _input_rejected(request, verdict))
             else:
@@ -170,5 +184,9 @@ def _input_rejected(request: ToolRequest, denied: Denied) -> events_pb2.InputRej
     if not denied.field:
         return None
     return events_pb2.InputRejected(
-        step_id=request.step_id, field=denied.field, guard=denied.guard, message=denied.failure.message
+        step_id=request.step_id,
+        field=denied.field,
+        guard=denied.guard,
+        message=denied.failure.message,
+        reason=denied.reason,
     )

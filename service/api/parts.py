@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podium.v1 import value_pb2, workflow_service_pb2
+from service.admission.json_bounds import JsonBounds
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Caller
 from service.api.authentication import current_caller
@@ -80,7 +81,7 @@ class ApiParts:
     sensitivity: Sensitivity
     cancel_grace_ms: int
     inline_bytes: int
-    payload_bytes: int
+    bounds: JsonBounds
 
 
 def require(parts: ApiParts, permission: str, resource: str) -> None:

@@ -15,7 +15,7 @@ from service.api.sealing import make_ready, put_output
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
 from service.domain import permissions
-from service.domain.errors import InvalidInput, NotFound
+from service.domain.errors import Denied, InvalidInput, NotFound
 from service.engine.catalog import CatalogTool
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
@@ -115,6 +115,7 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
     administer = permissions.decide(
         parts.policy_of(current_caller().tenant), caller.authority, ["tools.administer"], definition.name
     )
+    require_secrets(parts, definition)
     await make_ready(parts, caller.tenant, definition)
     return await parts.catalog.register(
         caller.tenant,
@@ -125,6 +126,16 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
         ),
         may_administer=administer.allowed,
     )
+
+
+def require_secrets(parts: p.ApiParts, definition: definition_pb2.ToolDefinition) -> None:
+    """Raise Denied unless the caller may use every secret that a tool names: whoever serves the tool is given them."""
+    policy, authority = parts.policy_of(current_caller().tenant), current_caller().authority
+    for name in definition.secrets:
+        decision = permissions.decide(policy, authority, [permissions.USE_SECRET], name)
+        if not decision.allowed:
+            message = f"tool {definition.name} uses the secret {name}, which needs {permissions.USE_SECRET} on it"
+            raise Denied("PERMISSION_DENIED", f"{message} (rule {decision.rule})")
 
 
 def _step(call: pb.ToolCall) -> definition_pb2.StepDefinition:

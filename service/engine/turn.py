@@ -6,6 +6,7 @@ the append fails, the workflow is dropped and folded again from the log.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause, Mail, Offer, Reply, Resident
 from service.engine.sealing import Sealing
+from service.engine.secrets import NoSecrets, SecretSource, SecretWithheld
 from store.contract import SHARD, NewEvent
 from store.records import encode_envelope
 
@@ -96,8 +98,10 @@ class TurnTaker:
         timing: Timing,
         inline_limit_bytes: int,
         sealing: Sealing | None = None,
+        secrets: SecretSource = NoSecrets(),  # noqa: B008 - it holds nothing
     ) -> None:
         """Without `sealing` nothing that is sealed can be opened."""
+        self._secrets = secrets
         self._pipeline = pipeline
         self._expressions = expressions
         self._payloads = payloads
@@ -315,7 +319,13 @@ class TurnTaker:
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
         heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
-        command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms)
+        try:
+            secrets = self._secrets_for(place, tool, request.tool)
+        except SecretWithheld as withheld:
+            self._give_up(turn, c.FailStep(turn.now_us, step.id, withheld.failure), place)
+            return
+        names = [secret.name for secret in secrets]
+        command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms, names)
         self._apply(turn, command, turn.resident.envelope)
         workflow_id = turn.resident.key.workflow_id
         # Filled in place: each message that is handed to the constructor of another is copied.
@@ -335,7 +345,19 @@ class TurnTaker:
         assignment.heartbeat_timeout_ms = heartbeat_ms
         assignment.tenant = tool.tenant
         assignment.principal.CopyFrom(request.authority.principal)
+        if secrets:
+            assignment.secrets.extend(secrets)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
+
+    def _secrets_for(
+        self, place: Executor, tool: ToolVersion, pinned: definition_pb2.ToolDefinition
+    ) -> Sequence[executor_service_pb2.Secret]:
+        """The secrets of the version that the executor serves: they are for its code, and were checked at its hello."""
+        served = place.serves[tool.tool]
+        definition = pinned if served == tool.version else self._tools.definition(tool.tenant, tool.tool, served)
+        if definition is None or not definition.secrets:
+            return ()
+        return self._secrets.give(tool.tenant, definition.secrets, place.session)
 
 
 def _tool_version(resident: Resident, step: Step) -> ToolVersion:
