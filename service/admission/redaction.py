@@ -85,7 +85,7 @@ class Redactor:
             if end > start
         ]
         found += [Span(at, at + len(value), name) for name, value in self.values for at in _places(value, data)]
-        return list(_merged(sorted(found)))
+        return list(_merged(sorted(found, key=lambda span: (span.start, -span.end))))
 
     def text(self, text: str, names: dict[str, None]) -> str:
         """The text without what is found, whose names are added."""
@@ -124,7 +124,7 @@ class Redactor:
         members: dict[str, Any] = {}
         for name, each in value.items():
             told = self.text(name, names)
-            while told in members and told != name:
+            while told in members:
                 # Two names that became one: both members are kept.
                 told += "'"
             members[told] = self.value(each, names)

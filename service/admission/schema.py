@@ -110,14 +110,14 @@ def check_template(tool: definition_pb2.ToolDefinition, template: definition_pb2
         validator = _compiled(tool.input_schema_json)
     except SchemaRefused as refused:
         return [("arguments", f"cannot be checked: the tool's schema {refused}")]
-    if validator.is_valid(instance):
-        return list(literal_violations(tool, template, has_holes=bool(built.holes)))
     violations: dict[Violation, None] = {}
-    for error in validator.iter_errors(instance):
+    for error in () if validator.is_valid(instance) else validator.iter_errors(instance):
         if _is_certain(error, built.holes):
             violations.update(((field_path(path), problem), None) for path, problem in explain(error))
         if len(violations) >= _PROBLEMS_MAX:
             break
+    if not violations:
+        violations.update(dict.fromkeys(literal_violations(tool, template, has_holes=bool(built.holes))))
     return list(violations)[:_PROBLEMS_MAX]
 
 
