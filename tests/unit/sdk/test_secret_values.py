@@ -107,10 +107,7 @@ async def test_a_tool_that_tells_its_secret_is_not_heard(caplog):
         value = ctx.secret("api-key")
         ctx.progress(0.5, f"using {value}")
         if how == "raise":
-            try:
-                raise ValueError(value)
-            except ValueError as error:
-                raise RuntimeError(f"it failed with {value}") from error
+            raise RuntimeError(f"it failed with {value}") from ValueError(value)
         if how == "fail":
             raise podium.ToolFailed(f"with {value}", reason=value, field=value)
         return f"the key is {value}"
