@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -174,8 +175,9 @@ class Pipeline:
 
 
 def _broken(guard: Guard, error: Exception) -> Denied:
-    """The denial for a guard that raised. Nothing of the exception's text is recorded: it may hold what is secret."""
-    _log.error("the guard %s raised %s", guard.name, type(error).__name__, exc_info=error)
+    """The denial for a guard that raised. The exception's text goes nowhere, nor to the log: it may hold a secret."""
+    place = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("the guard %s raised %s:\n%s", guard.name, type(error).__name__, place)
     message = f"the guard {guard.name} could not decide, so the call is denied"
     return Denied(guard.name, value_pb2.Failure(reason="GUARD_ERROR", message=message))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from podium.v1 import policy_pb2
-from service.admission.linear_regex import Expression, compile_expression, spans
+from service.admission.linear_regex import Expression, ExpressionRefused, compile_expression, spans
 from service.admission.secret_shapes import SECRET_SHAPES, SecretShape
 
 HELD_BYTES_MAX = 16 * 1024
@@ -52,8 +52,8 @@ class Redactor:
         )
 
     def with_patterns(self, patterns: Sequence[policy_pb2.ContentPattern]) -> Redactor:
-        """The same, that finds what an operator's patterns find too. Raises ExpressionRefused."""
-        return replace(self, patterns=tuple((each.id, compile_expression(each.expression)) for each in patterns))
+        """The same, that finds what an operator's patterns find too; one that cannot be used finds everything."""
+        return replace(self, patterns=tuple((each.id, _compiled(each)) for each in patterns))
 
     def with_values(self, values: Mapping[str, bytes]) -> Redactor:
         """The same, that finds these values too."""
@@ -129,6 +129,14 @@ class Redactor:
                 told += "'"
             members[told] = self.value(each, names)
         return members
+
+
+def _compiled(pattern: policy_pb2.ContentPattern) -> Expression:
+    """Fails closed: what a policy wants to be left out is not told because its pattern is wrong."""
+    try:
+        return compile_expression(pattern.expression)
+    except ExpressionRefused:
+        return compile_expression("(?s).+")
 
 
 def replaced(data: bytes, found: Iterable[Span], names: dict[str, None]) -> bytes:

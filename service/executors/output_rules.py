@@ -7,6 +7,7 @@ secrets are taken out of all that is left. No message holds a value: what is wro
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from service.admission.redaction import Redactor, texts_of
 from service.admission.sanitizing import sanitizers_of
 from service.domain.permissions import Policy
 from service.engine.keys import ToolVersion
+
+logger = logging.getLogger(__name__)
 
 NAMES_MAX = 50
 """So many changes of one output are named."""
@@ -136,6 +139,10 @@ def _by_schema(rule: OutputRule, value: object, names: dict[str, None]) -> objec
             cleaned = rule.sanitizers.apply(value, _ROOT)
         except Rejected as rejected:
             raise ValueError(f"{rejected.field} {rejected.message}") from None
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever a sanitizer does
+            # Its type alone: what the exception says may hold the value.
+            logger.error("a sanitizer raised %s for an output", type(error).__name__)  # noqa: TRY400 - as above
+            raise ValueError("the output could not be looked at by a sanitizer") from None
         if cleaned is not value:
             names.update((f"cleaned:{place}", None) for place in _changed_places(value, cleaned, _ROOT))
             value = cleaned

@@ -265,7 +265,8 @@ class ExecutorSession:
 
     def _output_refused(self, live: LiveAttempt, error: Exception) -> None:
         reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "INVALID_OUTPUT"
-        self._fail(live, value_pb2.Failure(reason=reason, message=str(error)))
+        # A place in an output may be called what the tool was given.
+        self._fail(live, value_pb2.Failure(reason=reason, message=self._outputs.told(live, str(error), 4000)))
 
     async def _complete_large(self, live: LiveAttempt, result: wire.AttemptResult) -> None:
         """Complete with an uploaded payload, or with the joined chunks of a tool whose chunks are its output."""

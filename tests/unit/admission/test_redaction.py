@@ -147,6 +147,10 @@ def test_an_expression_that_cannot_be_bounded_or_finds_everything_is_refused(exp
         compile_expression(expression)
 
 
+def test_a_pattern_that_cannot_be_used_finds_everything():
+    assert Redactor().with_patterns([pattern("(")]).text("a\nb", {}) == "[redacted:own]"
+
+
 def test_overlapping_finds_are_one():
     redactor = ALL.with_patterns([pattern("AKIA")])
     names = {}
