@@ -4,11 +4,14 @@ import dataclasses
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from podium.v1 import definition_pb2, policy_pb2
 from service.admission.pipeline import ALLOWED, Allowed, Denied, Pipeline
 from service.admission.sanitizing import SanitizerGuard, clean_arguments
 from service.admission.schema import SchemaGuard, check_definition, check_template
+from service.domain.filling import fill
 from service.domain.permissions import DEFAULT_POLICY
 from service.domain.templates import parse_json
 from tests.unit.admission.calls import SCHEMA, a_request, a_tool
@@ -161,3 +164,36 @@ def test_a_template_of_a_tool_with_a_wrong_declaration_cannot_be_checked():
     [(field, message)] = check_template(tool, parse_json("{}", shorthand=False))
     assert field == "arguments"
     assert "cannot be checked" in message
+
+
+class Everywhere:
+    """Fills every hole with the same value."""
+
+    def __init__(self, value):
+        self._text = json.dumps(value)
+
+    def text(self, reference):
+        return self._text
+
+
+texts = st.sampled_from(["/srv/data/a", OUTSIDE, "a\x00b", "plain", "${input}", "/srv/${input}"])
+templates = st.fixed_dictionaries(
+    {},
+    optional={
+        "path": texts,
+        "note": texts,
+        "page": texts,
+        "argv": st.lists(st.sampled_from(["ls", "rm", "-l", "${input}"]), min_size=1, max_size=3),
+    },
+)
+
+
+@given(templates, st.sampled_from(["/srv/data/a", "ls", "../../etc", "x"]))
+def test_what_is_refused_at_submission_is_refused_at_the_attempt_whatever_fills_the_holes(arguments, filling):
+    template = parse_json(json.dumps(arguments), shorthand=False)
+    filled = fill(template, Everywhere(filling))
+    verdict = guard().check(a_request(filled, a_tool(schema=SCHEMA_OF_FILES)), 0)
+    if isinstance(verdict, Allowed):
+        assert template_check(arguments) == []
+    elif "${" not in json.dumps(arguments):
+        assert [field for field, _ in template_check(arguments)] == [verdict.field]
