@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from podium.v1 import definition_pb2, value_pb2
 from podium.v1 import executor_service_pb2 as wire
-from podium.v1 import value_pb2
-from service.engine.dispatch import Session
+from service.engine.dispatch import Executor, Session
+from service.engine.keys import ToolVersion
 
 
 class SecretWithheld(Exception):
@@ -28,6 +29,13 @@ class SecretSource(Protocol):
         """The secrets of these names for a session that may use them. Raises SecretWithheld. Does not block."""
 
 
+class Versions(Protocol):
+    """The versions of tools."""
+
+    def definition(self, tenant: str, name: str, version: int) -> definition_pb2.ToolDefinition | None:
+        """The definition of a version of a tool."""
+
+
 class NoSecrets:
     """The source of a service that has none."""
 
@@ -35,6 +43,24 @@ class NoSecrets:
         """See SecretSource."""
         del tenant, session
         raise SecretWithheld(missing(names[0]))
+
+
+def secrets_for(
+    place: Executor,
+    tool: ToolVersion,
+    pinned: definition_pb2.ToolDefinition,
+    versions: Versions,
+    source: SecretSource,
+) -> Sequence[wire.Secret]:
+    """The secrets of the version that an executor serves: they are for its code, and were checked at its hello.
+
+    `pinned` is the definition of `tool`, the version that the step asks for. Raises SecretWithheld.
+    """
+    served = place.serves[tool.tool]
+    definition = pinned if served == tool.version else versions.definition(tool.tenant, tool.tool, served)
+    if definition is None or not definition.secrets:
+        return ()
+    return source.give(tool.tenant, definition.secrets, place.session)
 
 
 def missing(name: str) -> value_pb2.Failure:

@@ -52,7 +52,10 @@ class SecretFiles:
         secrets = []
         for name in names:
             # The policy may have changed since the executor said hello.
-            if not permissions.decide(policy, session.authority, [permissions.USE_SECRET], name).allowed:
+            decision = permissions.decide(
+                policy, session.authority, [permissions.USE_SECRET], name, now_us=self._now_us()
+            )
+            if not decision.allowed:
                 message = f"the executor may not be given the secret {name}"
                 raise SecretWithheld(value_pb2.Failure(reason="SECRET_DENIED", message=message))
             secrets.append(wire.Secret(name=name, value=self._value(tenant, name)))

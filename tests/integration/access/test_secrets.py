@@ -105,7 +105,7 @@ async def test_an_executor_that_may_not_have_the_secret_is_turned_away_with_the_
         await stream.write(executor_service_pb2.SessionRequest(items=[item]))
         refusal = await refusal_of(stream)
         assert refusal.code == "PERMISSION_DENIED"
-        assert "tool fetch uses the secret api-key, which needs secrets.use" in refusal.message
+        assert "tool fetch uses the secret api-key needs secrets.use" in refusal.message
         registered = await refusal_of(worker.register("fetch", secrets=["api-key"]))
         assert registered.code == "PERMISSION_DENIED"
     # One whose token has it is welcome.

@@ -7,6 +7,7 @@ import pytest
 
 import podium
 from podium.v1 import (
+    access_service_pb2,
     admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
@@ -24,6 +25,7 @@ from tests.integration.rig.requests import METHODS, invoke
 SECRET = "the secret of tenant one"
 LARGE = json.dumps(SECRET * 4000)
 RESPONSES = 3
+BLOCKED = "198.51.100.0/24"
 
 
 @pytest.fixture
@@ -33,6 +35,7 @@ async def one(caller):
     workflow_id = await caller.start(
         step("vault", {"what": SECRET}, id="secret_step"), name=SECRET, input_json=json.dumps(SECRET), open=True
     )
+    await caller.access.BlockAddress(access_service_pb2.BlockAddressRequest(network=BLOCKED, reason=SECRET))
     caller.workflow_id = workflow_id
     return caller
 
@@ -47,7 +50,7 @@ def requests_about(workflow_id):
     """For each method, the request that would show the workflow or the tool to someone who may see it."""
     filters = audit_service_pb2.AuditFilter(stream_id=workflow_id)
     attempt = executor_service_pb2.AttemptReference(workflow_id=workflow_id, step_id="secret_step", attempt=1, fence=1)
-    w, t = workflow_service_pb2, tool_service_pb2
+    w, t, a = workflow_service_pb2, tool_service_pb2, access_service_pb2
     return {
         "GetWorkflow": w.GetWorkflowRequest(workflow_id=workflow_id),
         "ListWorkflows": w.ListWorkflowsRequest(name=SECRET),
@@ -74,17 +77,38 @@ def requests_about(workflow_id):
         "ReleaseQuarantined": admin_service_pb2.ReleaseQuarantinedRequest(workflow_id=workflow_id),
         "ListDataKeys": admin_service_pb2.ListDataKeysRequest(),
         "RotateDataKey": admin_service_pb2.RotateDataKeyRequest(),
+        "BlockAddress": a.BlockAddressRequest(network="198.51.100.7"),
+        "UnblockAddress": a.UnblockAddressRequest(network=BLOCKED),
+        "ListBlockedAddresses": a.ListBlockedAddressesRequest(),
+        "ConfigureTenant": a.ConfigureTenantRequest(name="of-the-stranger"),
+        "ListTenants": a.ListTenantsRequest(),
+        "GetTenant": a.GetTenantRequest(name="of-nobody"),
+        "RevokeCredentials": access_service_pb2.RevokeCredentialsRequest(token_id="of another"),
+        "ListRevocations": access_service_pb2.ListRevocationsRequest(),
         "DestroyDataKey": admin_service_pb2.DestroyDataKeyRequest(key_id="of another"),
     }
 
 
-NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload", "ListProjections", "RebuildProjection"}
+WITH_POLICIES_AND_CREDENTIALS = {
+    *("GetPolicy", "ListPolicyRevisions", "ApplyPolicy", "RollBackPolicy", "ListPolicyProposals", "ApprovePolicy"),
+    *("RejectPolicy", "PreviewPolicy", "RevokeCredentials", "ListRevocations"),
+}
+"""Their rows come with them."""
+
+NOTHING_TO_SEE = {
+    *WITH_POLICIES_AND_CREDENTIALS,
+    "RegisterTool",
+    "Session",
+    "Upload",
+    "ListProjections",
+    "RebuildProjection",
+}
 """They show nothing that is recorded."""
 
 
 CHANGES_OR_WAITS = {
     *("AddSteps", "FinishWorkflow", "CancelWorkflow"),
-    *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow"),
+    *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow", "UnblockAddress"),
 }
 """To their owner they would do something, or wait for what no executor does."""
 
@@ -128,6 +152,22 @@ async def test_the_owner_sees_it_through_the_same_requests(one):
         if SECRET.encode() in told:
             shown.add(name)
     assert shown >= {"GetWorkflow", "WatchWorkflow", "GetTool", "ListTools", "ReadStream", "ReadAll", "Subscribe"}
+    assert "ListBlockedAddresses" in shown
+
+
+async def test_a_block_of_one_tenant_is_not_anothers_to_take_back(one, two):
+    asked = access_service_pb2.UnblockAddressRequest(network=BLOCKED)
+    refusal = await refusal_of(two.access.UnblockAddress(asked))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "ADDRESS_NOT_BLOCKED")
+    assert (await one.access.UnblockAddress(asked)).event
+
+
+async def test_a_refusal_of_one_tenant_is_recorded_for_nobody_else(one, two, admit):
+    viewer = admit("victor", roles=["viewer"])
+    refusal = await refusal_of(viewer.register("more"))
+    assert refusal.reason == "PERMISSION_DENIED"
+    assert [each.principal.subject for each in await one.refusals() if each.principal.subject == "victor"] == ["victor"]
+    assert [each for each in await two.refusals() if each.principal.subject == "victor"] == []
 
 
 async def test_what_a_stranger_names_does_not_exist_for_it(one, two):
