@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -15,29 +14,23 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from podium.v1 import (
-    access_service_pb2,
     access_service_pb2_grpc,
-    admin_service_pb2,
     admin_service_pb2_grpc,
-    audit_service_pb2,
     audit_service_pb2_grpc,
-    event_service_pb2,
     event_service_pb2_grpc,
-    executor_service_pb2,
     executor_service_pb2_grpc,
-    replay_service_pb2,
     replay_service_pb2_grpc,
-    tool_service_pb2,
     tool_service_pb2_grpc,
-    workflow_service_pb2,
     workflow_service_pb2_grpc,
 )
 from service.access import Access
 from service.admission.addresses import AddressGuard
+from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.published_keys import PublishedKeys
 from service.admission.revocation import RevocationGuard
+from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
@@ -53,9 +46,12 @@ from service.api.ownership import Ownership
 from service.api.parts import ApiParts
 from service.api.plans import Plans
 from service.api.replay_servicer import ReplayServicer
+from service.api.service_names import SERVICE_NAMES
 from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
+from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
+from service.collector import settle_collector
 from service.config import Settings
 from service.domain.decide import Rules
 from service.domain.definition import Limits, Validation
@@ -74,7 +70,9 @@ from service.engine.sealing import Sealing, TenantSeals
 from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
-from service.executors.session import SessionLimits, SessionParts
+from service.executors.output_rules import OutputRules
+from service.executors.secret_files import SecretFiles
+from service.executors.session_parts import SessionLimits, SessionParts
 from service.listening import bind, server_options
 from service.projections.audit import AuditTrail
 from service.projections.audit_query import AuditQuery
@@ -84,7 +82,6 @@ from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.tasks import Tasks
-from store.checkpoint_copies import CheckpointCommand, CheckpointCopy, CheckpointFile
 from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
@@ -92,22 +89,6 @@ from store.contract import EventStore, StoreError
 logger = logging.getLogger(__name__)
 
 US_PER_MS = 1000
-
-
-SERVICE_NAMES = tuple(
-    descriptor.full_name
-    for module in (
-        workflow_service_pb2,
-        tool_service_pb2,
-        executor_service_pb2,
-        event_service_pb2,
-        replay_service_pb2,
-        audit_service_pb2,
-        admin_service_pb2,
-        access_service_pb2,
-    )
-    for descriptor in module.DESCRIPTOR.services_by_name.values()
-)
 
 
 class Service:
@@ -139,6 +120,8 @@ class Service:
         self._access = Access(
             settings.access, clock, self._tasks.spawn, condition_bytes=settings.limits.condition_bytes
         )
+        self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
+        self._bounds = JsonBounds(*settings.limits.json_bounds)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -217,20 +200,10 @@ class Service:
 
     def _checkpointer(self, store: EventStore) -> Checkpointer:
         settings = self._settings.checkpoints
-        copies: list[CheckpointCopy] = []
-        if settings.checkpoint_file is not None:
-            copies.append(CheckpointFile(settings.checkpoint_file))
-        if settings.command_words:
-            copies.append(CheckpointCommand(settings.command_words))
-        if not copies:
-            logger.warning(
-                "checkpoints are kept in the database alone, which proves nothing against whoever can change it: "
-                "set PODIUM_CHECKPOINT_FILE or PODIUM_CHECKPOINT_COMMAND to copy them elsewhere"
-            )
         return Checkpointer(
             store,
             self._signer,
-            copies,
+            checkpoint_copies(settings),
             every_events=settings.checkpoint_every_events,
             interval_s=settings.checkpoint_interval_ms / 1000,
         )
@@ -250,7 +223,8 @@ class Service:
                     AddressGuard(self._access.addresses),
                     RevocationGuard(self._access.revocations),
                     PermissionGuard(self._access.policy_of),
-                    SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
+                    SchemaGuard(self._bounds),
+                    SanitizerGuard(self._access.policy_of),
                     self._rate_limits,
                 ]
             ),
@@ -262,6 +236,7 @@ class Service:
             timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
             inline_limit_bytes=settings.limits.inline_bytes,
             sealing=self._sealing,
+            secrets=self._secrets,
             revocations=self._access.revocations,
         )
         self._expressions = expressions
@@ -305,7 +280,9 @@ class Service:
         )
 
         def validation_of(tenant: str) -> Validation:
-            return Validation(partial(catalog.newest, tenant), check_template, self._expressions, limits)
+            return Validation(
+                partial(catalog.newest, tenant), check_template, self._expressions, limits, self._bounds.problem
+            )
 
         return ApiParts(
             engine=engine,
@@ -325,7 +302,7 @@ class Service:
             sensitivity=self._sensitivity,
             cancel_grace_ms=settings.timings.cancel_grace_ms,
             inline_bytes=settings.limits.inline_bytes,
-            payload_bytes=settings.limits.payload_bytes,
+            bounds=self._bounds,
         )
 
     def bind(self) -> None:
@@ -369,10 +346,6 @@ class Service:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def _session_parts(self, parts: ApiParts) -> SessionParts:
-        def streams_output(tool: ToolVersion) -> bool:
-            definition = parts.catalog.definition(*tool)
-            return definition is not None and definition.streams_output
-
         def sealer_of(tool: ToolVersion) -> TenantSeals | None:
             return parts.sealing.of(tool.tenant) if parts.sensitivity.of_output(*tool) else None
 
@@ -383,13 +356,16 @@ class Service:
             payloads=parts.payloads,
             clock=self._clock,
             chance=self._randomness.chance,
-            streams_output=streams_output,
+            definition=parts.catalog.definition,
+            secrets=self._secrets,
             spawn=self._tasks.spawn,
             limits=SessionLimits(
                 inline_bytes=settings.limits.inline_bytes,
-                payload_bytes=settings.limits.payload_bytes,
                 chunk_bytes=settings.limits.chunk_bytes,
-                output_depth=settings.limits.json_depth,
+                json=self._bounds,
+            ),
+            rules=OutputRules(
+                parts.catalog.definition, self._access.policy_of, self._bounds, redact=settings.secrets.redact_outputs
             ),
             sealer_of=sealer_of,
         )
@@ -403,14 +379,3 @@ class Service:
         self._executors.drain()
         await self._server.stop(self._settings.timings.drain_ms / 1000)
         await self._access.drain()
-
-
-def settle_collector() -> None:
-    """Leave to the garbage collector only what it is good for.
-
-    States and messages hold no cycles, so that counting references frees them: to look at every young object once
-    in 700 allocations, and at all of them whenever a quarter is new, finds nothing and took a tenth of a step.
-    """
-    # What lives as long as the process need not be looked at by any collection.
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)

@@ -104,6 +104,16 @@ class SealingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretSettings:
+    """What tools are given beside their arguments, and what they must not give away."""
+
+    secrets_directory: Path | None = None
+    """Holds the secrets of tools as files TENANT/NAME, which only the service's user may read."""
+    redact_outputs: bool = True
+    """Take what looks like a well-known secret out of outputs, chunks, failures and progress."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSettings:
     """How the log is signed for, and where the checkpoints are copied to."""
 
@@ -134,6 +144,10 @@ class Limits:
     chunk_bytes: int = 64 * _KIB
     workflow_steps: int = 100_000
     json_depth: int = 64
+    json_elements: int = 1_000_000
+    """Members and elements in one argument, input or output, all levels together."""
+    json_string_length: int = 8 * _KIB * _KIB
+    """Characters of one string in it."""
     condition_bytes: int = 4 * _KIB
     mailbox_commands: int = 1_000
     """Commands that wait for one workflow."""
@@ -143,6 +157,11 @@ class Limits:
     """Appends that wait for the writer of the log."""
     watcher_items: int = 1_000
     """Items that wait for one reader of a stream before it reads from the log again."""
+
+    @property
+    def json_bounds(self) -> tuple[int, int, int, int]:
+        """Of an argument, input or output: its bytes, its depth, its elements, the length of a string in it."""
+        return self.payload_bytes, self.json_depth, self.json_elements, self.json_string_length
 
     @property
     def message_bytes(self) -> int:
@@ -181,6 +200,7 @@ class Settings:
     tokens: TokenSettings = field(default_factory=TokenSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     sealing: SealingSettings = field(default_factory=SealingSettings)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -74,6 +75,12 @@ class ToolRequest:
             self._arguments = orjson.loads(self.arguments_json)
         return self._arguments
 
+    def replace_arguments(self, arguments_json: str) -> None:
+        """Take these in the place of the arguments that were given: they were cleaned."""
+        self.arguments_json = arguments_json
+        self._arguments = _UNSET
+        self._arguments_digest = None
+
     @property
     def arguments_digest(self) -> bytes:
         """The digest of the arguments' canonical JSON (keys sorted, no white space), or of a text that is no JSON."""
@@ -89,9 +96,13 @@ class ToolRequest:
 
 
 class Allowed(NamedTuple):
-    """The guard has nothing against the call. `check` is what a guard of permissions puts on record."""
+    """The guard has nothing against the call. `check` is what a guard of permissions puts on record.
+
+    `arguments_json`, where a guard cleaned them, are the arguments from here on.
+    """
 
     check: events_pb2.PermissionChecked | None = None
+    arguments_json: str | None = None
 
 
 class Denied(NamedTuple):
@@ -101,6 +112,8 @@ class Denied(NamedTuple):
     failure: value_pb2.Failure
     field: str = ""
     check: events_pb2.PermissionChecked | None = None
+    reason: str = ""
+    """Of a sanitizer: why, in upper snake case."""
 
 
 class Answered(NamedTuple):
@@ -191,6 +204,8 @@ class Pipeline:
                 verdict = _broken(guard, error)
             if isinstance(verdict, Allowed):
                 checked = verdict.check or checked
+                if verdict.arguments_json is not None:
+                    request.replace_arguments(verdict.arguments_json)
             elif isinstance(verdict, Denied):
                 return Admission(verdict, verdict.check or checked, _input_rejected(request, verdict))
             else:
@@ -204,8 +219,9 @@ class Pipeline:
 
 
 def _broken(guard: Guard, error: Exception) -> Denied:
-    """The denial for a guard that raised. Nothing of the exception's text is recorded: it may hold what is secret."""
-    _log.error("the guard %s raised %s", guard.name, type(error).__name__, exc_info=error)
+    """The denial for a guard that raised. The exception's text goes nowhere, nor to the log: it may hold a secret."""
+    place = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("the guard %s raised %s:\n%s", guard.name, type(error).__name__, place)
     message = f"the guard {guard.name} could not decide, so the call is denied"
     return Denied(guard.name, value_pb2.Failure(reason="GUARD_ERROR", message=message))
 
@@ -214,5 +230,9 @@ def _input_rejected(request: ToolRequest, denied: Denied) -> events_pb2.InputRej
     if not denied.field:
         return None
     return events_pb2.InputRejected(
-        step_id=request.step_id, field=denied.field, guard=denied.guard, message=denied.failure.message
+        step_id=request.step_id,
+        field=denied.field,
+        guard=denied.guard,
+        message=denied.failure.message,
+        reason=denied.reason,
     )

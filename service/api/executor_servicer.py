@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import orjson
-
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import executor_service_pb2_grpc as grpc_stubs
-from service.admission.nesting import nested_within
+from service.admission.sanitizing import clean_arguments
 from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
-from service.api.tool_servicer import register
-from service.api.workflow_servicer import workflow_key
+from service.api.tool_servicer import register, require_secrets
+from service.api.uploads import Uploads
 from service.domain.errors import IllegalState, InvalidInput, NotFound, Unavailable
 from service.domain.permissions import decide
 from service.domain.values import PayloadNotLoadedError, SealBrokenError, arguments_text
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
-from service.engine.sealing import TenantSeals
 from service.engine.tenants import check_quota
-from service.executors.session import ExecutorSession, SessionParts
+from service.executors.session import ExecutorSession
+from service.executors.session_parts import SessionParts
 from service.tasks import Tasks
 
 MAX_ATTEMPTS = 10_000
@@ -40,6 +38,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         self._session_parts = session_parts
         self._heartbeat_interval_ms = heartbeat_interval_ms
         self._sessions: dict[ExecutorSession, Caller] = {}
+        self._uploads = Uploads(parts, session_parts)
 
     def drain(self) -> None:
         """Tell every executor that the service is about to stop."""
@@ -96,8 +95,14 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             current = self._parts.catalog.newest(current_caller().tenant, definition.name)
             if current is None or current.definition != definition:
                 p.require(self._parts, "tools.register", definition.name)
+            require_secrets(self._parts, definition)
         session = ExecutorSession(
-            self._parts.tokens.token(), hello, p.cause_of_request(), current_caller().tenant, self._session_parts
+            self._parts.tokens.token(),
+            hello,
+            p.cause_of_request(),
+            current_caller().tenant,
+            self._session_parts,
+            current_caller().authority,
         )
         self._check_quota(session)
         # Only when all of them may be served: a refused executor leaves nothing behind.
@@ -172,34 +177,10 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             if piece.HasField("attempt"):
                 attempt = piece.attempt
             data += piece.data
-            if len(data) > self._parts.payload_bytes:
-                problem = f"is larger than {self._parts.payload_bytes} bytes"
+            if len(data) > self._parts.bounds.size_bytes:
+                problem = f"is larger than {self._parts.bounds.size_bytes} bytes"
                 raise InvalidInput("PAYLOAD_TOO_LARGE", f"the value {problem}", violations=[("data", problem)])
-        problem = _problem(bytes(data), self._session_parts.limits.output_depth)
-        if problem:
-            raise InvalidInput("INVALID_PAYLOAD", f"the value {problem}", violations=[("data", problem)])
-        seals = await self._sealer_of_upload(attempt)
-        if seals is not None:
-            return pb.UploadResponse(payload=await seals.seal_upload(bytes(data)))
-        return pb.UploadResponse(payload=await self._parts.payloads.write(current_caller().tenant, bytes(data)))
-
-    async def _sealer_of_upload(self, attempt: pb.AttemptReference | None) -> TenantSeals | None:
-        tenant, sensitivity = current_caller().tenant, self._parts.sensitivity
-        if attempt is None:
-            if any(sensitivity.of_output(*tool) for tool in self._parts.catalog.versions() if tool.tenant == tenant):
-                problem = "is missing: this tenant has tools whose outputs are sealed"
-                raise InvalidInput("ATTEMPT_MISSING", f"attempt {problem}", violations=[("attempt", problem)])
-            return None
-
-        def tool_of(resident: Resident) -> tuple[str, int] | None:
-            step = resident.state.steps.get(attempt.step_id)
-            return (step.plan.definition.tool, step.plan.definition.tool_version) if step is not None else None
-
-        tool = await self._parts.engine.read(workflow_key(tenant, attempt.workflow_id), tool_of)
-        if tool is None:
-            raise NotFound("ATTEMPT_NOT_RUNNING", f"there is no step {attempt.step_id[:100]!r}")
-        p.require(self._parts, "tools.serve", tool[0])
-        return self._parts.sealing.of(tenant) if sensitivity.of_output(tenant, *tool) else None
+        return pb.UploadResponse(payload=await self._uploads.store(bytes(data), attempt))
 
     async def GetArguments(self, request: pb.GetArgumentsRequest, context: Context) -> pb.GetArgumentsResponse:
         """Make the arguments of a running attempt again, for an executor that got none inline."""
@@ -222,15 +203,6 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
 
         while not isinstance(made := await self._parts.engine.read(key, make), str):
             await self._parts.payloads.fetch(caller.tenant, made.reference.digest)
-        return pb.GetArgumentsResponse(arguments_json=made)
-
-
-def _problem(data: bytes, depth_limit: int) -> str:
-    """What is wrong with an uploaded value; empty: nothing is."""
-    try:
-        if not nested_within(data.decode(), depth_limit):
-            return f"is nested more than {depth_limit} levels deep"
-        orjson.loads(data)
-    except (UnicodeDecodeError, orjson.JSONDecodeError) as error:
-        return f"is not valid JSON: {error}"
-    return ""
+        definition = self._parts.catalog.definition(*live.tool)
+        assert definition is not None, "an attempt runs of a tool that is known"
+        return pb.GetArgumentsResponse(arguments_json=clean_arguments(definition, made))

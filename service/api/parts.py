@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podium.v1 import value_pb2, workflow_service_pb2
+from service.admission.json_bounds import JsonBounds
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Caller
 from service.api.authentication import current_caller
@@ -88,17 +89,17 @@ class ApiParts:
     sensitivity: Sensitivity
     cancel_grace_ms: int
     inline_bytes: int
-    payload_bytes: int
+    bounds: JsonBounds
 
 
-def require(parts: ApiParts, permission: str, resource: str) -> None:
-    """Raise Denied unless the caller has a permission for a resource."""
+def require(parts: ApiParts, permission: str, resource: str, *, why: str = "") -> None:
+    """Raise Denied unless the caller has a permission for a resource; `why` it is needed is told before its name."""
     caller, now_us = current_caller(), parts.clock.now_us()
     policy = parts.policy_of(caller.tenant)
     decision = permissions.decide(policy, caller.authority, [permission], resource, now_us=now_us)
     if not decision.allowed:
         basis = Basis(permission, resource, decision.rule, policy.name, policy.revision)
-        raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})", basis=basis)
+        raise Denied("PERMISSION_DENIED", f"{why}{resource} needs {permission} (rule {decision.rule})", basis=basis)
 
 
 def cause_of_request(request_id: str = "") -> Cause:

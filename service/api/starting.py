@@ -119,9 +119,9 @@ async def _input(parts: p.ApiParts, tenant: str, text: str) -> value_pb2.Value |
     if not text:
         return None
     data = text.encode()
-    if len(data) > parts.payload_bytes:
-        problem = f"is larger than {parts.payload_bytes} bytes"
-        raise InvalidInput("INPUT_TOO_LARGE", f"input_json {problem}", violations=[("input_json", problem)])
+    if problem := parts.bounds.problem(text):
+        reason = "INPUT_TOO_LARGE" if len(data) > parts.bounds.size_bytes else "INVALID_INPUT"
+        raise InvalidInput(reason, f"input_json {problem}", violations=[("input_json", problem)])
     try:
         check_literal(text, depth_limit=parts.validation_of(tenant).limits.json_depth)
     except TemplateError as error:

@@ -127,6 +127,7 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
         definition.name,
         now_us=parts.clock.now_us(),
     )
+    require_secrets(parts, definition)
     await make_ready(parts, caller.tenant, definition)
     return await parts.catalog.register(
         caller.tenant,
@@ -138,6 +139,12 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
         may_administer=administer.allowed,
         tools_max=parts.tenants.quotas_of(caller.tenant).tools,
     )
+
+
+def require_secrets(parts: p.ApiParts, definition: definition_pb2.ToolDefinition) -> None:
+    """Raise Denied unless the caller may use every secret that a tool names: whoever serves the tool is given them."""
+    for name in definition.secrets:
+        p.require(parts, permissions.USE_SECRET, name, why=f"tool {definition.name} uses the secret ")
 
 
 def _step(call: pb.ToolCall) -> definition_pb2.StepDefinition:

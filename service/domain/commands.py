@@ -67,6 +67,8 @@ class StartAttempt(NamedTuple):
     executor: str
     session_id: str
     timeout_ms: int
+    secrets: Sequence[str] = ()
+    """The names of the secrets that go with the assignment."""
 
 
 class QueueStep(NamedTuple):
@@ -118,6 +120,8 @@ class CompleteAttempt(NamedTuple):
     output: value_pb2.Value | None
     chunk_count: int = 0
     chunks_digest: bytes = b""
+    sanitized: Sequence[str] = ()
+    """What changed the output before it came here."""
 
 
 class FailAttempt(NamedTuple):

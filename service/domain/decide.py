@@ -162,6 +162,7 @@ def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules
         session_id=command.session_id,
         deadline_at_us=s.later_us(command.now_us, command.timeout_ms),
         budget_ends_at_us=s.later_us(command.now_us, budget_ms) if budget_ms and not step.attempts else 0,
+        secrets=command.secrets,
     )
     return [command.check, started]
 
@@ -221,6 +222,7 @@ def _complete_attempt(state: Workflow, command: c.CompleteAttempt, ports: Ports,
             output=command.output,
             chunk_count=command.chunk_count,
             chunks_digest=command.chunks_digest,
+            sanitized=command.sanitized,
         )
     ]
 

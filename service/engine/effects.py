@@ -63,6 +63,8 @@ class Effects:
             self._attempts.lose(live)
             return
         self._attempts.hold(live, executor)
+        if assigned.item.assign.secrets:
+            live.secrets = {secret.name: secret.value for secret in assigned.item.assign.secrets}
         executor.session.send(assigned.item)
 
     def _follow_run(self, resident: Resident, run: Run) -> None:

@@ -7,7 +7,7 @@ the append fails, the workflow is dropped and folded again from the log.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
@@ -30,18 +30,12 @@ from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause, Mail, Offer, Reply, Resident
 from service.engine.revoked_work import cancel_command, revoked
 from service.engine.sealing import Sealing
+from service.engine.secrets import NoSecrets, SecretSource, SecretWithheld, Versions, secrets_for
 from store.contract import SHARD, NewEvent
 from store.records import encode_envelope
 
 _DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
 """Kinds of workflows for whose outcome a caller waits."""
-
-
-class Tools(Protocol):
-    """The registered tools."""
-
-    def definition(self, tenant: str, name: str, version: int) -> definition_pb2.ToolDefinition | None:
-        """The definition of a version of a tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +89,17 @@ class TurnTaker:
         pipeline: Pipeline,
         expressions: Expressions,
         payloads: PayloadCache,
-        tools: Tools,
+        tools: Versions,
         dispatcher: Dispatcher,
         rules: Rules,
         timing: Timing,
         inline_limit_bytes: int,
         sealing: Sealing | None = None,
         revocations: Revocations | None = None,
+        secrets: SecretSource = NoSecrets(),  # noqa: B008 - it holds nothing
     ) -> None:
         """Without `sealing` nothing that is sealed can be opened; without `revocations` nothing is revoked."""
+        self._secrets = secrets
         self._pipeline = pipeline
         self._expressions = expressions
         self._payloads = payloads
@@ -344,7 +340,13 @@ class TurnTaker:
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
         heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
-        command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms)
+        try:
+            secrets = secrets_for(place, tool, request.tool, self._tools, self._secrets)
+        except SecretWithheld as withheld:
+            self._give_up(turn, c.FailStep(turn.now_us, step.id, withheld.failure), place)
+            return
+        names = [secret.name for secret in secrets]
+        command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms, names)
         self._apply(turn, command, turn.resident.envelope)
         self._pipeline.started(request, turn.now_us)
         workflow_id = turn.resident.key.workflow_id
@@ -365,6 +367,8 @@ class TurnTaker:
         assignment.heartbeat_timeout_ms = heartbeat_ms
         assignment.tenant = tool.tenant
         assignment.principal.CopyFrom(request.authority.principal)
+        if secrets:
+            assignment.secrets.extend(secrets)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
 
 
