@@ -15,6 +15,7 @@ import typer
 from service.cli import (
     audit_commands,
     bench_command,
+    builtin_commands,
     call_command,
     database_commands,
     demo_command,
@@ -75,6 +76,7 @@ app.add_typer(token_commands.app, name="token")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
+app.add_typer(builtin_commands.app, name="builtin")
 app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.add_typer(demo_command.app, name="demo")
 

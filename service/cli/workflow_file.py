@@ -48,7 +48,7 @@ def read_workflow(text: str, name: str) -> workflow_service_pb2.StartWorkflowReq
         CommandFailed: The file is no workflow; every field that is wrong is named.
     """
     problems: list[Violation] = []
-    file = Fields(_parsed(text, name), "", problems)
+    file = Fields(parsed(text, name), "", problems)
     file.known("name", "input", "dialect", "max_parallel", "timeout", "cancel_grace", "steps")
     request = workflow_service_pb2.StartWorkflowRequest(
         name=file.text("name"),
@@ -180,7 +180,8 @@ def _timeouts(timeouts: Fields) -> definition_pb2.Timeouts:
     )
 
 
-def _parsed(text: str, name: str) -> object:
+def parsed(text: str, name: str) -> object:
+    """Return the content of a file, YAML or JSON by its name. Raises CommandFailed."""
     if Path(name).suffix.lower() == ".json":
         try:
             return json.loads(text, object_pairs_hook=_unique)

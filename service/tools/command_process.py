@@ -23,9 +23,12 @@ Stream: TypeAlias = Literal["stdout", "stderr"]
 END_WITHIN_S = 10.0
 _PIECE_BYTES = 64 * 1024
 _PIECES_AHEAD = 4
-# The launcher needs this package and the standard library, whatever stands in the folder where commands run.
-_CODE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from service.tools.launch import main; main()"
-_PACKAGES = str(Path(__file__).parents[2])
+# The launcher finds this package and the standard library, and nothing that stands beside either.
+_CODE = (
+    "import sys, types; package = types.ModuleType('service'); package.__path__ = [sys.argv.pop(1)]; "
+    "sys.modules['service'] = package; from service.tools.launch import main; main()"
+)
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 class CommandProcess:
@@ -68,8 +71,8 @@ async def running(launch: Launch) -> AsyncGenerator[CommandProcess, None]:
         stack.callback(ours.close)
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", "-c", _CODE, _PACKAGES),
-                stdin=theirs,
+                *(sys.executable, "-I", "-S", "-c", _CODE, _PACKAGE),
+                stdin=theirs.fileno(),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(launch.directory,),

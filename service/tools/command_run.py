@@ -109,7 +109,7 @@ def _launch(settings: Commands, vector: list[str], directory: int, identity: tup
         resources=Resources(
             memory_bytes=settings.memory_bytes,
             open_files=settings.open_files,
-            file_bytes=settings.file_bytes,
+            file_bytes=settings.file_size_bytes,
             cpu_s=round(settings.timeout_s) + 1,
             processes=settings.processes,
         ),

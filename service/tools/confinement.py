@@ -126,7 +126,9 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 def _system_call(number: int, *arguments: int | bytes | None) -> int:
     # Whole registers: an int is 32 bits wide to ctypes, and the kernel reads 64.
-    return int(_libc.syscall(*(ctypes.c_long(each) if isinstance(each, int) else each for each in (number, *arguments))))
+    return int(
+        _libc.syscall(*(ctypes.c_long(each) if isinstance(each, int) else each for each in (number, *arguments)))
+    )
 
 
 def _checked(result: int, what: str) -> int:

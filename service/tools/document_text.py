@@ -10,10 +10,12 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from markdown_it import MarkdownIt
-from selectolax.lexbor import LexborHTMLParser
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from service.tools.html_nesting import DEPTH_MAX, is_nested_too_deeply
 
 Format: TypeAlias = Literal["html", "markdown", "json", "csv", "text"]
 
@@ -31,12 +33,13 @@ _INLINE = frozenset(
     "a abbr b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small span strike strong sub sup "
     "time tt u var wbr".split()
 )
+_ENDS = {"br": "\n", "tr": "\n", "li": "\n", "td": " ", "th": " "}
+"""What follows an element; a blank line after every other block."""
 _SPACES = re.compile(r"[^\S\n]+")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _DELIMITERS = ",;\t|"
 _SAMPLE_CHARACTERS = 4096
 _FIELD_CHARACTERS = 1024 * 1024
-_BLOCK_END = "\n\n"
 
 
 class Unreadable(ValueError):
@@ -59,6 +62,8 @@ def text_of_document(content: str, kind: Format) -> tuple[str, str]:
 
 
 def _html(content: str) -> tuple[str, str]:
+    if is_nested_too_deeply(content):
+        raise Unreadable(f"its elements are nested more than {DEPTH_MAX} deep")
     tree = LexborHTMLParser(content)
     title = tree.css_first("title")
     heading = tree.css_first("h1")
@@ -69,32 +74,34 @@ def _html(content: str) -> tuple[str, str]:
     return " ".join(named.split()), _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
 
-def _pieces(root: Any) -> Iterator[str]:  # noqa: ANN401 -- a node of the parser, which publishes no type for its walk
-    """The text below a node, with the ends of blocks. It walks: a document may be nested deeper than the stack."""
-    node = root.child
+def _pieces(root: LexborNode) -> Iterator[str]:
+    """The text below a node, with the ends of blocks."""
     preformatted = 0
-    while node is not None:
-        name = node.tag
-        if name == "-text":
-            text = node.text_content or ""
+    for opens, node in _walk(root):
+        tag = node.tag or ""
+        preformatted += (1 if opens else -1) if tag == "pre" else 0
+        if tag == "-text":
+            text = (node.text_content or "") if opens else ""
             yield text if preformatted else text.replace("\n", " ").replace("\r", " ")
-        elif name == "br":
-            yield "\n"
-        elif name == "pre":
-            preformatted += 1
+        elif not opens and tag not in _INLINE:
+            yield _ENDS.get(tag, "\n\n")
+
+
+def _walk(root: LexborNode) -> Iterator[tuple[bool, LexborNode]]:
+    """Every node below, as it opens (True) and as it closes (False). Nothing recurses: depth is the document's."""
+    node, depth = root, 0
+    while True:
+        yield True, node
         if node.child is not None:
-            node = node.child
+            node, depth = node.child, depth + 1
             continue
-        while node is not None and node != root:
-            preformatted -= node.tag == "pre"
-            if node.tag not in _INLINE and node.tag not in ("-text", "br"):
-                yield "\t" if node.tag in ("td", "th") else "\n" if node.tag in ("tr", "li") else _BLOCK_END
-            if node.next is not None:
-                node = node.next
-                break
-            node = node.parent
-        if node is None or node == root:
+        yield False, node
+        while depth and node.next is None and node.parent is not None:
+            node, depth = node.parent, depth - 1
+            yield False, node
+        if not depth or node.next is None:
             return
+        node = node.next
 
 
 def _json(content: str) -> object:

@@ -85,7 +85,7 @@ class PostgresConnections:
         self, connection: AsyncConnection, statement: str, parameters: Mapping[str, Scalar], max_rows: int
     ) -> Rows:
         text = sqlalchemy.text(with_literal_colons(statement))
-        limit = RowLimit(max_rows, self._settings.max_bytes)
+        limit = RowLimit(max_rows, self._settings.max_result_bytes)
         if self._settings.writes:
             done = await connection.execute(text, dict(parameters))
             columns = list(done.keys()) if done.returns_rows else []

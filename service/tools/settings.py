@@ -74,7 +74,7 @@ class Database:
     """Instead of those that the sanitizer allows by itself."""
     tables: tuple[str, ...] | None = None
     max_rows: int = 1000
-    max_bytes: int = MIB
+    max_result_bytes: int = MIB
     timeout_s: float = 10.0
     max_connections: int = 4
 
@@ -110,7 +110,7 @@ class Commands:
     timeout_s: float = 60.0
     max_output_bytes: int = MIB
     memory_bytes: int = 512 * MIB
-    file_bytes: int = 64 * MIB
+    file_size_bytes: int = 64 * MIB
     open_files: int = 256
     processes: int = 64
     user: str = "nobody"
@@ -121,7 +121,7 @@ class Commands:
 class Text:
     """Documents and markup."""
 
-    max_bytes: int = 4 * MIB
+    max_document_bytes: int = MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +140,8 @@ class Builtin:
     tools: tuple[str, ...]
     name: str = "builtin"
     process: Process = Process()
-    files: Files = Files()
-    http: Http = Http()
+    files: Files | None = None
+    http: Http | None = None
     databases: tuple[Database, ...] = ()
     commands: Commands | None = None
     text: Text = Text()

@@ -55,7 +55,9 @@ def add_sql_query(app: podium.Executor, databases: Mapping[str, tuple[Database, 
     )
     async def sql_query(
         database: Annotated[str, {"enum": sorted(databases)}],
-        statement: Annotated[str, "One statement; its values are written :name and given in parameters.", *_declared(settings)],
+        statement: Annotated[
+            str, "One statement; its values are written :name and given in parameters.", *_declared(settings)
+        ],
         parameters: Annotated[dict[str, Scalar] | None, {"maxProperties": _PARAMETERS_MAX}] = None,
         max_rows: Annotated[
             int, "How many rows to return at most.", {"minimum": 1, "maximum": max(each.max_rows for each in settings)}

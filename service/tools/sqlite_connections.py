@@ -87,7 +87,7 @@ class SqliteConnections:
     def _query(
         self, statement: str, parameters: Mapping[str, Scalar], max_rows: int, given_up: threading.Event
     ) -> Rows:
-        limit = RowLimit(max_rows, self._settings.max_bytes)
+        limit = RowLimit(max_rows, self._settings.max_result_bytes)
         with self._engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
             driver.set_progress_handler(given_up.is_set, _PROGRESS_STEPS)
@@ -117,7 +117,7 @@ class SqliteConnections:
         if not self._settings.writes:
             connection.execute("PRAGMA query_only = ON")
         for limit, bound in (
-            (sqlite3.SQLITE_LIMIT_LENGTH, 2 * self._settings.max_bytes),
+            (sqlite3.SQLITE_LIMIT_LENGTH, 2 * self._settings.max_result_bytes),
             (sqlite3.SQLITE_LIMIT_SQL_LENGTH, _SQL_BYTES_MAX),
             (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
             (sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200),

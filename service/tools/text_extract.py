@@ -36,17 +36,17 @@ def add_text_extract(app: podium.Executor, folders: Folders | None, limits: Text
 
     @app.tool(permissions=permissions, read_only=True, idempotent=True)
     def text_extract(
-        content: Annotated[str, "The document itself.", {"maxLength": limits.max_bytes}] = "",
+        content: Annotated[str, "The document itself.", {"maxLength": limits.max_document_bytes}] = "",
         path: Annotated[str | None, "The file that it is in, instead.", *from_file] = None,
         format: Annotated[Literal["auto", "html", "markdown", "json", "csv", "text"], "What it is."] = "auto",  # noqa: A002 -- the argument's name, as a caller says it
-        max_characters: Annotated[int, "How much text to return at most.", {"minimum": 1}] = limits.max_bytes,
+        max_characters: Annotated[int, "How much text to return at most.", {"minimum": 1}] = limits.max_document_bytes,
     ) -> ExtractedText:
         """Extract the plain text of HTML, Markdown, JSON, CSV or text."""
         if (path is None) == (not content):
             raise failed(INPUT_REJECTED, "either content or path is needed, and not both", field="content")
         encoding = "utf-8"
         if path is not None:
-            content, encoding = _read(path, folders, limits.max_bytes)
+            content, encoding = _read(path, folders, limits.max_document_bytes)
         chosen = _format(content, path or "") if format == "auto" else format
         try:
             title, text = text_of_document(content, chosen)
