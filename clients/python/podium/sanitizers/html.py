@@ -43,14 +43,15 @@ class HtmlSanitizer:
         self._tags = {each.lower() for each in read.texts("tags", nh3.ALLOWED_TAGS - _NEVER_TAGS)}
         default = {tag: names for tag, names in nh3.ALLOWED_ATTRIBUTES.items() if tag in self._tags or tag == "*"}
         attributes = read.lists("attributes", default)
-        self._attributes = {tag: set(names) - {"rel"} for tag, names in attributes.items()}
+        # The cleaner sets `rel` itself.
+        self._attributes = {tag: {each.lower() for each in names} - {"rel"} for tag, names in attributes.items()}
         self._schemes = set(read.chosen("schemes", _SCHEMES, _SCHEMES))
         self._length_max = read.number("max_length", _LENGTH_DEFAULT, _LENGTH_MAX)
         read.close()
         if self._tags & _NEVER_TAGS:
             raise read.refuse("tags", "must not hold elements that run, load, frame or embed anything")
         for names in self._attributes.values():
-            if any(name in _NEVER_ATTRIBUTES or name.lower().startswith("on") for name in names):
+            if any(name in _NEVER_ATTRIBUTES or name.startswith("on") for name in names):
                 raise read.refuse("attributes", "must not hold event handlers, styles, names or further addresses")
 
     def check(self, value: object) -> str:

@@ -11,10 +11,7 @@ from types import ModuleType
 from typing import Protocol
 
 from podium.sanitizers.declaration import SpecificationRefused
-from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.text import Searchable
-
-__all__ = ["KINDS", "MissingLibrary", "Rejected", "Sanitizer", "SpecificationRefused", "compile_sanitizer"]
 
 KINDS = ("text", "html", "json", "path", "url", "sql", "command")
 """In the order in which several on one value are applied: what changes a value comes before what judges it."""

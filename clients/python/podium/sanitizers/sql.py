@@ -55,7 +55,7 @@ _SYSTEM_TABLE = re.compile(r"(?:pg|sqlite|pragma)_.*|dbstat|fts\d.*")
 _WHO = frozenset("current_catalog current_role current_schema current_user session_user system_user user".split())
 # Words after which a parenthesis opens a list, a query or a window, and no arguments.
 _NO_CALLS = frozenset(
-    "all and any array as between by case cube default distinct else end except exists filter from group having in "
+    "all and any array as between by case cast cube default distinct else end except exists filter from group having in "
     "intersect into is join lateral limit materialized not offset on or over partition recursive returning rollup row "
     "select set sets some then union using values when where with within".split()
 )
@@ -142,7 +142,7 @@ class SqlSanitizer:
                 node, (exp.Query, *writes)
             ):
                 raise Rejected(KIND, "SQL_KIND", "does more than it is allowed to")
-            if isinstance(node, exp.Anonymous) and node.name.lower() not in self._functions:
+            if isinstance(node, exp.Anonymous) and _called(node) not in self._functions:
                 raise Rejected(KIND, "SQL_FUNCTION", "calls a function that is not allowed")
             if _is_constant_condition(node):
                 raise Rejected(KIND, "SQL_CONSTANT_CONDITION", "has a condition that is the same for every row")
@@ -196,6 +196,12 @@ def _enclosing_query(table: exp.Table, queries: list[tuple[str, exp.CTE]]) -> in
     return len(queries)
 
 
+def _called(function: exp.Anonymous) -> str:
+    schema = function.parent
+    name = function.name.lower()
+    return f"{schema.this.name.lower()}.{name}" if isinstance(schema, exp.Dot) else name
+
+
 def _names_something(before: Token) -> bool:
     """Whether what follows is a type or a new name with its columns, as in `AS numeric(10, 2)` and `WITH t(a, b)`."""
     return before.text.lower() in ("as", "with", "recursive", "into") or before.token_type is TokenType.DCOLON
@@ -223,9 +229,16 @@ def _is_constant_condition(node: exp.Expr) -> bool:
         return False
     if isinstance(node, exp.Binary) and node.left == node.right:
         return not isinstance(node.left, exp.Placeholder | exp.Parameter)
-    varying = node.find_all(exp.Column, exp.Placeholder, exp.Parameter, exp.Query)
-    # To SQLite a name in quotes that is no column's is a text.
-    return all(isinstance(each, exp.Column) and not each.table and each.this.args.get("quoted") for each in varying)
+    varying = list(node.find_all(exp.Column, exp.Placeholder, exp.Parameter, exp.Query))
+    # To SQLite a name in quotes that is no column's is a text: two of them may be two texts.
+    quoted = [each for each in varying if isinstance(each, exp.Column) and not each.table and _is_quoted(each)]
+    if len(quoted) < len(varying):
+        return False
+    return len(quoted) != 1 or not quoted[0].name.isidentifier()
+
+
+def _is_quoted(column: exp.Column) -> bool:
+    return bool(column.this.args.get("quoted"))
 
 
 def _stands_in_a_condition(literal: exp.Literal) -> bool:

@@ -36,6 +36,6 @@ json_typeof json_valid jsonb jsonb_array_elements jsonb_array_elements_text json
 jsonb_build_object jsonb_each jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_object_keys
 jsonb_typeof row_to_json string_to_array to_json to_jsonb unnest
 """
-_CHOICES = "cast coalesce ifnull iif likelihood likely max min nullif typeof unlikely"
+_CHOICES = "coalesce ifnull iif likelihood likely max min nullif typeof unlikely"
 
 DEFAULT_FUNCTIONS = frozenset(f"{_AGGREGATES} {_WINDOWS} {_NUMBERS} {_TEXTS} {_TIMES} {_STRUCTURES} {_CHOICES}".split())

@@ -37,6 +37,7 @@ _ENCODED_CONTROL = re.compile(r"%(?:25)*(?:0[0-9A-Fa-f]|1[0-9A-Fa-f]|7[Ff])")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # The last part of what a resolver may take for an IPv4 address: decimal, octal or hexadecimal.
 _NUMERIC = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_IDEOGRAPHIC_DOT = "\u3002"
 _PATTERN = re.compile(r"(?:\*\.)?[^*/:@\s]+|\[[0-9A-Fa-f:.]+\]")
 _IN_A_TARGET = "/?&=%!$'()*+,;:@~-._|{}^[]`"
 
@@ -158,8 +159,8 @@ def _name(written: str) -> str:
             if "xn--" in name:
                 idna.decode(name)
         else:
-            # Compatibility characters (circled or wide letters and digits, other dots) turn into others: refused.
-            if unicodedata.normalize("NFKC", written) != written:
+            # Compatibility characters (circled or wide letters and digits) and ideographic dots turn into others.
+            if unicodedata.normalize("NFKC", written) != written or _IDEOGRAPHIC_DOT in written:
                 raise Rejected(KIND, "URL_HOST", "has a host in compatibility characters")
             name = idna.encode(written.lower()).decode().removesuffix(".")
     except (idna.IDNAError, UnicodeError):
