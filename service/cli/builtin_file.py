@@ -22,7 +22,6 @@ from service.tools import command_run, http_request, sql_query
 from service.tools.settings import (
     READ_KINDS,
     TOOLS,
-    WRITE_KINDS,
     Builtin,
     Commands,
     Database,
@@ -120,7 +119,9 @@ class _Reader:
         for name in names if isinstance(names, Mapping) else ():
             section = sections.object(name)
             section.known("url_variable", "path", "role", "kinds", "functions", "tables", *map(_option, limits))
-            lists = {each: tuple(section.texts(each)) for each in ("functions", "tables") if section.has(each)}
+            lists: dict[str, Any] = {
+                name: tuple(section.texts(name)) for name in ("functions", "tables") if section.has(name)
+            }
             kinds = tuple(section.texts("kinds")) or READ_KINDS
             settings = Database(
                 name=name,
@@ -132,9 +133,6 @@ class _Reader:
             )
             if settings.role and settings.dialect == "sqlite":
                 section.wrong("role", "is for Postgres: SQLite has no roles")
-            for kind in kinds:
-                if kind not in (*READ_KINDS, *WRITE_KINDS):
-                    section.wrong("kinds", f"must hold some of {', '.join((*READ_KINDS, *WRITE_KINDS))}, not {kind!r}")
             _compiled(section, "", lambda settings=settings: SqlSanitizer(sql_query.options_of(settings)))
             yield settings
 
@@ -168,12 +166,13 @@ class _Reader:
         if not isinstance(names, Mapping) or not names:
             section.wrong("programs", "is missing: programs by name, each with path and arguments")
             names = {}
+        user: dict[str, Any] = {"user": section.text("user")} if section.has("user") else {}
         settings = Commands(
             programs={name: self._program(programs.object(name)) for name in names},
             directory=self._path(section, "directory"),
             writable=section.truth("writable"),
             environment=_texts_by_name(section, "environment"),
-            **({"user": section.text("user")} if section.has("user") else {}),
+            **user,
             **_limits(section, *limits),
         )
         _compiled(section, "programs", lambda: CommandSanitizer(command_run.options_of(settings)))

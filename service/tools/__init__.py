@@ -1,1 +1,1 @@
-"""The built-in tools: reading and writing files, HTTP, SQL, programs, text. Served by an executor process of their own."""
+"""The built-in tools: files, HTTP, SQL, programs, text. An executor process of their own serves them."""

@@ -8,7 +8,6 @@ from typing import Annotated, TypedDict
 
 import podium
 from podium import sanitize
-from podium.sanitizers.beneath import Root
 from podium.sanitizers.command import CommandSanitizer
 from podium.sanitizers.rejection import Rejected
 from service.tools.command_process import END_WITHIN_S, running

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+from pathlib import Path
 
 import podium
-import service
 from service.tools.confinement import Resources, confine_files, give_up_privileges, limit_resources
 from service.tools.settings import Builtin
 
@@ -38,7 +38,7 @@ def _largest_file(settings: Builtin) -> int | None:
 
 def _readable(settings: Builtin) -> list[str]:
     trusted = ssl.get_default_verify_paths()
-    code = [sys.prefix, sys.base_prefix, *service.__path__, *podium.__path__]
+    code = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), *podium.__path__]
     system = [os.path.realpath("/etc/resolv.conf"), *filter(None, (trusted.cafile, trusted.capath))]
     granted = list(settings.files.readable) if settings.files is not None else []
     granted += [folder for folder, _ in _database_folders(settings)]
@@ -58,4 +58,4 @@ def _writable(settings: Builtin) -> list[str]:
 def _database_folders(settings: Builtin) -> list[tuple[str, bool]]:
     """The folders of SQLite files, in which their logs are, and whether they are written."""
     files = [each for each in settings.databases if each.dialect == "sqlite"]
-    return [(os.path.dirname(each.url.removeprefix("sqlite:///")), each.writes) for each in files]
+    return [(str(Path(each.url.removeprefix("sqlite:///")).parent), each.writes) for each in files]

@@ -30,8 +30,8 @@ FORMATS: dict[Format, frozenset[str]] = {
 
 _UNSEEN = ["script", "style", "noscript", "template", "head", "iframe", "object", "svg", "math", "select", "textarea"]
 _INLINE = frozenset(
-    "a abbr b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small span strike strong sub sup "
-    "time tt u var wbr".split()
+    "a abbr b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small span strike strong sub "
+    "sup time tt u var wbr".split()
 )
 _ENDS = {"br": "\n", "tr": "\n", "li": "\n", "td": " ", "th": " "}
 """What follows an element; a blank line after every other block."""

@@ -1,6 +1,6 @@
 """`file_list`: what lies beneath a folder that may be read."""
 
-import datetime
+import datetime as dt
 import fnmatch
 import posixpath
 from itertools import islice
@@ -61,5 +61,5 @@ def _listed(entry: Entry, path: str) -> ListedEntry:
         name=posixpath.basename(path),
         kind=entry.kind,
         size=entry.size,
-        modified_at=datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds"),
+        modified_at=dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="milliseconds"),
     )

@@ -40,8 +40,8 @@ class _Budget:
         self.matches = matches
         self.bytes = size_bytes
 
-    @property
-    def spent(self) -> bool:
+    def is_spent(self) -> bool:
+        """Whether more was found or read than there is room for."""
         return self.matches < 0 or self.bytes < 0
 
 
@@ -70,17 +70,17 @@ def add_file_search(app: podium.Executor, folders: Folders, limits: Files) -> No
                 ctx.raise_if_cancelled()
                 if entry.kind != "file" or not fnmatch.fnmatchcase(posixpath.basename(entry.path), pattern):
                     continue
-                if budget.spent:
+                if budget.is_spent():
                     break
                 searched += 1
                 for number, line in _lines(root, entry.path, budget):
                     if wanted in (line.casefold() if ignore_case else line):
                         budget.matches -= 1
-                        if budget.spent:
+                        if budget.is_spent():
                             break
                         name = folders.named(path, entry.path)
                         matches.append(Match(path=name, line=number, text=line[:_LINE_CHARACTERS]))
-        return Matches(matches=matches, files_searched=searched, truncated=budget.spent)
+        return Matches(matches=matches, files_searched=searched, truncated=budget.is_spent())
 
 
 def _lines(root: Root, path: str, budget: _Budget) -> Iterator[tuple[int, str]]:
@@ -94,7 +94,7 @@ def _lines(root: Root, path: str, budget: _Budget) -> Iterator[tuple[int, str]]:
             return
         file.seek(0)
         number = 0
-        while (line := file.readline(budget.bytes + 1)) and not budget.spent:
+        while (line := file.readline(budget.bytes + 1)) and not budget.is_spent():
             number += 1
             budget.bytes -= len(line)
             yield number, line.decode("utf-8", "replace").rstrip("\r\n")

@@ -117,8 +117,9 @@ def _append(root: Root, relative: str, data: bytes, max_bytes: int) -> int:
         if before + len(data) > max_bytes:
             raise _too_large(max_bytes)
         try:
-            if os.write(file.fileno(), data) < len(data):
-                raise failed("NO_SPACE", "content does not fit: the file system is full", retryable=True)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(file.fileno(), left) :]
             os.fsync(file.fileno())
         except BaseException:
             os.ftruncate(file.fileno(), before)

@@ -1,7 +1,7 @@
 """A bound on what markup makes a parser do, checked in linear time before one sees it.
 
-Parsers of HTML are quadratic, or worse, in the depth of their input: 200,000 nested elements in a megabyte take minutes.
-And every block that begins while formatting elements are open gets a copy of each of them: a hundred kilobytes can
+Parsers of HTML are quadratic, or worse, in the depth of their input: 200,000 nested elements take minutes. And every
+block that begins while formatting elements are open gets a copy of each of them: a hundred kilobytes can
 become millions of elements.
 """
 
@@ -17,8 +17,8 @@ _COPIES_MAX = 1_000_000
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9-]*)")
 # Without content, or with an end that authors leave out: many of them after one another are not nested.
 _FLAT = frozenset(
-    "area base body br col colgroup dd dt embed head hr html img input li link meta option p rp rt source tbody td tfoot "
-    "th thead tr track wbr".split()
+    "area base body br col colgroup dd dt embed head hr html img input li link meta option p rp rt source tbody td "
+    "tfoot th thead tr track wbr".split()
 )
 _FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
 

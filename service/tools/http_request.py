@@ -1,4 +1,4 @@
-"""`http_request`: a request to a server that is allowed, over connections that are kept and pinned to checked addresses."""
+"""`http_request`: a request to a server that is allowed, over kept connections to addresses that were checked."""
 
 import base64
 import binascii

@@ -108,7 +108,7 @@ def _become(launch: Launch, channel: socket.socket) -> NoReturn:
         # After the change of user, which clears it.
         control(_PR_SET_PDEATHSIG, signal.SIGKILL)
         limit_resources(launch.resources)
-        os.execve(launch.program, [launch.program, *launch.arguments], launch.environment)
+        os.execve(launch.program, [launch.program, *launch.arguments], launch.environment)  # noqa: S606 -- no shell is the point
     except BaseException as error:  # noqa: BLE001 -- whatever it is, it must not return into the parent's code
         _tell(channel, Ended(error=_reason(error)))
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import asyncpg
 import sqlalchemy
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -71,6 +72,9 @@ class PostgresConnections:
         except sqlalchemy.exc.TimeoutError:
             raise failed("DATABASE_BUSY", "all connections to the database are in use", retryable=True) from None
         except sqlalchemy.exc.DBAPIError as error:
+            raise _failure(getattr(error.orig, "__cause__", None)) from None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # A cursor's own: SQLAlchemy does not translate what comes while rows are fetched.
             raise _failure(error) from None
         except sqlalchemy.exc.StatementError as error:
             raise failed("QUERY_FAILED", f"the statement does not fit its parameters: {error.orig or ''}") from None
@@ -103,16 +107,17 @@ class PostgresConnections:
         return Rows(columns, limit.rows, limit.truncated, affected=None)
 
 
-def _failure(error: sqlalchemy.exc.DBAPIError) -> PodiumError:
+def _failure(error: BaseException | None) -> PodiumError:
     """What went wrong; in the server's words only where they cannot hold a value of a table or a parameter."""
-    state = str(getattr(error.orig, "sqlstate", None) or "")
+    state = str(getattr(error, "sqlstate", None) or "")
     if state in _DENIED:
         return failed("STATEMENT_DENIED", "the database does not let this role do that")
     if state == _ENDED:
         return failed(TIMEOUT, "the statement took longer than the database's limit")
     if state[:2] in _CLASSES_OF_STATEMENTS:
-        said = str(getattr(error.orig, "__cause__", None) or "").splitlines()
-        return failed("QUERY_FAILED", f"the database refused the statement: {said[0] if said else state}")
+        said = str(error).partition("\n")[0]
+        return failed("QUERY_FAILED", f"the database refused the statement: {said}")
     if not state or state[:2] in _CLASSES_THAT_PASS:
-        return failed("DATABASE_UNAVAILABLE", f"the database could not run the statement ({state})", retryable=True)
+        message = f"the database could not run the statement{f' (SQLSTATE {state})' if state else ''}"
+        return failed("DATABASE_UNAVAILABLE", message, retryable=True)
     return failed("QUERY_FAILED", f"the statement failed (SQLSTATE {state})")

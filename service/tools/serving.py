@@ -1,5 +1,4 @@
-"""The executor of the built-in tools: what the settings name is opened, each tool that is on is declared, and at the end
-everything is closed again.
+"""The executor of the built-in tools: opens what the settings name, declares each tool that is on, and closes it all.
 
 Invariant: a tool is served only if it is named and what it touches is named; everything it needs is there before it is
 served, so that a missing folder or program is found at the start.

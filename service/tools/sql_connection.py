@@ -6,8 +6,7 @@ Invariant: values reach a statement bound and never as text of it, and a failure
 from __future__ import annotations
 
 import base64
-import datetime
-import decimal
+import datetime as dt
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,15 +75,11 @@ class RowLimit:
 def plain(value: object) -> object:
     """A database's value as JSON has it: numbers that JSON cannot hold exactly, times and others as text."""
     match value:
-        case None | bool() | str():
-            return value
-        case int():
+        case None | bool() | str() | int():
             return value
         case float():
             return value if math.isfinite(value) else str(value)
-        case decimal.Decimal():
-            return str(value)
-        case datetime.datetime() | datetime.date() | datetime.time():
+        case dt.datetime() | dt.date() | dt.time():
             return value.isoformat()
         case bytes() | memoryview():
             return {"base64": base64.b64encode(value).decode()}

@@ -80,6 +80,6 @@ def add_sql_query(app: podium.Executor, databases: Mapping[str, tuple[Database, 
 
 
 def _declared(settings: list[Database]) -> list[Mapping[str, Any]]:
-    """The statement's sanitizer, for the schema: where databases differ in it, only this executor knows which applies."""
+    """The statement's sanitizer, for the schema. Where databases differ in it, only this executor can apply it."""
     distinct = {json.dumps(options_of(each)): options_of(each) for each in settings}
     return [{sanitize.MARK: {"sql": each}} for each in distinct.values()] if len(distinct) == 1 else []

@@ -62,6 +62,8 @@ class SqliteConnections:
             max_overflow=0,
             pool_timeout=settings.timeout_s,
         )
+        # After SQLAlchemy has asked its own questions on the first connection.
+        sqlalchemy.event.listen(self._engine, "connect", self._guard)
 
     async def query(self, statement: str, parameters: Mapping[str, Scalar], max_rows: int) -> Rows:
         """Run one statement and return its rows. Raises podium.ToolFailed."""
@@ -105,7 +107,7 @@ class SqliteConnections:
 
     def _connect(self) -> sqlite3.Connection:
         mode = "rw" if self._settings.writes else "ro"
-        connection = sqlite3.connect(
+        return sqlite3.connect(
             f"file:{quote(self._path)}?mode={mode}",
             uri=True,
             timeout=_BUSY_TIMEOUT_S,
@@ -113,7 +115,11 @@ class SqliteConnections:
             # Each statement is a transaction of its own, and none can open another.
             isolation_level=None,
         )
+
+    def _guard(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA trusted_schema = OFF")
+        # What is sorted stays in memory, which is bounded: no other folder can be written.
+        connection.execute("PRAGMA temp_store = MEMORY")
         if not self._settings.writes:
             connection.execute("PRAGMA query_only = ON")
         for limit, bound in (
@@ -126,7 +132,6 @@ class SqliteConnections:
         ):
             connection.setlimit(limit, bound)
         connection.set_authorizer(self._authorize)
-        return connection
 
     def _authorize(
         self, action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None

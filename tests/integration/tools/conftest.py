@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ async def client(connect):
 
 @pytest.fixture
 def is_alone():
-    """Whether no process of a name is left, of those that the test's programs were given as arguments."""
+    """Whether no process is left that was given a word as an argument."""
 
     def look(argument):
         found = []
@@ -129,3 +130,18 @@ def is_alone():
         return not found
 
     return look
+
+
+@pytest.fixture
+def script():
+    """Programs that a test writes, where whoever runs commands for root can reach them."""
+    with tempfile.TemporaryDirectory(prefix="podium-programs-") as folder:
+        Path(folder).chmod(0o755)
+
+        def program(name, text):
+            path = Path(folder, name)
+            path.write_text(f"#!/bin/sh\n{text}")
+            path.chmod(0o755)
+            return {"path": str(path), "arguments": ["[a-z0-9-]+"]}
+
+        yield program

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import tempfile
 import uuid
-from pathlib import Path
 
 import pytest
 
@@ -22,27 +20,10 @@ def marker():
 
 
 @pytest.fixture
-def script():
-    """Programs that a test writes, where whoever runs commands for root can reach them."""
-    with tempfile.TemporaryDirectory(prefix="podium-programs-") as folder:
-        Path(folder).chmod(0o755)
-
-        def program(name, text):
-            path = Path(folder, name)
-            path.write_text(f"#!/bin/sh\n{text}")
-            path.chmod(0o755)
-            return {"path": str(path), "arguments": ["[a-z0-9-]+"]}
-
-        yield program
-
-
-@pytest.fixture
 def commands(ground, serve):
     def start(programs, **limits):
         (ground.folder / "work").chmod(0o755)
-        return serve(
-            ground.file(tools=["command_run"], commands={"directory": "work", "programs": programs, **limits})
-        )
+        return serve(ground.file(tools=["command_run"], commands={"directory": "work", "programs": programs, **limits}))
 
     return start
 
@@ -161,7 +142,9 @@ async def test_a_flood_of_output_is_ended(commands, client, script, marker, is_a
 
 
 async def test_memory_is_bounded_and_a_folder_is_not_written_unless_that_is_said(commands, client, script, ground):
-    greedy = script("greedy", "head -c 300000000 /dev/zero | tail -c 290000000 > /dev/null\necho $?\ntouch made\necho $?\n")
+    greedy = script(
+        "greedy", "head -c 300000000 /dev/zero | tail -c 290000000 > /dev/null\necho $?\ntouch made\necho $?\n"
+    )
     commands({"greedy": greedy}, memory="64MiB", timeout="20s")
     ran = await client.call("command_run", command=["greedy"])
     assert ran["stdout"] == "1\n1\n"
