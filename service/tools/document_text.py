@@ -83,7 +83,7 @@ def _pieces(root: LexborNode) -> Iterator[str]:
         if tag == "-text":
             text = (node.text_content or "") if opens else ""
             yield text if preformatted else text.replace("\n", " ").replace("\r", " ")
-        elif not opens and tag not in _INLINE:
+        elif not opens and tag not in _INLINE and not tag.startswith("-"):
             yield _ENDS.get(tag, "\n\n")
 
 

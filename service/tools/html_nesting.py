@@ -30,6 +30,8 @@ def is_nested_too_deeply(markup: str) -> bool:
     for end, name in _TAG.findall(markup):
         tag = name.lower()
         copies += formatting
+        if copies > _COPIES_MAX:
+            return True
         if tag in _FLAT:
             continue
         if not end:
@@ -41,6 +43,6 @@ def is_nested_too_deeply(markup: str) -> bool:
             open_elements[tag] -= 1
             depth -= 1
             formatting -= tag in _FORMATTING
-        if depth > DEPTH_MAX or copies > _COPIES_MAX:
+        if depth > DEPTH_MAX:
             return True
     return False

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from podium import PodiumError
 from service.tools.failures import TIMEOUT, failed
 from service.tools.settings import Database
-from service.tools.sql_connection import RowLimit, Rows, Scalar, with_literal_colons
+from service.tools.sql_connection import RowLimit, Rows, Scalar, bound
 
 _CONNECT_TIMEOUT_S = 10.0
 _ANSWER_MARGIN_S = 5.0
@@ -76,6 +76,8 @@ class PostgresConnections:
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # A cursor's own: SQLAlchemy does not translate what comes while rows are fetched.
             raise _failure(error) from None
+        except sqlalchemy.exc.ResourceClosedError:
+            raise failed("STATEMENT_DENIED", "the statement is none that gives rows") from None
         except sqlalchemy.exc.StatementError as error:
             raise failed("QUERY_FAILED", f"the statement does not fit its parameters: {error.orig or ''}") from None
         except OSError:
@@ -88,17 +90,17 @@ class PostgresConnections:
     async def _run(
         self, connection: AsyncConnection, statement: str, parameters: Mapping[str, Scalar], max_rows: int
     ) -> Rows:
-        text = sqlalchemy.text(with_literal_colons(statement))
+        text = bound(statement, parameters)
         limit = RowLimit(max_rows, self._settings.max_result_bytes)
         if self._settings.writes:
-            done = await connection.execute(text, dict(parameters))
+            done = await connection.execute(text)
             columns = list(done.keys()) if done.returns_rows else []
             if done.returns_rows:
                 limit.take(done)
             await connection.commit()
             return Rows(columns, limit.rows, limit.truncated, affected=done.rowcount)
         # A cursor: what is not wanted does not leave the server.
-        result = await connection.stream(text, dict(parameters))
+        result = await connection.stream(text)
         async for rows in result.partitions(_ROWS_AT_ONCE):
             if not limit.take(rows):
                 break

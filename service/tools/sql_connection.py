@@ -13,11 +13,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+import sqlalchemy
+from sqlalchemy.types import TypeEngine
+
 from podium.json_text import to_json
-from service.tools.failures import TOO_LARGE, failed
+from service.tools.failures import INPUT_REJECTED, TOO_LARGE, failed
 
 Scalar: TypeAlias = str | int | float | bool | None
 
+_TYPES: dict[type, TypeEngine[Any]] = {
+    bool: sqlalchemy.Boolean(),
+    int: sqlalchemy.BigInteger(),
+    float: sqlalchemy.Double(),
+    str: sqlalchemy.String(),
+}
 _QUOTED = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | (\$\w*\$).*?\1 | --[^\n]* | /\*.*?\*/""", re.VERBOSE | re.DOTALL
 )
@@ -42,6 +51,20 @@ class Connections(Protocol):
 
     async def close(self) -> None:
         """Close all of them."""
+
+
+def bound(statement: str, parameters: Mapping[str, Scalar]) -> sqlalchemy.TextClause:
+    """The statement with its values, each typed as JSON has it: no database guesses a type from where a value stands.
+
+    Raises podium.ToolFailed for a value that the statement has no place for.
+    """
+    text = sqlalchemy.text(with_literal_colons(statement))
+    typed = [sqlalchemy.bindparam(name, value, _TYPES.get(type(value))) for name, value in parameters.items()]
+    try:
+        return text.bindparams(*typed)
+    except sqlalchemy.exc.ArgumentError:
+        message = "parameters hold a name that the statement does not use"
+        raise failed(INPUT_REJECTED, message, field="parameters") from None
 
 
 def with_literal_colons(statement: str) -> str:

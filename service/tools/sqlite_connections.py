@@ -21,7 +21,7 @@ from podium import PodiumError
 from podium.invocation import in_thread
 from service.tools.failures import TIMEOUT, TOO_LARGE, failed
 from service.tools.settings import Database
-from service.tools.sql_connection import RowLimit, Rows, Scalar, with_literal_colons
+from service.tools.sql_connection import RowLimit, Rows, Scalar, bound
 
 _PROGRESS_STEPS = 4_000
 """Of SQLite's machine between two looks at the time: about a tenth of a millisecond."""
@@ -94,7 +94,7 @@ class SqliteConnections:
             driver: Any = connection.connection.driver_connection
             driver.set_progress_handler(given_up.is_set, _PROGRESS_STEPS)
             try:
-                result = connection.execute(sqlalchemy.text(with_literal_colons(statement)), dict(parameters))
+                result = connection.execute(bound(statement, parameters))
                 if not result.returns_rows:
                     return Rows([], [], truncated=False, affected=result.rowcount)
                 columns = list(result.keys())
@@ -122,7 +122,7 @@ class SqliteConnections:
         connection.execute("PRAGMA temp_store = MEMORY")
         if not self._settings.writes:
             connection.execute("PRAGMA query_only = ON")
-        for limit, bound in (
+        for limit, value in (
             (sqlite3.SQLITE_LIMIT_LENGTH, 2 * self._settings.max_result_bytes),
             (sqlite3.SQLITE_LIMIT_SQL_LENGTH, _SQL_BYTES_MAX),
             (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
@@ -130,7 +130,7 @@ class SqliteConnections:
             (sqlite3.SQLITE_LIMIT_COMPOUND_SELECT, 50),
             (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
         ):
-            connection.setlimit(limit, bound)
+            connection.setlimit(limit, value)
         connection.set_authorizer(self._authorize)
 
     def _authorize(
