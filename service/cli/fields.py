@@ -7,6 +7,7 @@ learns of all mistakes at once.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +16,8 @@ from podium.durations import milliseconds
 from service.cli.failures import Violation
 
 UINT32_MAX = 2**32 - 1
+_SIZE = re.compile(r"(\d{1,9}) ?(KiB|MiB|GiB)")
+_SIZE_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 class Fields:
@@ -109,6 +112,14 @@ class Fields:
         except ValueError as error:
             self._wrong(name, f"must be a duration: {error}")
             return 0
+
+    def size_bytes(self, name: str) -> int:
+        """Return a size ("64KiB", "10MiB", "1GiB", or a number of bytes) in bytes; 0 when it is not there."""
+        value = self._content.get(name)
+        found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            return self.count(name)
+        return int(found[1]) * _SIZE_UNITS[found[2]]
 
     def choice(self, name: str, choices: Sequence[str]) -> str:
         """Return a member that is one of the choices; empty when it is not there."""

@@ -16,6 +16,7 @@ from service.cli import (
     addresses_commands,
     audit_commands,
     bench_command,
+    builtin_commands,
     call_command,
     database_commands,
     demo_command,
@@ -81,6 +82,7 @@ app.add_typer(policy_commands.app, name="policy")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
+app.add_typer(builtin_commands.app, name="builtin")
 app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.add_typer(demo_command.app, name="demo")
 

@@ -36,7 +36,7 @@ def run(folder, *command, source=None):
 def checkout(tmp_path):
     """Empty packages as docs/architecture.md has them, under this project's own configuration."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    packages = ["admission", "api", "cli", "domain", "engine", "executors", "projections"]
+    packages = ["admission", "api", "cli", "domain", "engine", "executors", "projections", "tools"]
     modules = [f"service/{package}/{name}.py" for package in packages for name in ("__init__", "module")]
     modules += [
         "service/__init__.py",
@@ -99,6 +99,8 @@ FORBIDDEN = {
         "service.api.module -> service.cli.module",
         "service.api.module -> service.main",
         "service.main -> service.cli.module",
+        "service.tools.module -> service.engine.module",
+        "service.tools.module -> service.domain.module",
     ],
     "The command line is a client": [
         "service.cli.module -> service.api.module",

@@ -11,6 +11,7 @@ from tests.architecture.import_graph import imported_names, sources
 ALLOWED = {
     "service.domain": ("service.domain", "podium.v1", "google.protobuf.message"),
     "podium": ("podium", "grpc", "google.protobuf"),
+    "service.tools": ("service.tools", "podium", "asyncpg", "markdown_it", "selectolax", "sqlalchemy"),
 }
 
 # A package within one that stands alone, and the libraries of the extra that it may import beside.
@@ -79,6 +80,7 @@ def test_a_package_that_stands_alone_imports_only_what_it_may(package):
         ("podium", "from google.rpc import status_pb2"),
         ("podium", "import nh3"),
         ("podium", "import service.domain"),
+        ("service.tools", "from service.config import Settings"),
     ],
 )
 def test_a_foreign_import_is_found(package, source):

@@ -29,6 +29,7 @@ OWNERS = {
     "service/clock.py": "the service's time and chance",
     "service/config.py": "the service's environment",
     "service/cli/child_processes.py": "what child processes inherit",
+    "service/tools/environment.py": "the environment of the built-in tools' process",
     "clients/python/podium/chance.py": "the client's chance",
     "clients/python/podium/discovery.py": "the client's environment",
     "clients/python/podium/tasks.py": "the client's background tasks",

@@ -111,6 +111,10 @@ class Root:
                 except (FileNotFoundError, PermissionError, Rejected):
                     continue
 
+    def folder(self, relative: str = ".") -> int:
+        """A descriptor of a folder, which the caller closes: to run or rename something in it."""
+        return self._folder(_parts(relative))
+
     def make_folder(self, relative: str) -> None:
         """Make a folder and those above it that are not there."""
         folder = os.dup(self._descriptor)

@@ -1,0 +1,1 @@
+"""The built-in tools: files, HTTP, SQL, programs, text. An executor process of their own serves them."""

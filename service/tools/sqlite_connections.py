@@ -1,0 +1,155 @@
+"""A SQLite file, opened so that nothing but the kinds of statement that are allowed can be run on it.
+
+Four walls, each of which would be enough: the file is opened read-only, the connection refuses writes, the authorizer
+refuses every action that is not one of reading, and the extension loader is off. A statement is ended by the progress
+handler when its time is over or its caller has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy
+from sqlalchemy.pool import QueuePool
+
+from podium import PodiumError
+from podium.invocation import in_thread
+from service.tools.failures import TIMEOUT, TOO_LARGE, failed
+from service.tools.settings import Database
+from service.tools.sql_connection import RowLimit, Rows, Scalar, bound
+
+_PROGRESS_STEPS = 4_000
+"""Of SQLite's machine between two looks at the time: about a tenth of a millisecond."""
+_BUSY_TIMEOUT_S = 2.0
+_ROWS_AT_ONCE = 100
+_SQL_BYTES_MAX = 100_000
+_READ_ACTIONS = frozenset(
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
+_WRITE_ACTIONS = {
+    "insert": sqlite3.SQLITE_INSERT,
+    "update": sqlite3.SQLITE_UPDATE,
+    "delete": sqlite3.SQLITE_DELETE,
+}
+_FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
+_REASONS = {
+    "SQLITE_AUTH": ("STATEMENT_DENIED", False),
+    "SQLITE_READONLY": ("STATEMENT_DENIED", False),
+    "SQLITE_INTERRUPT": (TIMEOUT, False),
+    "SQLITE_TOOBIG": (TOO_LARGE, False),
+    "SQLITE_BUSY": ("DATABASE_BUSY", True),
+    "SQLITE_CANTOPEN": ("DATABASE_UNAVAILABLE", True),
+}
+
+
+class SqliteConnections:
+    """Connections to a SQLite file. Statements run in threads."""
+
+    def __init__(self, settings: Database) -> None:
+        self._settings = settings
+        self._path = settings.url.partition("///")[2]
+        self._actions = _READ_ACTIONS | {_WRITE_ACTIONS[kind] for kind in settings.kinds if kind in _WRITE_ACTIONS}
+        self._engine = sqlalchemy.create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=settings.max_connections,
+            max_overflow=0,
+            pool_timeout=settings.timeout_s,
+        )
+        # After SQLAlchemy has asked its own questions on the first connection.
+        sqlalchemy.event.listen(self._engine, "connect", self._guard)
+
+    async def query(self, statement: str, parameters: Mapping[str, Scalar], max_rows: int) -> Rows:
+        """Run one statement and return its rows. Raises podium.ToolFailed."""
+        given_up = threading.Event()
+        timer = asyncio.get_running_loop().call_later(self._settings.timeout_s, given_up.set)
+        try:
+            return await in_thread(lambda: self._query(statement, parameters, max_rows, given_up), "sql_query")
+        except sqlalchemy.exc.TimeoutError:
+            raise failed("DATABASE_BUSY", "all connections to the database are in use", retryable=True) from None
+        except sqlalchemy.exc.DBAPIError as error:
+            raise _failure(error) from None
+        except sqlalchemy.exc.StatementError as error:
+            raise failed("QUERY_FAILED", f"the statement does not fit its parameters: {error.orig or ''}") from None
+        finally:
+            timer.cancel()
+            # A thread cannot be stopped; the statement that runs in it can.
+            given_up.set()
+
+    async def close(self) -> None:
+        """Close all of them."""
+        self._engine.dispose()
+
+    def _query(
+        self, statement: str, parameters: Mapping[str, Scalar], max_rows: int, given_up: threading.Event
+    ) -> Rows:
+        limit = RowLimit(max_rows, self._settings.max_result_bytes)
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(given_up.is_set, _PROGRESS_STEPS)
+            try:
+                result = connection.execute(bound(statement, parameters))
+                if not result.returns_rows:
+                    return Rows([], [], truncated=False, affected=result.rowcount)
+                columns = list(result.keys())
+                while (rows := result.fetchmany(_ROWS_AT_ONCE)) and limit.take(rows):
+                    continue
+                result.close()
+            finally:
+                driver.set_progress_handler(None, 0)
+        return Rows(columns, limit.rows, limit.truncated, affected=None)
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "rw" if self._settings.writes else "ro"
+        return sqlite3.connect(
+            f"file:{quote(self._path)}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_TIMEOUT_S,
+            check_same_thread=False,
+            # Each statement is a transaction of its own, and none can open another.
+            isolation_level=None,
+        )
+
+    def _guard(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        # What is sorted stays in memory, which is bounded: no other folder can be written.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if not self._settings.writes:
+            connection.execute("PRAGMA query_only = ON")
+        for limit, value in (
+            (sqlite3.SQLITE_LIMIT_LENGTH, 2 * self._settings.max_result_bytes),
+            (sqlite3.SQLITE_LIMIT_SQL_LENGTH, _SQL_BYTES_MAX),
+            (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
+            (sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 200),
+            (sqlite3.SQLITE_LIMIT_COMPOUND_SELECT, 50),
+            (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
+        ):
+            connection.setlimit(limit, value)
+        connection.set_authorizer(self._authorize)
+
+    def _authorize(
+        self, action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None
+    ) -> int:
+        if action not in self._actions:
+            return sqlite3.SQLITE_DENY
+        if action == sqlite3.SQLITE_FUNCTION and str(second).lower() in _FORBIDDEN_FUNCTIONS:
+            return sqlite3.SQLITE_DENY
+        tables = self._settings.tables
+        # Columns of an expression that is in no table are read from a table without a name.
+        if tables is not None and action == sqlite3.SQLITE_READ and first and first not in tables:
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+
+def _failure(error: sqlalchemy.exc.DBAPIError) -> PodiumError:
+    """What went wrong, in SQLite's words: they name tables, columns and places in the statement, and no values."""
+    name = str(getattr(error.orig, "sqlite_errorname", ""))
+    kind = next((known for known in _REASONS if name.startswith(known)), "")
+    reason, retryable = _REASONS.get(kind, ("QUERY_FAILED", False))
+    return failed(reason, f"the database refused the statement: {error.orig}", retryable=retryable)

@@ -1,0 +1,205 @@
+"""Databases through the service: they are read, and every way to write, to reach a file or to go on for ever fails."""
+
+import asyncio
+import sqlite3
+
+import pytest
+
+import podium
+from tests.postgres import free_port, operator, postgres_for_tests
+
+WRITES = [
+    "INSERT INTO items (name, cents) VALUES ('x', 1)",
+    "UPDATE items SET cents = 0",
+    "DELETE FROM items",
+    "DROP TABLE items",
+    "SELECT 1; DELETE FROM items",
+    "CREATE TABLE other (id INTEGER)",
+    "WITH gone AS (DELETE FROM items RETURNING id) SELECT id FROM gone",
+    "COMMIT",
+    "VACUUM INTO '/tmp/podium-stolen.db'",
+    "ATTACH DATABASE '/tmp/podium-other.db' AS other",
+    "PRAGMA writable_schema = ON",
+    "EXPLAIN DELETE FROM items",
+]
+POSTGRES_WRITES = [
+    *WRITES,
+    "SET TRANSACTION READ WRITE",
+    "SELECT set_config('transaction_read_only', 'off', true)",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT lo_export(1, '/tmp/x')",
+    "SELECT query_to_xml('delete from items', true, true, '')",
+    "SELECT nextval('items_id_seq')",
+    "COPY items TO '/tmp/podium-stolen'",
+    "COPY items FROM PROGRAM 'id'",
+    "DO $$ BEGIN DELETE FROM items; END $$",
+    "SELECT * FROM items FOR UPDATE",
+    "SELECT id INTO copied FROM items",
+    "LOCK TABLE items",
+    "RESET ROLE",
+]
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    with postgres_for_tests() as server:
+        yield server
+
+
+@pytest.fixture
+async def shop_url(postgres):
+    """A database with a role that may do more than read: the transaction must hold it."""
+    url = await postgres.create_database(migrated=False)
+    async with operator(url) as connection:
+        await connection.execute(
+            "CREATE TABLE items (id SERIAL PRIMARY KEY, name TEXT, cents INTEGER);"
+            "INSERT INTO items (name, cents) SELECT 'item ' || n, 100 * n FROM generate_series(1, 300) n;"
+            "CREATE TABLE hidden (word TEXT); INSERT INTO hidden VALUES ('hidden word')"
+        )
+    yield url
+    await postgres.drop_database(url)
+
+
+@pytest.fixture
+def sqlite(ground, serve):
+    def start(**more):
+        return serve(ground.file(tools=["sql_query"], databases={"shop": {"path": "shop.db", **more}}))
+
+    return start
+
+
+@pytest.fixture
+def on_postgres(ground, serve, shop_url):
+    def start(**more):
+        database = {"url_variable": "SHOP_URL", **more}
+        return serve(ground.file(tools=["sql_query"], databases={"shop": database}), SHOP_URL=shop_url)
+
+    return start
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def start(request):
+    return request.getfixturevalue("sqlite" if request.param == "sqlite" else "on_postgres")
+
+
+async def query(client, statement, parameters=None, **more):
+    return await client.call("sql_query", database="shop", statement=statement, parameters=parameters or {}, **more)
+
+
+async def test_a_statement_with_bound_values_is_answered(start, client):
+    start()
+    found = await query(client, "SELECT name, cents FROM items WHERE cents > :least ORDER BY id", {"least": 29_800})
+    assert found == {
+        "columns": ["name", "cents"],
+        "rows": [["item 299", 29_900], ["item 300", 30_000]],
+        "row_count": 2,
+        "truncated": False,
+        "affected": None,
+    }
+    by_name = await query(client, "SELECT id FROM items WHERE name = :name", {"name": "x' OR '1'='1"})
+    assert by_name["rows"] == []
+
+
+async def test_rows_beyond_the_limit_are_left_out_and_that_is_told(start, client):
+    start(max_rows=10)
+    found = await query(client, "SELECT id FROM items ORDER BY id")
+    assert (found["row_count"], found["truncated"]) == (10, True)
+    exactly = await query(client, "SELECT id FROM items WHERE id <= :last ORDER BY id", {"last": 10})
+    assert (exactly["row_count"], exactly["truncated"]) == (10, False)
+
+
+async def test_a_result_is_bounded_in_bytes(start, client):
+    start(max_result="1KiB", max_rows=1000)
+    found = await query(client, "SELECT id, name FROM items ORDER BY id", max_rows=1000)
+    assert found["truncated"]
+    assert 0 < found["row_count"] < 100
+
+
+@pytest.mark.parametrize("statement", WRITES)
+async def test_sqlite_is_not_written(sqlite, client, ground, statement):
+    sqlite()
+    await refused(client, statement)
+    with sqlite3.connect(ground.folder / "shop.db") as database:
+        assert database.execute("SELECT count(*), sum(cents) FROM items").fetchone() == (300, 4_515_000)
+    database.close()
+
+
+async def test_postgres_is_not_written(on_postgres, client, shop_url):
+    on_postgres()
+    for statement in POSTGRES_WRITES:
+        await refused(client, statement)
+    async with operator(shop_url) as connection:
+        assert tuple(await connection.fetchrow("SELECT count(*), sum(cents) FROM items")) == (300, 4_515_000)
+
+
+async def test_what_takes_too_long_is_ended(start, client):
+    start(timeout="1s")
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n AS a, n AS b"
+    async with asyncio.timeout(15):
+        with pytest.raises(podium.PodiumError) as ended:
+            await query(client, endless)
+    assert ended.value.reason == "TIMEOUT", ended.value
+    assert (await query(client, "SELECT 1 AS one"))["rows"] == [[1]]
+
+
+async def test_only_the_tables_that_are_listed_are_read(start, client):
+    start(tables=["items"])
+    assert (await query(client, "SELECT count(*) FROM items"))["rows"] == [[300]]
+    await refused(client, "SELECT * FROM hidden")
+    await refused(client, "SELECT * FROM sqlite_master")
+
+
+async def test_a_role_does_what_it_may(on_postgres, client, shop_url, tenant):
+    role = f"reader_{tenant.replace('-', '_')}"
+    async with operator(shop_url) as connection:
+        await connection.execute(f"CREATE ROLE {role}; GRANT SELECT ON items TO {role}")
+    try:
+        on_postgres(role=role)
+        assert (await query(client, "SELECT count(*) FROM items"))["rows"] == [[300]]
+        with pytest.raises(podium.ToolFailed) as denied:
+            await query(client, "SELECT word FROM hidden")
+        assert denied.value.reason == "STATEMENT_DENIED"
+    finally:
+        async with operator(shop_url) as connection:
+            await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_where_writing_is_allowed_it_writes_and_needs_the_permission(start, client, admit, tenant, service):
+    start(kinds=["select", "update"])
+    changed = await query(client, "UPDATE items SET cents = :cents WHERE id = :id", {"cents": 7, "id": 1})
+    assert (changed["affected"], changed["rows"]) == (1, [])
+    assert (await query(client, "SELECT cents FROM items WHERE id = :id", {"id": 1}))["rows"] == [[7]]
+    await refused(client, "DELETE FROM items")
+    async with podium.connect(service.address, service.token("bob", roles=["agent"], tenant=tenant)) as agent:
+        with pytest.raises(podium.PermissionDenied):
+            await agent.call("sql_query", database="shop", statement="SELECT 1", parameters={})
+
+
+async def test_an_error_names_no_address_and_no_value(on_postgres, client, ground, serve):
+    on_postgres()
+    with pytest.raises(podium.ToolFailed) as failed:
+        await query(client, "SELECT cents / (cents - cents) FROM items WHERE name <> :word", {"word": "canary word"})
+    assert "canary" not in str(failed.value)
+    assert "SELECT" not in str(failed.value)
+    with pytest.raises(podium.ToolFailed, match="no_such_column"):
+        await query(client, "SELECT no_such_column FROM items")
+
+
+async def test_a_database_that_is_away_is_told_without_its_address(ground, serve, client):
+    serve(
+        ground.file(tools=["sql_query"], databases={"shop": {"url_variable": "SHOP_URL"}}),
+        SHOP_URL=f"postgresql://ana:hunter2@127.0.0.1:{free_port()}/shop",
+    )
+    with pytest.raises(podium.PodiumError) as failed:
+        await query(client, "SELECT 1")
+    assert failed.value.reason == "DATABASE_UNAVAILABLE"
+    assert "hunter2" not in str(failed.value)
+
+
+async def refused(client, statement):
+    """Tries a statement, which does not succeed."""
+    with pytest.raises(podium.PodiumError) as error:
+        await query(client, statement)
+    assert error.value.reason in ("INPUT_REJECTED", "STATEMENT_DENIED", "QUERY_FAILED", "INVALID_ARGUMENTS"), (
+        error.value
+    )
