@@ -53,12 +53,15 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
         session = await self._open(first.items[0].hello)
         self._sessions[session] = None
+        refused: list[InvalidInput] = []
         try:
             async with Tasks() as tasks:
-                tasks.spawn(self._read(session, frames, first))
+                tasks.spawn(self._read(session, frames, first, refused))
                 tasks.spawn(self._watch_silence(session))
                 while (frame := await session.next_frame()) is not None:
                     yield frame
+            if refused:
+                raise refused[0]
         finally:
             del self._sessions[session]
             session.disconnect()
@@ -108,7 +111,11 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         return session
 
     async def _read(
-        self, session: ExecutorSession, frames: AsyncIterator[pb.SessionRequest], first: pb.SessionRequest
+        self,
+        session: ExecutorSession,
+        frames: AsyncIterator[pb.SessionRequest],
+        first: pb.SessionRequest,
+        refused: list[InvalidInput],
     ) -> None:
         try:
             del first.items[0]
@@ -116,6 +123,9 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             async for frame in frames:
                 session.receive(frame)
                 await session.may_read()
+        except InvalidInput as malformed:
+            # Told as the status of the whole session, which ends with it.
+            refused.append(malformed)
         finally:
             session.end()
 
