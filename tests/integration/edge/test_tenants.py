@@ -7,15 +7,11 @@ import pytest
 
 import podium
 from podium.v1 import (
-    admin_service_pb2,
-    audit_service_pb2,
-    event_service_pb2,
     executor_service_pb2,
-    replay_service_pb2,
     tool_service_pb2,
     value_pb2,
-    workflow_service_pb2,
 )
+from tests.integration.rig.api_rows import Planted, rows
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import invalid, refusal_of
@@ -45,37 +41,8 @@ def two(admit):
 
 def requests_about(workflow_id):
     """For each method, the request that would show the workflow or the tool to someone who may see it."""
-    filters = audit_service_pb2.AuditFilter(stream_id=workflow_id)
-    attempt = executor_service_pb2.AttemptReference(workflow_id=workflow_id, step_id="secret_step", attempt=1, fence=1)
-    w, t = workflow_service_pb2, tool_service_pb2
-    return {
-        "GetWorkflow": w.GetWorkflowRequest(workflow_id=workflow_id),
-        "ListWorkflows": w.ListWorkflowsRequest(name=SECRET),
-        "ListSteps": w.ListStepsRequest(workflow_id=workflow_id),
-        "WatchWorkflow": w.WatchWorkflowRequest(workflow_id=workflow_id),
-        "AwaitWorkflow": w.AwaitWorkflowRequest(workflow_id=workflow_id),
-        "AddSteps": w.AddStepsRequest(workflow_id=workflow_id, steps=[step("vault")]),
-        "FinishWorkflow": w.FinishWorkflowRequest(workflow_id=workflow_id),
-        "CancelWorkflow": w.CancelWorkflowRequest(workflow_id=workflow_id),
-        "GetTool": t.GetToolRequest(name="vault"),
-        "ListTools": t.ListToolsRequest(include_denied=True),
-        "ReadStream": event_service_pb2.ReadStreamRequest(stream_id=workflow_id),
-        "ReadAll": event_service_pb2.ReadAllRequest(),
-        "Subscribe": event_service_pb2.SubscribeRequest(),
-        "Replay": replay_service_pb2.ReplayRequest(workflow_id=workflow_id),
-        "QueryAudit": audit_service_pb2.QueryAuditRequest(filter=filters),
-        "ExportAudit": audit_service_pb2.ExportAuditRequest(),
-        "GetArguments": executor_service_pb2.GetArgumentsRequest(attempt=attempt),
-        "StartWorkflow": w.StartWorkflowRequest(steps=[step("vault")]),
-        "RunWorkflow": w.RunWorkflowRequest(workflow=w.StartWorkflowRequest(steps=[step("vault")])),
-        "CallTool": t.CallToolRequest(call=t.ToolCall(tool="vault")),
-        "CallToolBatch": t.CallToolBatchRequest(calls=[t.ToolCall(tool="vault")]),
-        "ListQuarantined": admin_service_pb2.ListQuarantinedRequest(),
-        "ReleaseQuarantined": admin_service_pb2.ReleaseQuarantinedRequest(workflow_id=workflow_id),
-        "ListDataKeys": admin_service_pb2.ListDataKeysRequest(),
-        "RotateDataKey": admin_service_pb2.RotateDataKeyRequest(),
-        "DestroyDataKey": admin_service_pb2.DestroyDataKeyRequest(key_id="of another"),
-    }
+    table = rows(Planted(workflow_id, "vault", SECRET))
+    return {path.rpartition("/")[2]: row.request for path, row in table.items()}
 
 
 NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload", "ListProjections", "RebuildProjection"}
@@ -105,7 +72,6 @@ async def what_is_told(caller, path, request):
 
 async def test_no_method_tells_a_stranger_of_it(one, two):
     requests = requests_about(one.workflow_id)
-    assert {path.rpartition("/")[2] for path in METHODS} == requests.keys() | NOTHING_TO_SEE
     async with one.recording_nothing():
         for path in METHODS:
             name = path.rpartition("/")[2]
