@@ -62,10 +62,11 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }
         construct: Any = constructors[handler.request_streaming, handler.response_streaming]
+        deserialize: Any = handler.request_deserializer
         read = all_well_formed if handler.request_streaming else well_formed
         surround = self._generating if inspect.isasyncgenfunction(behaviour) else self._calling
         surrounded = surround(method, behaviour, read)
-        return construct(surrounded, tolerant(handler.request_deserializer), handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
+        return construct(surrounded, tolerant(deserialize), handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
 
     def _calling(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], read: Read) -> object:
         async def call(request: object, context: Context) -> object:

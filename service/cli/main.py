@@ -26,6 +26,7 @@ from service.cli import (
     quarantine_commands,
     replay_command,
     run_command,
+    security_command,
     server_commands,
     token_commands,
     tools_commands,
@@ -67,6 +68,7 @@ app.add_typer(workflows_commands.app, name="workflows")
 app.add_typer(tools_commands.app, name="tools")
 app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
+audit_commands.app.command("security", epilog=security_command.EXAMPLE)(security_command.security)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(projections_commands.app, name="projections")
 app.add_typer(database_commands.app, name="database")
