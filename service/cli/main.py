@@ -29,6 +29,7 @@ from service.cli import (
     security_command,
     server_commands,
     token_commands,
+    tool_docs_command,
     tools_commands,
     workflows_commands,
 )
@@ -65,6 +66,7 @@ app.command("dev", epilog=server_commands.DEV_EXAMPLE)(server_commands.dev)
 app.command("run", epilog=run_command.EXAMPLE)(run_command.run_file)
 app.command("call", epilog=call_command.EXAMPLE)(call_command.call)
 app.add_typer(workflows_commands.app, name="workflows")
+tools_commands.app.command("docs", epilog=tool_docs_command.EXAMPLE)(tool_docs_command.docs)
 app.add_typer(tools_commands.app, name="tools")
 app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)

@@ -34,18 +34,17 @@ TYPES = (
 
 @dataclass(slots=True)
 class Seen:
-    """How often something was in the trail, where first, and when."""
+    """How often something was in the trail, where first, and when: times as the export writes them."""
 
     count: int = 0
     events: list[str] = field(default_factory=list)
-    first_us: int = 0
-    last_us: int = 0
+    first_at: str = ""
+    last_at: str = ""
 
     def add(self, line: Mapping[str, Any], count: int = 1) -> None:
         """Count an event of the trail, which may itself stand for several."""
-        at_us = microseconds(line["recorded_at"])
-        self.first_us = self.first_us or at_us
-        self.last_us = at_us
+        self.last_at = line["recorded_at"]
+        self.first_at = self.first_at or self.last_at
         self.count += count
         if len(self.events) < EVENTS_KEPT:
             self.events.append(line["event"])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from service.cli.security_findings import Evidence, Finding, Severity
+from service.cli.security_trail import microseconds
 from service.cli.tool_facts import ToolFacts, granted_by, risky_parameters
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def _tokens(evidence: Evidence) -> Iterator[Finding]:
         if trail is not None and trail.revoked & {token_id, token.session_id, token.subject}:
             continue
         seen = token.seen
-        age_days = (seen.last_us - (token.issued_at_us or seen.first_us)) // _US_PER_DAY
-        unused_days = (evidence.now_us - seen.last_us) // _US_PER_DAY
+        last_us = microseconds(seen.last_at)
+        age_days = (last_us - (token.issued_at_us or microseconds(seen.first_at))) // _US_PER_DAY
+        unused_days = (evidence.now_us - last_us) // _US_PER_DAY
         if age_days >= TOKEN_AGE_DAYS:
             what, severity = f"was used {age_days} days after its issue", Severity.MEDIUM
         elif unused_days >= UNUSED_DAYS:
@@ -127,7 +129,7 @@ def _tools(evidence: Evidence) -> Iterator[Finding]:
                 "parameters-without-sanitizers",
                 f"{tool.name} takes {name} without a sanitizer",
                 f"its name says that it is a {sanitizer}; what a model puts there may come from somebody's text",
-                f'declare "x-podium-sanitize" with the kind {sanitizer} at it, or the values it may have as an enum',
+                f'declare "x-podium-sanitize": {{"{sanitizer}": ...}} at it, or the values it may have as an enum',
             )
 
 

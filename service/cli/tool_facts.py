@@ -28,6 +28,8 @@ _RISKY_WORDS = {
 _SECRET_WORDS = {"password", "passwd", "secret", "token", "credential", "credentials", "apikey"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _DEPTH_MAX = 20
+_IN_PLACE = ("allOf", "anyOf", "oneOf")
+_DEFINITIONS = "#/$defs/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,18 @@ class Parameter:
         return str(self.schema.get("description", ""))
 
     @property
-    def sanitizers(self) -> tuple[str, ...]:
-        """The kinds of the sanitizers that are declared at it."""
-        declared = self.schema.get(SANITIZE, ())
-        several = declared if isinstance(declared, list) else [declared]
-        return tuple(str(each.get("kind", "")) if isinstance(each, Mapping) else str(each) for each in several if each)
+    def sanitizers(self) -> Mapping[str, Mapping[str, Any]]:
+        """The options of the sanitizers that are declared for its value, by kind."""
+        found: dict[str, Mapping[str, Any]] = {}
+        pending: list[object] = [self.schema]
+        while pending:
+            schema = pending.pop()
+            if isinstance(schema, Mapping):
+                declared = schema.get(SANITIZE)
+                found |= declared if isinstance(declared, Mapping) else {}
+                # What stands in these applies to the same value.
+                pending += [each for keyword in _IN_PLACE for each in _listed(schema.get(keyword))]
+        return found
 
     @property
     def words(self) -> set[str]:
@@ -96,7 +105,7 @@ def tool_facts(tool: tool_service_pb2.Tool) -> ToolFacts:
         heartbeat_timeout_ms=definition.heartbeat_timeout_ms,
         streams_output=definition.streams_output,
         secrets=tuple(definition.secrets),
-        parameters=tuple(_parameters(schema, "", 0)),
+        parameters=tuple(_parameters(schema, schema, "", 0)),
         input_schema=schema,
         output_schema=_schema(definition.output_schema_json),
     )
@@ -110,18 +119,15 @@ def granted_by(grant: str, tools: Sequence[ToolFacts]) -> set[tuple[str, str]]:
 def risky_parameters(tool: ToolFacts) -> Iterator[tuple[str, str]]:
     """Yield the parameters whose names say path, URL, command, SQL or HTML, and the sanitizer that they lack."""
     for parameter in tool.parameters:
-        if parameter.sanitizers or not _is_free(parameter.schema):
-            continue
-        words = parameter.words
-        for sanitizer, risky in _RISKY_WORDS.items():
-            if words & risky:
-                yield parameter.name, sanitizer
-                break
+        words, declared = parameter.words, parameter.sanitizers
+        wanted = next((kind for kind, risky in _RISKY_WORDS.items() if words & risky), "")
+        if wanted and wanted not in declared and _is_free(parameter.schema):
+            yield parameter.name, wanted
 
 
 def unsealed_secrets(tool: ToolFacts) -> list[str]:
     """The parameters whose names say secret and whose values are recorded in the open."""
-    if _is_marked(tool.input_schema, 0):
+    if is_marked(tool.input_schema):
         return []
     return [each.name for each in tool.parameters if each.words & _SECRET_WORDS and _is_free(each.schema)]
 
@@ -136,26 +142,45 @@ def _is_free(schema: Mapping[str, Any]) -> bool:
     return "string" in named or ("array" in named and (not isinstance(items, Mapping) or _is_free(items)))
 
 
-def _is_marked(schema: object, depth: int) -> bool:
-    if depth > _DEPTH_MAX:
-        return False
-    if isinstance(schema, Mapping):
-        return schema.get(SENSITIVE) is True or any(_is_marked(each, depth + 1) for each in schema.values())
-    return isinstance(schema, list) and any(_is_marked(each, depth + 1) for each in schema)
+def is_marked(schema: object) -> bool:
+    """Whether anything in a schema is marked sensitive, so that the whole value is sealed."""
+    pending = [schema]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, Mapping):
+            if each.get(SENSITIVE) is True:
+                return True
+            pending.extend(each.values())
+        elif isinstance(each, list):
+            pending.extend(each)
+    return False
 
 
-def _parameters(schema: Mapping[str, Any], prefix: str, depth: int) -> Iterator[Parameter]:
+def _parameters(schema: Mapping[str, Any], root: Mapping[str, Any], prefix: str, depth: int) -> Iterator[Parameter]:
     properties, required = schema.get("properties", {}), schema.get("required", ())
     if not isinstance(properties, Mapping) or depth > _DEPTH_MAX:
         return
-    for name, below in properties.items():
-        if not isinstance(below, Mapping):
-            continue
+    for name, stated in properties.items():
+        below = _resolved(stated, root)
         yield Parameter(prefix + name, below, isinstance(required, list) and name in required)
-        yield from _parameters(below, f"{prefix}{name}.", depth + 1)
-        items = below.get("items")
-        if isinstance(items, Mapping):
-            yield from _parameters(items, f"{prefix}{name}[].", depth + 1)
+        yield from _parameters(below, root, f"{prefix}{name}.", depth + 1)
+        if "items" in below:
+            yield from _parameters(_resolved(below["items"], root), root, f"{prefix}{name}[].", depth + 1)
+
+
+def _resolved(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema, with what it refers to in the definitions beside it."""
+    if not isinstance(schema, Mapping):
+        return {}
+    target, definitions = schema.get("$ref", ""), root.get("$defs", {})
+    if not isinstance(target, str) or not target.startswith(_DEFINITIONS) or not isinstance(definitions, Mapping):
+        return schema
+    referred = definitions.get(target.removeprefix(_DEFINITIONS), {})
+    return {**referred, **schema} if isinstance(referred, Mapping) else schema
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _schema(text: str) -> Mapping[str, Any]:

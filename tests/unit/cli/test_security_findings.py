@@ -156,8 +156,11 @@ def test_a_parameter_whose_name_is_risky_needs_a_sanitizer(name):
         return kinds(USED, [one])
 
     assert kinds_with({"type": "string"}) == ["parameters-without-sanitizers"]
-    assert kinds_with({"type": "string", "x-podium-sanitize": "path"}) == []
-    assert kinds_with({"type": "string", "x-podium-sanitize": {"kind": "path"}}) == []
+    declared = {"x-podium-sanitize": {kind: {} for kind in ("path", "url", "command", "sql", "html")}}
+    assert kinds_with({"type": "string", **declared}) == []
+    assert kinds_with({"allOf": [{"type": "string"}, declared]}) == []
+    assert kinds_with({"$ref": "#/$defs/not there", **declared}) == []
+    assert kinds_with({"type": "string", "x-podium-sanitize": {"text": {}}}) == ["parameters-without-sanitizers"]
     assert kinds_with({"type": "string", "enum": ["a"]}) == []
     assert kinds_with({"type": "integer"}) == []
 
