@@ -33,11 +33,13 @@ from podium.v1 import (
     workflow_service_pb2_grpc,
 )
 from service.access import Access
+from service.admission.addresses import AddressGuard
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
+from service.api.access_policies import PolicyAccess
 from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
@@ -63,6 +65,7 @@ from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
 from service.engine.keys import StepKey, ToolVersion
+from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
 from service.engine.sealing import Sealing, TenantSeals
@@ -129,7 +132,9 @@ class Service:
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
-        self._access = Access()
+        self._access = Access(
+            settings.access, clock, self._tasks.spawn, condition_bytes=settings.limits.condition_bytes
+        )
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -165,7 +170,13 @@ class Service:
         await self._access.load(store)
         payloads = PayloadCache(store)
         self._sealing = await self._open_sealing(store, catalog, payloads)
-        return self._api_parts(self._engine(store, catalog, payloads), store, catalog, payloads)
+        tenants = {tool.tenant for tool in catalog.versions()}
+        self._rate_limits = await counted_guard(
+            store, store.head, self._clock.now_us(), self._access.policy_of, tenants
+        )
+        engine = self._engine(store, catalog, payloads)
+        engine.open_counts.load(await store.open_workflows())
+        return self._api_parts(engine, store, catalog, payloads)
 
     def begin_work(self, parts: ApiParts) -> None:
         """Go on with what is open, and look at it again and again."""
@@ -229,8 +240,10 @@ class Service:
         turns = TurnTaker(
             pipeline=Pipeline(
                 [
+                    AddressGuard(self._access.addresses),
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
+                    self._rate_limits,
                 ]
             ),
             expressions=expressions,
@@ -259,7 +272,9 @@ class Service:
             reconnect_grace_us=settings.timings.reconnect_grace_ms * US_PER_MS,
             park_after_us=settings.timings.park_after_ms * US_PER_MS,
             bounds=Bounds(
-                mailbox=settings.limits.mailbox_commands, appends=max(1, settings.limits.waiting_appends // 2)
+                mailbox=settings.limits.mailbox_commands,
+                resident_workflows=settings.limits.resident_workflows,
+                appends=max(1, settings.limits.waiting_appends // 2),
             ),
         )
         return engine
@@ -291,6 +306,8 @@ class Service:
             clock=self._clock,
             tokens=self._randomness,
             policy_of=self._access.policy_of,
+            blocks=self._access.blocks,
+            tenants=self._access.tenants,
             validation_of=validation_of,
             plans=Plans(validation_of),
             sealing=self._sealing,
@@ -305,8 +322,16 @@ class Service:
         edge = EdgeInterceptor(
             [
                 Ownership(lambda: self._store is not None and self._store.is_current),
-                Authentication(self._tokens, self._clock, self._access.policy_of),
-            ]
+                self._access.door,
+                Authentication(
+                    self._tokens,
+                    self._clock,
+                    self._access.policy_of,
+                    peers=self._access.peers,
+                    check_caller=self._access.request_limits,
+                ),
+            ],
+            self._access.refused,
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)
@@ -317,6 +342,7 @@ class Service:
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
+        self._access.policies.on_change(self._executors.recheck)
         lister = WorkflowLister(WorkflowQuery(workflows.model), workflows)
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
         tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
@@ -328,7 +354,8 @@ class Service:
         )
         projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
-        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts), server)
+        policies = PolicyAccess(parts, self._access.policies)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts, policies), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -370,6 +397,7 @@ class Service:
         await self._health.enter_graceful_shutdown()
         self._executors.drain()
         await self._server.stop(self._settings.timings.drain_ms / 1000)
+        await self._access.drain()
 
 
 def settle_collector() -> None:

@@ -12,12 +12,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from service.domain.retry import RetryDefaults
+
+Network = IPv4Network | IPv6Network
 
 _PREFIX = "PODIUM_"
 _CLIENT_NAMES = frozenset({"PODIUM_ADDRESS", "PODIUM_TOKEN", "PODIUM_DEV_FILE"})
@@ -93,6 +95,18 @@ class TokenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Whose callers may do what, and who is believed to say where they are."""
+
+    operator_tenant: str = "default"
+    """The tenant whose policy guards the door: blocks and lockouts that hold before a caller is known."""
+    tenants_must_exist: bool = False
+    """Refuse tokens for tenants that nobody made with `podium tenants create`."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of proxies, joined by commas: what they say in x-forwarded-for is believed, and nobody else is."""
+
+
+@dataclass(frozen=True, slots=True)
 class SealingSettings:
     """What is sealed in the log beyond what the tools' schemas mark, and with what."""
 
@@ -138,6 +152,8 @@ class Limits:
     condition_bytes: int = 4 * _KIB
     mailbox_commands: int = 1_000
     """Commands that wait for one workflow."""
+    resident_workflows: int = 50_000
+    """Open workflows in memory; of more, those without work are parked before their time."""
     waiting_appends: int = 10_000
     """Appends that wait for the writer of the log."""
     watcher_items: int = 1_000
@@ -178,6 +194,7 @@ class Settings:
     listening: Listening = field(default_factory=Listening)
     storage: Storage = field(default_factory=Storage)
     tokens: TokenSettings = field(default_factory=TokenSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     sealing: SealingSettings = field(default_factory=SealingSettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     limits: Limits = field(default_factory=Limits)
@@ -258,9 +275,18 @@ def _parse(text: str, kind: object) -> object:
         return _TRUTH[text.lower()]
     if kind in (Path, Path | None):
         return Path(text)
+    if kind == tuple[Network, ...]:
+        return tuple(_network(part.strip()) for part in text.split(","))
     if kind == tuple[PublicKeyFile, ...]:
         return tuple(_public_key(part.strip()) for part in text.split(","))
     return text
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f"has {text!r}, which is no address and no network such as 10.0.0.0/8") from None
 
 
 def _public_key(text: str) -> PublicKeyFile:

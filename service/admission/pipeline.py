@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import orjson
 
@@ -63,6 +63,11 @@ class ToolRequest:
         """What takes the place of SHA-256, for arguments that hold something sealed."""
 
     @property
+    def holds_secrets(self) -> bool:
+        """Whether something sealed was opened for the arguments."""
+        return self.digest is not None
+
+    @property
     def arguments(self) -> object:
         """The arguments as parsed JSON. Raises ValueError for text that is no JSON."""
         if self._arguments is _UNSET:
@@ -104,11 +109,33 @@ class Answered(NamedTuple):
     value: value_pb2.Value
 
 
+class WaitingLine(Protocol):
+    """Calls that wait in a guard's own order. Named by their steps: (tenant, workflow, step)."""
+
+    def __contains__(self, step: tuple[str, str, str]) -> bool:
+        """Whether a step waits in it."""
+
+    def __hash__(self) -> int:
+        """A line is itself and no other."""
+
+    def let_through(self, now_us: int) -> tuple[list[tuple[str, str, str]], int | None]:
+        """Take out those that may be asked for again now, and tell when the next may be; None: nobody is left."""
+
+    def leave(self, step: tuple[str, str, str]) -> None:
+        """A step that joined has started or ended."""
+
+
 class Wait(NamedTuple):
-    """The call may be asked for again at `until_us`, microseconds since the Unix epoch."""
+    """The call may be asked for again at `until_us`, microseconds since the Unix epoch.
+
+    With a `limited` it is a rate limit that it waits for, and a caller that would wait itself is refused. With a `join`
+    it waits in a line, and the line says when it may be asked for again.
+    """
 
     until_us: int
     reason: str
+    limited: events_pb2.RateLimited | None = None
+    join: Callable[[], WaitingLine] | None = None
 
 
 Verdict = Allowed | Denied | Answered | Wait
@@ -128,6 +155,14 @@ class Guard(Protocol):
         """Decide. An exception is a denial."""
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """A guard that counts what starts. Asking it about a call counts nothing."""
+
+    def started(self, request: ToolRequest, now_us: int) -> None:
+        """Count an attempt that all guards allowed in this turn, and that starts now."""
+
+
 class Admission(NamedTuple):
     """What the pipeline decided, and the events that say so."""
 
@@ -141,6 +176,7 @@ class Pipeline:
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self._guards = tuple(guards)
+        self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
         """Ask the guards until one does not allow the call. Never raises for what a guard does."""
@@ -157,6 +193,11 @@ class Pipeline:
             else:
                 return Admission(verdict, checked)
         return Admission(ALLOWED, checked)
+
+    def started(self, request: ToolRequest, now_us: int) -> None:
+        """An attempt that was admitted in this turn starts: whoever counts counts it, once."""
+        for guard in self._counting:
+            guard.started(request, now_us)
 
 
 def _broken(guard: Guard, error: Exception) -> Denied:

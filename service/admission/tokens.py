@@ -135,6 +135,11 @@ class Tokens:
         )
 
 
+def is_tenant_name(text: str) -> bool:
+    """Whether a tenant may be called so."""
+    return _TENANT.fullmatch(text) is not None
+
+
 def _caller(claims: Mapping[str, Any]) -> Caller:
     """The caller that verified claims describe. Raises ValueError."""
     roles = claims.get("roles", [])
@@ -144,7 +149,7 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
     scopes = _text(claims, "scope", TOKEN_LENGTH_MAX).split()
     tenant = _text(claims, "tenant") or "default"
     subject = _text(claims, "sub")
-    if not subject or not _TENANT.fullmatch(tenant) or len(scopes) > LIST_MAX:
+    if not subject or not is_tenant_name(tenant) or len(scopes) > LIST_MAX:
         raise ValueError("sub, tenant or scope")
     principal = value_pb2.Principal(
         subject=subject,

@@ -10,16 +10,19 @@ import orjson
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import executor_service_pb2_grpc as grpc_stubs
 from service.admission.nesting import nested_within
+from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.tool_servicer import register
 from service.api.workflow_servicer import workflow_key
-from service.domain.errors import IllegalState, InvalidInput, NotFound
+from service.domain.errors import IllegalState, InvalidInput, NotFound, Unavailable
+from service.domain.permissions import decide
 from service.domain.values import PayloadNotLoadedError, SealBrokenError, arguments_text
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
 from service.engine.sealing import TenantSeals
+from service.engine.tenants import check_quota
 from service.executors.session import ExecutorSession, SessionParts
 from service.tasks import Tasks
 
@@ -36,12 +39,25 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         self._parts = parts
         self._session_parts = session_parts
         self._heartbeat_interval_ms = heartbeat_interval_ms
-        self._sessions: dict[ExecutorSession, None] = {}
+        self._sessions: dict[ExecutorSession, Caller] = {}
 
     def drain(self) -> None:
         """Tell every executor that the service is about to stop."""
         for session in self._sessions:
             session.send(pb.ServiceItem(drain=pb.Drain()))
+
+    def recheck(self, tenant: str) -> None:
+        """End the sessions of a tenant whose policy has changed and does not let them serve their tools any more."""
+        for session, caller in list(self._sessions.items()):
+            if caller.tenant == tenant:
+                self._end_unless_allowed(session, caller)
+
+    def _end_unless_allowed(self, session: ExecutorSession, caller: Caller) -> None:
+        policy, now_us = self._parts.policy_of(caller.tenant), self._parts.clock.now_us()
+        for tool in session.place.serves if session.place is not None else ():
+            decision = decide(policy, caller.authority, ["tools.serve"], tool, now_us=now_us)
+            if not decision.allowed:
+                session.end()
 
     async def Session(
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
@@ -52,8 +68,9 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         if first is None or not first.items or first.items[0].WhichOneof("item") != "hello":
             raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
         session = await self._open(first.items[0].hello)
-        self._sessions[session] = None
         refused: list[InvalidInput] = []
+        # The policy may have changed while the session was opened.
+        self._end_unless_allowed(session, current_caller())
         try:
             async with Tasks() as tasks:
                 tasks.spawn(self._read(session, frames, first, refused))
@@ -63,8 +80,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             if refused:
                 raise refused[0]
         finally:
-            del self._sessions[session]
-            session.disconnect()
+            self._close(session)
 
     async def _open(self, hello: pb.Hello) -> ExecutorSession:
         names = {definition.name for definition in hello.tools}
@@ -83,22 +99,28 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             current = self._parts.catalog.newest(current_caller().tenant, definition.name)
             if current is None or current.definition != definition:
                 p.require(self._parts, "tools.register", definition.name)
-        # Only when all of them may be served: a refused executor leaves nothing behind.
-        serves = {definition.name: await register(self._parts, definition) for definition in hello.tools}
         session = ExecutorSession(
             self._parts.tokens.token(), hello, p.cause_of_request(), current_caller().tenant, self._session_parts
         )
-        for earlier in [s for s in self._sessions if s.is_of(session)]:
+        self._check_quota(session)
+        # Only when all of them may be served: a refused executor leaves nothing behind.
+        serves = {definition.name: await register(self._parts, definition) for definition in hello.tools}
+        # Others may have come meanwhile.
+        self._check_quota(session)
+        for earlier in self._earlier(session):
             # The same process is back before its old connection was seen to be dead.
-            earlier.disconnect()
+            self._close(earlier)
             earlier.end()
+        self._sessions[session] = current_caller()
         session.connect(serves, hello.max_attempts)
         try:
             verdicts = [await session.claim(held) for held in hello.holding]
         except BaseException:
             # The connection broke in between: what was claimed on it belongs to nobody.
-            session.disconnect()
+            self._close(session)
             raise
+        if session not in self._sessions:
+            raise Unavailable("SESSION_REPLACED", "the same process has connected once more")
         welcome = pb.Welcome(
             session_id=session.session_id,
             heartbeat_interval_ms=self._heartbeat_interval_ms,
@@ -109,6 +131,20 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         )
         session.begin(welcome)
         return session
+
+    def _earlier(self, session: ExecutorSession) -> list[ExecutorSession]:
+        """The sessions of the same process."""
+        return [other for other in self._sessions if other.is_of(session)]
+
+    def _check_quota(self, session: ExecutorSession) -> None:
+        """Raise LimitExceeded when the tenant has as many sessions as it may, those of the same process aside."""
+        used = sum(other.tenant == session.tenant for other in self._sessions) - len(self._earlier(session))
+        check_quota("executors", used, self._parts.tenants.quotas_of(session.tenant).executors)
+
+    def _close(self, session: ExecutorSession) -> None:
+        """A session takes no more work and counts no more. Closing it twice changes nothing."""
+        self._sessions.pop(session, None)
+        session.disconnect()
 
     async def _read(
         self,

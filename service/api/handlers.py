@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from service.api.errors import status_of
 from service.api.malformed import all_well_formed, tolerant, well_formed
 from service.api.methods import OPEN_SERVICES
+from service.domain.errors import DomainError
 
 # As text: the classes of grpc are generic for type checkers only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -23,6 +24,8 @@ Guard: TypeAlias = "Callable[[str, Context], None]"
 """Lets an RPC of a method through, or raises what refuses it."""
 Read: TypeAlias = "Callable[[Any], Any]"
 """Gives a request, or a stream of them, to the servicer when it is a message at all."""
+Refused: TypeAlias = "Callable[[str, Context, DomainError], Awaitable[None]]"
+"""Takes note of what refused an RPC of a method, before its caller is told."""
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
@@ -32,8 +35,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     worth of time. A method's handler is surrounded once and kept.
     """
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(self, guards: Sequence[Guard], refused: Refused) -> None:
         self._guards = tuple(guards)
+        self._refused = refused
         self._surrounded: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
@@ -75,7 +79,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                     guard(method, context)
                 return await behaviour(read(request), context)
             except Exception as error:
-                await _end(method, context, error)
+                await self._end(method, context, error)
                 raise
 
         return call
@@ -90,16 +94,18 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                     async for response in responses:
                         yield response
             except Exception as error:
-                await _end(method, context, error)
+                await self._end(method, context, error)
                 raise
 
         return generate
 
-
-async def _end(method: str, context: Context, error: Exception) -> None:
-    """End an RPC with the status of an exception. A cancel is none, and leaves as it came."""
-    # What was aborted has its status already.
-    if not isinstance(error, grpc.aio.AbortError):
+    async def _end(self, method: str, context: Context, error: Exception) -> None:
+        """End an RPC with the status of an exception. A cancel is none, and leaves as it came."""
+        # What was aborted has its status already.
+        if isinstance(error, grpc.aio.AbortError):
+            return
+        if isinstance(error, DomainError):
+            await self._refused(method, context, error)
         await context.abort_with_status(rpc_status.to_status(status_of(method, error)))
 
 

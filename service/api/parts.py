@@ -15,13 +15,15 @@ from service.api.authentication import current_caller
 from service.api.plans import Plans
 from service.domain import permissions
 from service.domain.definition import Validation
-from service.domain.errors import Denied, InvalidInput
+from service.domain.errors import Basis, Denied, InvalidInput
 from service.domain.permissions import Policy
+from service.engine.address_blocks import AddressBlocks
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
 from service.engine.sealing import Sealing
+from service.engine.tenants import Tenants
 from service.engine.timers import Clock
 from store.contract import SHARD, EventStore
 
@@ -73,6 +75,8 @@ class ApiParts:
     clock: Clock
     tokens: Tokens
     policy_of: Callable[[str], Policy]
+    blocks: AddressBlocks
+    tenants: Tenants
     validation_of: Callable[[str], Validation]
     """The validation of workflows of a tenant."""
     plans: Plans
@@ -85,11 +89,12 @@ class ApiParts:
 
 def require(parts: ApiParts, permission: str, resource: str) -> None:
     """Raise Denied unless the caller has a permission for a resource."""
-    decision = permissions.decide(
-        parts.policy_of(current_caller().tenant), current_caller().authority, [permission], resource
-    )
+    caller, now_us = current_caller(), parts.clock.now_us()
+    policy = parts.policy_of(caller.tenant)
+    decision = permissions.decide(policy, caller.authority, [permission], resource, now_us=now_us)
     if not decision.allowed:
-        raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})")
+        basis = Basis(permission, resource, decision.rule, policy.name, policy.revision)
+        raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})", basis=basis)
 
 
 def cause_of_request(request_id: str = "") -> Cause:

@@ -14,6 +14,7 @@ from service.domain.errors import InvalidInput
 from service.domain.state import Workflow
 from service.domain.templates import TemplateError, check_literal
 from service.engine.keys import WorkflowKey
+from service.engine.tenants import check_quota
 from store.contract import StreamConflictError
 
 
@@ -65,6 +66,8 @@ async def start(
         steps = parts.plans.normalise(
             caller.tenant, submission.steps, shorthand=submission.shorthand, path=submission.path
         )
+        quota = parts.tenants.quotas_of(caller.tenant).open_workflows
+        check_quota("open workflows", parts.engine.open_counts.of(caller.tenant), quota)
         steps, sealed = seal_steps(parts, caller.tenant, steps)
         sealed = sealed or (value is not None and value.HasField("sealed"))
         recorded = recorded_digest(parts, caller.tenant, digest, sealed=sealed)

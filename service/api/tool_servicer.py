@@ -16,6 +16,7 @@ from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
 from service.domain import permissions
 from service.domain.errors import InvalidInput, NotFound
+from service.domain.policy_rules import facts_of
 from service.engine.catalog import CatalogTool
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
@@ -98,10 +99,12 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         return outcomes
 
     def _may_see(self, tool: CatalogTool, authority: value_pb2.Authority) -> bool:
-        required = tool.definition.permissions
-        return permissions.decide(
-            self._parts.policy_of(current_caller().tenant), authority, required, tool.definition.name
-        ).allowed
+        """Whether the caller may use the tool, with some arguments at least."""
+        name, required = tool.definition.name, tool.definition.permissions
+        policy = self._parts.policy_of(current_caller().tenant)
+        case = permissions.case_of(policy, authority, required, name, is_call=True)
+        now_us = self._parts.clock.now_us()
+        return case.might_allow(facts_of(authority, case.needs, tool=name, now_us=now_us))
 
     def _message(self, tool: CatalogTool) -> pb.Tool:
         sessions = self._parts.engine.dispatcher.sessions(current_caller().tenant, tool.definition.name)
@@ -113,7 +116,11 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
     caller = current_caller()
     dispatcher = parts.engine.dispatcher
     administer = permissions.decide(
-        parts.policy_of(current_caller().tenant), caller.authority, ["tools.administer"], definition.name
+        parts.policy_of(caller.tenant),
+        caller.authority,
+        ["tools.administer"],
+        definition.name,
+        now_us=parts.clock.now_us(),
     )
     await make_ready(parts, caller.tenant, definition)
     return await parts.catalog.register(
@@ -124,6 +131,7 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
             executor.serves.get(name) == version for executor in dispatcher.sessions(caller.tenant, name)
         ),
         may_administer=administer.allowed,
+        tools_max=parts.tenants.quotas_of(caller.tenant).tools,
     )
 
 

@@ -70,12 +70,13 @@ class StartAttempt(NamedTuple):
 
 
 class QueueStep(NamedTuple):
-    """Admission allowed a step but no executor has a place."""
+    """Admission allowed a step but no executor has a place, or a rate limit lets it wait."""
 
     now_us: int
     step_id: str
     waits_for: str
     schedule_to_start_ms: int
+    limited: events_pb2.RateLimited | None = None
 
 
 class DenyStep(NamedTuple):
@@ -87,6 +88,7 @@ class DenyStep(NamedTuple):
     failure: value_pb2.Failure
     check: events_pb2.PermissionChecked | None = None
     rejected: events_pb2.InputRejected | None = None
+    limited: events_pb2.RateLimited | None = None
 
 
 class AnswerStep(NamedTuple):

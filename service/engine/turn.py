@@ -31,6 +31,9 @@ from service.engine.sealing import Sealing
 from store.contract import SHARD, NewEvent
 from store.records import encode_envelope
 
+_DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
+"""Kinds of workflows for whose outcome a caller waits."""
+
 
 class Tools(Protocol):
     """The registered tools."""
@@ -75,7 +78,7 @@ class Turn:
     queued: list[tuple[StepKey, ToolVersion]] = field(default_factory=list)
     running: list[Run] = field(default_factory=list)
     settled: list[StepKey] = field(default_factory=list)
-    delayed: dict[StepKey, tuple[ToolVersion, int]] = field(default_factory=dict)
+    delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
     missing: value_pb2.PayloadReference | None = None
     """A stored value that must be loaded before the turn can go on."""
@@ -281,8 +284,17 @@ class TurnTaker:
             )
             self._give_up(turn, deny, place)
         elif isinstance(verdict, Wait):
-            turn.delayed[StepKey(*resident.key, step.id)] = (tool, verdict.until_us)
-            self._give_up(turn, self._queue(turn, step, verdict.reason), place)
+            limited = verdict.limited
+            if limited is not None and resident.state.kind in _DIRECT:
+                # Somebody waits for the answer, and knows better whether it is worth the wait.
+                failure = _limit_failure(limited, turn.now_us)
+                deny = c.DenyStep(
+                    turn.now_us, step.id, "rate_limit", failure, admission.permission_checked, limited=limited
+                )
+                self._give_up(turn, deny, place)
+            else:
+                turn.delayed[StepKey(*resident.key, step.id)] = (tool, verdict)
+                self._give_up(turn, self._queue(turn, step, verdict.reason, limited), place)
         elif isinstance(verdict, Answered):
             answer = c.AnswerStep(turn.now_us, step.id, admission.permission_checked, verdict.value)
             self._give_up(turn, answer, place)
@@ -292,9 +304,9 @@ class TurnTaker:
         if place is not None:
             self._dispatcher.give_back(place)
 
-    def _queue(self, turn: Turn, step: Step, reason: str) -> c.QueueStep:
+    def _queue(self, turn: Turn, step: Step, reason: str, limited: events_pb2.RateLimited | None = None) -> c.QueueStep:
         wait_ms = step.plan.definition.timeouts.schedule_to_start_ms or self._timing.schedule_to_start_ms
-        return c.QueueStep(turn.now_us, step.id, reason, wait_ms)
+        return c.QueueStep(turn.now_us, step.id, reason, wait_ms, limited)
 
     def _start_or_queue(
         self,
@@ -317,6 +329,7 @@ class TurnTaker:
         session = place.session
         command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms)
         self._apply(turn, command, turn.resident.envelope)
+        self._pipeline.started(request, turn.now_us)
         workflow_id = turn.resident.key.workflow_id
         # Filled in place: each message that is handed to the constructor of another is copied.
         item = executor_service_pb2.ServiceItem()
@@ -336,6 +349,16 @@ class TurnTaker:
         assignment.tenant = tool.tenant
         assignment.principal.CopyFrom(request.authority.principal)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
+
+
+def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Failure:
+    retry_after_ms = max(1, -(-(limited.retry_at_us - now_us) // 1000))
+    return value_pb2.Failure(
+        reason="RATE_LIMITED",
+        message=f"the limit {limited.limit} lets it through in {retry_after_ms} ms",
+        retryable=True,
+        retry_after_ms=retry_after_ms,
+    )
 
 
 def _tool_version(resident: Resident, step: Step) -> ToolVersion:

@@ -3,14 +3,12 @@
 A method that has no row, or no permission, fails the test that walks the contract.
 """
 
-import json
-
 import pytest
 
 from service.api.methods import METHOD_PERMISSIONS
 from service.domain.permissions import API_PERMISSIONS
-from tests.integration.rig.api_rows import NOT_FOUND, OPERATORS, SECRET_STEP, UNKNOWN_TOOL, Planted, rows
-from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.api_rows import NOT_FOUND, OPERATORS, UNKNOWN_TOOL, Planted, plant, rows
+from tests.integration.rig.caller import Caller
 from tests.integration.rig.forged_tokens import claims, secret_of, signed
 from tests.integration.rig.refusal import refusal_if_any, refusal_of
 from tests.integration.rig.requests import METHODS, invoke
@@ -43,11 +41,7 @@ def test_a_method_that_is_added_without_its_row_is_found():
 async def one(caller, tenant):
     """A tenant that has something, and the request of each method about it."""
     caller.tenant = tenant
-    await caller.register("vault", description=TEXT)
-    workflow_id = await caller.start(
-        step("vault", {"what": TEXT}, id=SECRET_STEP), name=TEXT, input_json=json.dumps(TEXT), open=True
-    )
-    caller.planted = Planted(workflow_id, "vault", TEXT)
+    caller.planted = await plant(caller, TEXT)
     return caller
 
 
@@ -97,7 +91,7 @@ async def test_every_permission_but_the_one_it_needs_is_not_enough_for(admit, pa
 async def test_the_permission_it_needs_is_enough_for(admit, one, path):
     row = rows(one.planted)[path]
     where = OPERATOR_TENANT if row.stranger == OPERATORS else one.tenant
-    right = admit("ana", scopes=[METHOD_PERMISSIONS[path], *row.also], tenant=where)
+    right = admit("ben", scopes=[METHOD_PERMISSIONS[path], *row.also], tenant=where)
     refusal = await refusal_if_any(invoke(right, path, row.request, timeout=SHORT_S))
     assert refusal is None or refusal.code not in (*ABOUT_ACCESS, *FAULTS), refusal
 
@@ -124,7 +118,7 @@ def without_names(refusal, planted):
     if refusal is None:
         return None
     words = f"{refusal.code} {refusal.reason} {refusal.message} {refusal.violations}"
-    for name in (planted.workflow_id, planted.tool):
+    for name in (planted.workflow_id, planted.tool, planted.proposal_id):
         words = words.replace(name, "NAME")
     return words
 

@@ -6,12 +6,8 @@ import json
 import pytest
 
 import podium
-from podium.v1 import (
-    executor_service_pb2,
-    tool_service_pb2,
-    value_pb2,
-)
-from tests.integration.rig.api_rows import Planted, rows
+from podium.v1 import access_service_pb2, executor_service_pb2, tool_service_pb2, value_pb2
+from tests.integration.rig.api_rows import plant, rows
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import invalid, refusal_of
@@ -25,11 +21,8 @@ RESPONSES = 3
 @pytest.fixture
 async def one(caller):
     """A tenant with a secret in every place where one can be."""
-    await caller.register("vault", description=SECRET)
-    workflow_id = await caller.start(
-        step("vault", {"what": SECRET}, id="secret_step"), name=SECRET, input_json=json.dumps(SECRET), open=True
-    )
-    caller.workflow_id = workflow_id
+    caller.planted = await plant(caller, SECRET)
+    caller.workflow_id = caller.planted.workflow_id
     return caller
 
 
@@ -39,9 +32,9 @@ def two(admit):
     return admit("eve", tenant="another-tenant")
 
 
-def requests_about(workflow_id):
+def requests_about(planted):
     """For each method, the request that would show the workflow or the tool to someone who may see it."""
-    table = rows(Planted(workflow_id, "vault", SECRET))
+    table = rows(planted)
     return {path.rpartition("/")[2]: row.request for path, row in table.items()}
 
 
@@ -51,7 +44,8 @@ NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload", "ListProjections", "Rebui
 
 CHANGES_OR_WAITS = {
     *("AddSteps", "FinishWorkflow", "CancelWorkflow"),
-    *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow"),
+    *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow", "UnblockAddress"),
+    *("ApplyPolicy", "RollBackPolicy", "ApprovePolicy", "RejectPolicy", "RevokeCredentials", "BlockAddress"),
 }
 """To their owner they would do something, or wait for what no executor does."""
 
@@ -71,7 +65,7 @@ async def what_is_told(caller, path, request):
 
 
 async def test_no_method_tells_a_stranger_of_it(one, two):
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.planted)
     async with one.recording_nothing():
         for path in METHODS:
             name = path.rpartition("/")[2]
@@ -84,7 +78,7 @@ async def test_no_method_tells_a_stranger_of_it(one, two):
 
 async def test_the_owner_sees_it_through_the_same_requests(one):
     """The test above would notice a leak: its requests do show the secret to whom it belongs."""
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.planted)
     shown = set()
     for path in METHODS:
         name = path.rpartition("/")[2]
@@ -94,10 +88,26 @@ async def test_the_owner_sees_it_through_the_same_requests(one):
         if SECRET.encode() in told:
             shown.add(name)
     assert shown >= {"GetWorkflow", "WatchWorkflow", "GetTool", "ListTools", "ReadStream", "ReadAll", "Subscribe"}
+    assert shown >= {"ListBlockedAddresses", "GetPolicy", "ListPolicyRevisions", "ListPolicyProposals"}
+
+
+async def test_a_block_of_one_tenant_is_not_anothers_to_take_back(one, two):
+    asked = access_service_pb2.UnblockAddressRequest(network=one.planted.network)
+    refusal = await refusal_of(two.access.UnblockAddress(asked))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "ADDRESS_NOT_BLOCKED")
+    assert (await one.access.UnblockAddress(asked)).event
+
+
+async def test_a_refusal_of_one_tenant_is_recorded_for_nobody_else(one, two, admit):
+    viewer = admit("victor", roles=["viewer"])
+    refusal = await refusal_of(viewer.register("more"))
+    assert refusal.reason == "PERMISSION_DENIED"
+    assert [each.principal.subject for each in await one.refusals() if each.principal.subject == "victor"] == ["victor"]
+    assert [each for each in await two.refusals() if each.principal.subject == "victor"] == []
 
 
 async def test_what_a_stranger_names_does_not_exist_for_it(one, two):
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.planted)
     not_there = ["GetWorkflow", "ListSteps", "WatchWorkflow", "AwaitWorkflow", "AddSteps", "FinishWorkflow"]
     not_there += ["CancelWorkflow", "Replay"]
     for name in not_there:

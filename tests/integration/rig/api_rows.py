@@ -3,6 +3,7 @@
 Tests of access walk the contract's descriptors and look their rows up here, so that a method without a row fails them.
 """
 
+import json
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -35,8 +36,25 @@ class Planted:
     tool: str
     text: str
     """What no other tenant may read."""
-    network: str = "192.0.2.0/24"
+    network: str = "198.51.100.0/24"
+    proposal_id: str = "no-proposal"
     token_id: str = "a-token-of-theirs"
+
+
+async def plant(caller, text):
+    """Put a text wherever a tenant can put one."""
+    a = access_service_pb2
+    await caller.register("vault", description=text)
+    workflow_id = await caller.start(
+        step("vault", {"what": text}, id=SECRET_STEP), name=text, input_json=json.dumps(text), open=True
+    )
+    await caller.access.BlockAddress(a.BlockAddressRequest(network=Planted.network, reason=text))
+    policy = policy_pb2.Policy(
+        name=text, roles=[policy_pb2.Role(name="admin", grants=["*"])], changes_need_approval=True
+    )
+    await caller.access.ApplyPolicy(a.ApplyPolicyRequest(policy=policy, note=text))
+    proposed = await caller.access.ApplyPolicy(a.ApplyPolicyRequest(policy=policy, note=text))
+    return Planted(workflow_id, "vault", text, proposal_id=proposed.proposal_id)
 
 
 @dataclass(frozen=True)
@@ -130,7 +148,7 @@ def _audit(planted):
 
 def _access(planted):
     a = access_service_pb2
-    policy = policy_pb2.Policy(name=planted.text, roles=[policy_pb2.Role(name="admin", grants=["*"])])
+    policy = policy_pb2.Policy(name="another", roles=[policy_pb2.Role(name="admin", grants=["*"])])
     return {
         "GetPolicy": Row(a.GetPolicyRequest()),
         "ListPolicyRevisions": Row(a.ListPolicyRevisionsRequest()),
@@ -138,11 +156,11 @@ def _access(planted):
         "PreviewPolicy": Row(a.PreviewPolicyRequest(policy=policy)),
         "ApplyPolicy": Row(a.ApplyPolicyRequest(policy=policy)),
         "RollBackPolicy": Row(a.RollBackPolicyRequest(revision=1), NOT_FOUND),
-        "RejectPolicy": Row(a.RejectPolicyRequest(proposal_id="theirs"), NOT_FOUND),
-        "ApprovePolicy": Row(a.ApprovePolicyRequest(proposal_id="theirs"), NOT_FOUND),
+        "RejectPolicy": Row(a.RejectPolicyRequest(proposal_id=planted.proposal_id), NOT_FOUND),
+        "ApprovePolicy": Row(a.ApprovePolicyRequest(proposal_id=planted.proposal_id), NOT_FOUND),
         "RevokeCredentials": Row(a.RevokeCredentialsRequest(token_id=planted.token_id)),
         "ListRevocations": Row(a.ListRevocationsRequest()),
-        "BlockAddress": Row(a.BlockAddressRequest(network=planted.network, reason=planted.text)),
+        "BlockAddress": Row(a.BlockAddressRequest(network="203.0.113.7", reason="seen there")),
         "UnblockAddress": Row(a.UnblockAddressRequest(network=planted.network), NOT_FOUND),
         "ListBlockedAddresses": Row(a.ListBlockedAddressesRequest()),
         "ConfigureTenant": Row(a.ConfigureTenantRequest(name="made-for-the-table"), OPERATORS),

@@ -24,6 +24,8 @@ from podium.v1 import (
 CALL_TIMEOUT_S = 30.0
 MESSAGE_BYTES = 16 * 1024 * 1024
 ANY_OBJECT = {"type": "object"}
+REFUSALS = "requests"
+"""The stream of refused requests."""
 
 _OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -158,10 +160,17 @@ class Caller:
 
     @contextlib.asynccontextmanager
     async def recording_nothing(self):
-        """The block changes nothing in the log of the caller's tenant."""
-        before = await self.log()
+        """The block changes nothing in the log of the caller's tenant but the record of what was refused."""
+        before = await self._log_of_what_was_done()
         yield
-        assert await self.log() == before, "something was recorded"
+        assert await self._log_of_what_was_done() == before, "something was recorded"
+
+    async def _log_of_what_was_done(self):
+        return [(event.stream_id, event.stream_version) for event in await self.log() if event.stream_id != REFUSALS]
+
+    async def refusals(self):
+        """What was refused to the tenant's callers, as recorded, the oldest first."""
+        return [getattr(event, event.WhichOneof("payload")) for event in await self.history(REFUSALS)]
 
     async def close(self):
         """Closes the channel."""

@@ -49,7 +49,7 @@ async def test_a_denied_step_leaves_its_record_and_nothing_runs(agent, watched, 
     assert (checked.step_id, checked.attempt, checked.tool) == ("step_1", 1, "pay")
     assert checked.decision == events_pb2.DECISION_DENY
     assert (list(checked.required), list(checked.missing)) == (["financial_operations"], ["financial_operations"])
-    assert (checked.rule, checked.policy, checked.policy_revision) == ("default-deny", "default", 1)
+    assert (checked.rule, checked.policy, checked.policy_revision) == ("default-deny", "default", 0)
     who = checked.principal
     assert (who.subject, who.agent, who.on_behalf_of, who.address) == ("bob", "assistant", "carla", "127.0.0.1")
     assert who.token_id

@@ -22,6 +22,7 @@ from service.admission.token_keys import TokenKey
 from service.admission.tokens import Tokens
 from service.api.authentication import Authentication, current_caller
 from service.api.handlers import EdgeInterceptor
+from service.api.peers import Peers
 from service.domain.permissions import DEFAULT_POLICY, Policy
 
 
@@ -44,6 +45,10 @@ class Script:
         self.seen = []
         self.ended = asyncio.Event()
         self.hold = None
+        self.refusals = []
+
+    async def refused(self, method, context, error):
+        self.refusals.append((method, error.reason))
 
     def run(self):
         self.seen.append(current_caller())
@@ -138,8 +143,10 @@ async def edge():
     clock, script = Clock(), Script()
     tokens = Tokens([TokenKey("podium", "HS256", bytes(range(32)))])
     policies = {"default": DEFAULT_POLICY, "closed": Policy("closed", 1, {})}
-    authentication = Authentication(tokens, clock, policies.__getitem__, remembered=8)
-    server = grpc.aio.server(interceptors=[EdgeInterceptor([authentication])])
+    authentication = Authentication(
+        tokens, clock, policies.__getitem__, peers=Peers(), check_caller=lambda caller: None, remembered=8
+    )
+    server = grpc.aio.server(interceptors=[EdgeInterceptor([authentication], script.refused)])
     workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(Workflows(script), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(Events(script), server)
     executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(Executors(script), server)

@@ -22,8 +22,9 @@ from podium.v1 import (
     tool_service_pb2,
     workflow_service_pb2,
 )
-from service.api.authentication import address_of, current_caller
+from service.api.authentication import current_caller
 from service.api.methods import METHOD_PERMISSIONS
+from service.api.peers import address_of
 from service.domain.permissions import API_PERMISSIONS, Policy
 from tests.unit.api_edge.refusals import reason, refusal
 
