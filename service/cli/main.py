@@ -16,6 +16,7 @@ from service.cli import (
     audit_commands,
     bench_command,
     call_command,
+    check_command,
     database_commands,
     demo_command,
     events_command,
@@ -78,6 +79,7 @@ app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
+app.command("check", epilog=check_command.EXAMPLE)(check_command.check)
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.add_typer(demo_command.app, name="demo")

@@ -66,7 +66,7 @@ async def read_tools(service: Service, unread: list[str]) -> list[ToolFacts] | N
         return await read(True)
     except PermissionDenied:
         unread.append("tools that you may not use yourself: needs tools.administer")
-    return await read_or_note("tools", lambda: read(False), unread)
+    return await read_or_note("the tools", lambda: read(False), unread)
 
 
 async def read_policy(service: Service, unread: list[str]) -> access_service_pb2.PolicyRevision | None:

@@ -153,7 +153,7 @@ def _access(planted):
         "GetPolicy": Row(a.GetPolicyRequest()),
         "ListPolicyRevisions": Row(a.ListPolicyRevisionsRequest()),
         "ListPolicyProposals": Row(a.ListPolicyProposalsRequest()),
-        "PreviewPolicy": Row(a.PreviewPolicyRequest(policy=policy)),
+        "PreviewPolicy": Row(a.PreviewPolicyRequest(policy=policy), also=("events.read",)),
         "ApplyPolicy": Row(a.ApplyPolicyRequest(policy=policy)),
         "RollBackPolicy": Row(a.RollBackPolicyRequest(revision=1), NOT_FOUND),
         "RejectPolicy": Row(a.RejectPolicyRequest(proposal_id=planted.proposal_id), NOT_FOUND),
