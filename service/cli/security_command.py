@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from service.cli.options import Address, Json, Token
 if TYPE_CHECKING:
     from service.cli.connecting import Service
     from service.cli.security_findings import Evidence, Finding
+    from service.config import Settings
 
 EXAMPLE = example(
     "podium audit security --since 30d",
@@ -81,15 +83,36 @@ async def read_evidence(service: Service, since_us: int) -> Evidence:
     evidence.trail = await read_or_note("the trail", lambda: read_trail(service, evidence.since_us, progress), unread)
     evidence.tools = await read_tools(service, unread)
     evidence.policy = await read_policy(service, unread)
+    evidence.settings = settings_of(service.address)
+    if evidence.settings is None:
+        unread.append("the settings of the service: `podium check --production` beside it looks at them")
     return evidence
+
+
+def settings_of(address: str) -> Settings | None:
+    """Return the settings of this environment, if the service at an address is one on this machine that has them."""
+    from service.config import ConfigurationError, load_settings
+
+    try:
+        settings = load_settings()
+    except ConfigurationError:
+        return None
+    there, here = address.rpartition(":"), settings.listening.listen_address.rpartition(":")
+    is_here = replace(settings.listening, listen_address=address).is_local and there[2] == here[2]
+    return settings if is_here else None
 
 
 def all_findings(evidence: Evidence) -> list[Finding]:
     """Everything that is found, the worst first."""
+    from service.cli.configuration_findings import configuration
+    from service.cli.production_facts import Facts
     from service.cli.standing_findings import STANDING_JUDGES
     from service.cli.trail_findings import TRAIL_JUDGES
 
     found = [finding for judge in (*TRAIL_JUDGES, *STANDING_JUDGES) for finding in judge(evidence)]
+    found += configuration(
+        Facts(read_settings=evidence.settings, read_tools=evidence.tools, read_policy=evidence.policy)
+    )
     return sorted(found, key=lambda finding: (-finding.severity, finding.kind, -finding.count, finding.what))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from podium.v1 import access_service_pb2
     from service.cli.security_trail import Trail
     from service.cli.tool_facts import ToolFacts
+    from service.config import Settings
 
 
 class Severity(IntEnum):
@@ -50,5 +51,7 @@ class Evidence:
     trail: Trail | None = None
     tools: Sequence[ToolFacts] | None = None
     policy: access_service_pb2.PolicyRevision | None = None
+    settings: Settings | None = None
+    """Those of the service, when it is the one that runs here with them."""
     not_examined: list[str] = field(default_factory=list)
     """What could not be read, and why."""

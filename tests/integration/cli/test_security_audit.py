@@ -36,7 +36,7 @@ def by_kind(ended):
 
 async def test_what_was_denied_is_reported_with_the_events_behind_it(denied, report):
     ended = report("--json")
-    assert ended.code == 0, "nothing is as bad as high"
+    assert ended.code == 1, "the built-in policy is as bad as high"
     [finding] = by_kind(ended)["denied-calls"]
     assert finding["what"] == "bob was denied transfer 2 times (rule default-deny)"
     assert (finding["events"], finding["count"]) == (denied, 2)
@@ -49,6 +49,13 @@ async def test_the_exit_code_tells_whether_something_is_as_bad_as_feared(denied,
     assert report("--fail-on", "medium").code == 1
     assert report("--fail-on", "dreadful").code == 2
     assert report("--since", "yesterday").code == 2
+
+
+async def test_weak_settings_are_findings_and_those_of_a_service_elsewhere_are_not_examined(denied, report):
+    ended = report("--json")
+    [own_policy] = [each for each in by_kind(ended)["configuration"] if "built-in policy" in each["what"]]
+    assert own_policy["severity"] == "high"
+    assert "the settings of the service" in " ".join(ended.json["not_examined"])
 
 
 async def test_it_looks_no_further_back_than_it_is_told(denied, report):

@@ -39,7 +39,8 @@ def found(trail=None, tools=None, in_force=None):
 
 
 def kinds(*arguments):
-    return [finding.kind for finding in found(*arguments)]
+    """What is found beside the configuration, of which the checklist's tests speak."""
+    return [finding.kind for finding in found(*arguments) if finding.kind != "configuration"]
 
 
 SAFE = tool("mail", permissions=["email_send"])
@@ -131,10 +132,16 @@ def test_a_role_that_grants_everything_is_found():
 
 
 def test_a_tool_without_permissions_is_worse_when_it_changes_something():
-    [finding] = found(trail_of(line(checked(ALLOW, tool="wipe"))), [tool("wipe")])
-    assert (finding.kind, finding.severity) == ("tools-without-permissions", Severity.HIGH)
-    [finding] = found(trail_of(line(checked(ALLOW, tool="look"))), [tool("look", read_only=True)])
-    assert finding.severity == Severity.MEDIUM
+    for name, read_only, severity in (("wipe", False, Severity.HIGH), ("look", True, Severity.MEDIUM)):
+        [finding] = found(trail_of(line(checked(ALLOW, tool=name))), [tool(name, read_only=read_only)])
+        assert (finding.kind, finding.severity) == ("tools-without-permissions", severity)
+
+
+def test_what_the_policy_lacks_is_found_in_the_configuration():
+    told = [finding.what for finding in found(None, [SAFE], policy(agent=["email_send"]))]
+    assert "one person can change the policy" in told
+    assert any("no rate limit counts them: mail" in what for what in told)
+    assert found(None, None, None) == []
 
 
 RISKY = ["path", "targetFile", "webhook_url", "cmd", "sql", "inner.directory", "files[].html"]
@@ -207,6 +214,6 @@ def test_what_is_kept_does_not_grow_with_the_trail(monkeypatch):
 
 
 def test_what_was_not_examined_is_told_and_nothing_is_found_in_it():
-    evidence = Evidence(NOW_US, 0, None, None, None, ["the trail: needs audit.read"])
+    evidence = Evidence(NOW_US, 0, not_examined=["the trail: needs audit.read"])
     assert all_findings(evidence) == []
     assert report_dict(evidence, [])["not_examined"] == ["the trail: needs audit.read"]
