@@ -13,6 +13,9 @@ ALLOWED = {
     "podium": ("podium", "grpc", "google.protobuf"),
 }
 
+# A package within one that stands alone, and the libraries of the extra that it may import beside.
+WITH_EXTRA = {"podium.sanitizers": ("httpcore", "idna", "jsonschema_rs", "nh3", "re2", "sqlglot")}
+
 # These read and write messages and know no transport. The generated stubs (`*_pb2_grpc`) would bring gRPC in.
 WITHOUT_TRANSPORT = ("service.domain", "store")
 
@@ -29,8 +32,13 @@ def foreign_imports(package, modules):
         if begins_with(module, package)
         for name in imported_names(source)
         if name.partition(".")[0] not in sys.stdlib_module_names
-        and not any(begins_with(name, allowed) for allowed in ALLOWED[package])
+        and not any(begins_with(name, allowed) for allowed in (*ALLOWED[package], *extra_of(module)))
     ]
+
+
+def extra_of(module):
+    """What a module may import because its package has an extra."""
+    return [name for package, extra in WITH_EXTRA.items() if begins_with(module, package) for name in extra]
 
 
 def transport_imports(package, modules):
@@ -69,11 +77,17 @@ def test_a_package_that_stands_alone_imports_only_what_it_may(package):
         ("service.domain", "from podium.client import Client"),
         ("service.domain", "def f():\n    import store"),
         ("podium", "from google.rpc import status_pb2"),
+        ("podium", "import nh3"),
         ("podium", "import service.domain"),
     ],
 )
 def test_a_foreign_import_is_found(package, source):
     assert len(foreign_imports(package, [(f"{package}.module", source)])) == 1
+
+
+def test_a_library_of_the_extra_is_found_outside_of_the_package_that_needs_it():
+    assert foreign_imports("podium", [("podium.sanitizers.html", "import nh3")]) == []
+    assert foreign_imports("podium", [("podium.sanitize", "import nh3")]) == ["podium.sanitize imports nh3"]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,16 @@ def test_the_client_needs_grpcio_and_protobuf_alone():
     assert {requirement.name for requirement in declared("clients/python/pyproject.toml")} == {"grpcio", "protobuf"}
 
 
+def test_the_pins_satisfy_the_extra_of_the_client_that_the_server_asks_for():
+    run = pins((ROOT / "requirements/run.txt").read_text())
+    assert {requirement.name: requirement.extras for requirement in declared("pyproject.toml")}["podium-client"] == {
+        "sanitizers"
+    }
+    for line in project("clients/python/pyproject.toml")["optional-dependencies"]["sanitizers"]:
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(run[canonicalize_name(requirement.name)]), f"{line}: run `make lock`"
+
+
 def test_the_stubs_generator_and_its_runtime_are_one_version():
     dev = pins((ROOT / "requirements/dev.txt").read_text())
     assert dev["grpcio"] == dev["grpcio-tools"]
@@ -84,7 +94,7 @@ def test_the_stubs_generator_and_its_runtime_are_one_version():
 def test_both_distributions_carry_one_version():
     server, client = (project(manifest) for manifest in MANIFESTS)
     assert server["version"] == client["version"]
-    assert f"podium-client=={client['version']}" in server["dependencies"]
+    assert f"podium-client[sanitizers]=={client['version']}" in server["dependencies"]
 
 
 def test_the_extra_names_the_libraries_of_the_examples():

@@ -12,7 +12,10 @@ MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 BANNED_MODULES = {"utils", "util", "helpers", "helper", "common", "base", "models", "types", "misc"}
 BANNED_CLASS_SUFFIXES = ("Manager", "Helper", "Impl")
-REEXPORTING = {PurePosixPath("clients/python/podium/__init__.py")}
+REEXPORTING = {
+    PurePosixPath("clients/python/podium/__init__.py"),
+    PurePosixPath("clients/python/podium/sanitizers/__init__.py"),
+}
 
 # Written so that this file does not hold what it looks for.
 LEFTOVERS = re.compile(r"\b(TO[D]O|FIX[M]E|XX[X])\b")
@@ -58,7 +61,7 @@ def banned_class_name(_path: PurePosixPath, text: str) -> Iterator[str]:
 
 
 def busy_package(path: PurePosixPath, text: str) -> Iterator[str]:
-    """An __init__.py holds a docstring, and in the client's face to its users also what it re-exports."""
+    """An __init__.py holds a docstring, and where the client faces its users also what it re-exports."""
     if path.name != "__init__.py":
         return
     tree = ast.parse(text)

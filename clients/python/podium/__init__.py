@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from podium import sanitize
     from podium.agent_run import AgentRun
     from podium.client import Call, Client
     from podium.connecting import connect
@@ -117,11 +118,14 @@ __all__ = [
     "connect",
     "index",
     "item",
+    "sanitize",
     "text",
 ]
 
 
 def __getattr__(name: str) -> object:
+    if name == "sanitize":
+        return import_module("podium.sanitize")
     if name not in _HOMES:
         raise AttributeError(f"module 'podium' has no attribute {name!r}")
     value: object = getattr(import_module(f"podium.{_HOMES[name]}"), name)

@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any, TypeAlias, cast
 
 from podium.json_text import to_json
+from podium.sanitize import MARK
 
 Schema: TypeAlias = dict[str, Any]
 Read: TypeAlias = Callable[[Any], Any]
@@ -111,7 +112,11 @@ class JsonTypes:
             if isinstance(beside, str):
                 schema["description"] = beside
             elif isinstance(beside, Mapping):
+                # Every sanitizer that is declared applies, also where the type beside it has declared some.
+                declared = {**schema.get(MARK, {}), **beside.get(MARK, {})}
                 schema.update(beside)
+                if declared:
+                    schema[MARK] = declared
         return JsonType(schema, inner.read)
 
     def _union(self, hints: tuple[Any, ...]) -> JsonType:

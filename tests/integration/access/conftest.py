@@ -3,21 +3,38 @@
 import asyncio
 
 import pytest
+from google.protobuf import json_format
+
+from tests.integration.rig import policies
+from tests.integration.rig.caller import Caller
+
+OPERATOR = "default"
+
+
+async def add_to_policy(service, tenant, more):
+    """Puts limits and addresses, in the form of JSON, beside what the policy in force has."""
+    operator = Caller(service.address, service.token(tenant=tenant))
+    changed = (await policies.in_force(operator)).policy
+    json_format.ParseDict(more, changed)
+    await policies.apply(operator, changed)
+    await operator.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def served(request, own_service, postgres):
+async def served(request, own_service, postgres, tenant):
     """Starts a service with a policy: `service = await served(limits=[...], addresses={...}, setting=value)`."""
     urls = []
 
     async def make(*, limits=(), addresses=None, **settings):
-        policy = {"limits": list(limits), "addresses": addresses or {}}
         if request.param == "postgres":
             urls.append(await postgres.create_database())
             settings["database"] = urls[-1]
-        service = own_service(policy=policy, **settings)
+        service = own_service(**settings)
         services.append(service)
-        return await asyncio.to_thread(service.start)
+        await asyncio.to_thread(service.start)
+        for whose in (tenant, OPERATOR):
+            await add_to_policy(service, whose, {"limits": list(limits), "addresses": addresses or {}})
+        return service
 
     services = []
     yield make

@@ -26,7 +26,7 @@ async def test_a_denied_request_is_recorded_with_what_it_needed(admit, caller):
     denied = event.request_denied
     assert denied.method == "/podium.v1.WorkflowService/StartWorkflow"
     assert (denied.reason, denied.required, denied.rule) == ("PERMISSION_DENIED", "workflows.start", "default-deny")
-    assert (denied.policy, denied.policy_revision, denied.count) == ("default", 1, 1)
+    assert (denied.policy, denied.policy_revision, denied.count) == ("default", 0, 1)
     assert (denied.principal.subject, denied.principal.address) == ("victor", "127.0.0.1")
     assert 0 <= event.recorded_at_us - denied.first_at_us < 5_000_000
 

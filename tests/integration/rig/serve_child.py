@@ -2,10 +2,9 @@
 
 Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever started it is gone: then its standard
 input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each;
-TEST_LOG_LEVEL is how much it logs. TEST_POLICY is what every tenant's policy has beside its roles, as JSON.
+TEST_LOG_LEVEL is how much it logs.
 """
 
-import dataclasses
 import json
 import logging
 import os
@@ -15,10 +14,6 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from google.protobuf import json_format
-
-from podium.v1 import policy_pb2
-from service import access
 from service.config import load_settings
 from service.main import open_log, serve
 
@@ -44,17 +39,7 @@ def telling_points(path):
     return partial(open_log, on_point=on_point)
 
 
-def serve_policy(text):
-    """Serves every tenant the built-in policy with these limits and addresses."""
-    given = json_format.Parse(text, policy_pb2.Policy())
-    access.DEFAULT_POLICY = dataclasses.replace(
-        access.DEFAULT_POLICY, limits=tuple(given.limits), addresses=given.addresses
-    )
-
-
 def main():
-    if policy := os.environ.get("TEST_POLICY"):
-        serve_policy(policy)
     logging.basicConfig(level=os.environ.get("TEST_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s %(message)s")
     threading.Thread(target=end_with_whoever_started_this, daemon=True).start()
     points = os.environ.get("TEST_POINTS_FILE")

@@ -24,16 +24,15 @@ def environment(**more):
 class ServiceProcess:
     """The service. Its files stay in `directory` over restarts; settings are those of service.config, by field.
 
-    Its database is a file there, or what an address names. `policy` is what every tenant's has beside its roles.
+    Its database is a file there, or what an address names.
     """
 
-    def __init__(self, directory, database=None, *, policy=None, **settings):
+    def __init__(self, directory, database=None, **settings):
         self.directory = directory
         self.database = database or directory / "podium.db"
         self.log = directory / "service.log"
         self.points = directory / "points"
         self._settings = settings
-        self._policy = policy
         self._process = None
         self._port = 0
 
@@ -49,7 +48,6 @@ class ServiceProcess:
     def start(self, *, points=False):
         """Starts it and waits until it serves; after the first start on the same port."""
         named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}
-        named |= {"TEST_POLICY": json.dumps(self._policy)} if self._policy else {}
         named |= {"TEST_POINTS_FILE": str(self.points)} if points else {}
         database_is_file = isinstance(self.database, Path)
         with self.log.open("ab") as log:

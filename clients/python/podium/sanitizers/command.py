@@ -1,0 +1,87 @@
+"""A command as an argument vector: a program by its exact name, and arguments that each fit a pattern of it.
+
+There is no shell and nothing is split: what a shell would obey is only a character here. An argument that begins with
+`-` is an option and must fit a pattern that begins with `-` itself, so that no value turns into one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from podium.sanitizers.declaration import Options, SpecificationRefused
+from podium.sanitizers.patterns import Pattern
+from podium.sanitizers.rejection import Rejected, text_of
+
+KIND = "command"
+_LENGTH_MAX = 131_072
+_ARGUMENTS_MAX = 1024
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+# What runs another program, or text as a program, makes the list of programs meaningless.
+_LAUNCHERS = frozenset(
+    "ash bash busybox chroot cmd cmd.exe csh dash doas env eval exec fish ionice ksh nice nohup nsenter parallel "
+    "powershell powershell.exe pwsh rbash rsh script setsid sh ssh stdbuf su sudo tcsh time timeout unshare watch "
+    "xargs zsh".split()
+)
+
+
+class CommandSanitizer:
+    """Refuses what is no allowed argument vector; one that passes is returned as it is.
+
+    Options: `programs`, by exact name or absolute path, each with the patterns that its arguments must fit as a whole
+    (RE2 syntax; one beginning with `-` allows an option, `--` is one of them, after which all are operands);
+    `max_length` of all arguments together.
+    """
+
+    kind = KIND
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        read = Options(KIND, options)
+        programs = read.lists("programs")
+        self._length_max = read.number("max_length", 32_768, _LENGTH_MAX)
+        read.close()
+        self._programs = {name: _Arguments(read, name, patterns) for name, patterns in programs.items()}
+
+    def check(self, value: object) -> list[str]:
+        """Return the vector, or raise Rejected."""
+        if not isinstance(value, list) or not value:
+            raise Rejected(KIND, "COMMAND_NOT_A_VECTOR", "must be a list of texts: the program and its arguments")
+        if len(value) > _ARGUMENTS_MAX:
+            raise Rejected(KIND, "TOO_LONG", f"has more than {_ARGUMENTS_MAX} arguments")
+        vector = [text_of(KIND, each, self._length_max) for each in value]
+        if sum(map(len, vector)) > self._length_max:
+            raise Rejected(KIND, "TOO_LONG", f"is longer than {self._length_max} characters")
+        if any(_CONTROL.search(each) for each in vector):
+            raise Rejected(KIND, "CONTROL_CHARACTER", "holds a control character")
+        arguments = self._programs.get(vector[0])
+        if arguments is None:
+            raise Rejected(KIND, "COMMAND_PROGRAM", "names a program that is not allowed")
+        arguments.check(vector[1:])
+        return vector
+
+
+class _Arguments:
+    """The patterns of a program's arguments, options apart from operands."""
+
+    def __init__(self, options: Options, program: str, patterns: tuple[str, ...]) -> None:
+        if not program or PurePosixPath(program).name.lower() in _LAUNCHERS:
+            raise options.refuse("programs", "must not hold a shell or what runs others; name the program itself")
+        if "/" in program and not program.startswith("/"):
+            raise options.refuse("programs", "must hold bare names or absolute paths")
+        try:
+            self._options = [Pattern(each) for each in patterns if each.startswith("-")]
+            self._operands = [Pattern(each) for each in patterns if not each.startswith("-")]
+        except SpecificationRefused as refused:
+            raise options.refuse("programs", f"{program}: {refused}") from None
+
+    def check(self, arguments: list[str]) -> None:
+        operands_only = False
+        for number, argument in enumerate(arguments, start=1):
+            is_option = argument.startswith("-") and not operands_only
+            allowed = self._options if is_option else self._operands
+            if not any(pattern.fits(argument) for pattern in allowed):
+                reason = "COMMAND_OPTION" if is_option else "COMMAND_ARGUMENT"
+                raise Rejected(KIND, reason, f"has a value that is not allowed as argument {number}")
+            operands_only = operands_only or argument == "--"

@@ -1,0 +1,275 @@
+"""The sanitizers that a JSON Schema declares with `x-podium-sanitize`, put together so that a value goes through them.
+
+Wherever a schema declares one, it is applied, or the schema is refused: no keyword that is not understood here may hold
+a declaration. Of alternatives, those are left out that the value surely does not satisfy. What comes out passes again
+unchanged: a cleaner never makes what a check before it would have refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from podium.sanitizers.declaration import SpecificationRefused
+from podium.sanitizers.registry import KINDS, Sanitizer, compile_sanitizer
+from podium.sanitizers.rejection import Rejected
+from podium.sanitizers.text import Searchable
+
+MARK = "x-podium-sanitize"
+
+_IN_PLACE = ("allOf", "anyOf", "oneOf")
+_ALTERNATIVE = ("anyOf", "oneOf", "then", "else")
+_UNDERSTOOD = frozenset({*_IN_PLACE, "then", "else", "properties", "additionalProperties", "prefixItems", "items"})
+_DATA = frozenset({"const", "enum", "default", "examples", "example", "$defs", "definitions", MARK})
+_TAKES = {"command": "array"}
+_PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,79}")
+_MEMBER_LENGTH = 80
+_TYPES: dict[str, Callable[[object], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "integer": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+}
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is applied to a value at one place of the schema, and where it goes on below."""
+
+    sanitizers: list[Sanitizer] = field(default_factory=list)
+    nullable: bool = False
+    members: dict[str, _Place] = field(default_factory=dict)
+    others: _Place | None = None
+    first: list[_Place] = field(default_factory=list)
+    rest: _Place | None = None
+    here: list[tuple[Mapping[str, Any] | None, _Place]] = field(default_factory=list)
+    """More that is applied to the same value, where it may satisfy the schema beside it."""
+    active: bool = False
+    """Whether anything is applied here or below."""
+
+    def below(self) -> Iterator[_Place]:
+        """The places that this one leads to."""
+        yield from self.members.values()
+        yield from self.first
+        yield from (place for _, place in self.here)
+        yield from (place for place in (self.others, self.rest) if place is not None)
+
+
+class SchemaSanitizers:
+    """Applies the sanitizers of a schema to a value of it."""
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+
+    def apply(self, value: object, root: str = "arguments") -> object:
+        """Return the value itself where nothing changes, else a changed copy. Raises Rejected with its field."""
+        cleaned = _apply(self._place, value, root)
+        if cleaned is not value and _apply(self._place, cleaned, root) != cleaned:
+            raise Rejected("text", "UNSTABLE", "changes again each time it is cleaned", root)
+        return cleaned
+
+
+def compile_schema_sanitizers(
+    schema: Mapping[str, Any], *, patterns: Mapping[str, Searchable] | None = None
+) -> SchemaSanitizers | None:
+    """Compile what a schema of draft 2020-12 declares; None when it declares nothing. Raises SpecificationRefused."""
+    if not _mentions(schema):
+        return None
+    compiler = _Compiler(schema, patterns)
+    place = compiler.place(schema, ())
+    _activate(compiler.places())
+    return SchemaSanitizers(place) if place.active else None
+
+
+class _Compiler:
+    """Turns the subschemas that a value can reach into places, each once: schemas may hold themselves."""
+
+    def __init__(self, schema: Mapping[str, Any], patterns: Mapping[str, Searchable] | None) -> None:
+        self._schema = schema
+        self._patterns = patterns
+        self._places: dict[int, _Place] = {}
+
+    def places(self) -> list[_Place]:
+        """Every place that was made."""
+        return list(self._places.values())
+
+    def place(self, schema: object, within: tuple[int, ...]) -> _Place:
+        """The place of a subschema. `within` are those that apply to the same value, from the outside in."""
+        if not isinstance(schema, Mapping):
+            return _Place()
+        if id(schema) in within:
+            raise SpecificationRefused(f"{MARK}: the schema refers to itself for one and the same value")
+        known = self._places.get(id(schema))
+        if known is not None:
+            return known
+        place = self._places[id(schema)] = _Place(nullable=_allows_null(schema))
+        within = (*within, id(schema))
+        place.sanitizers = self._sanitizers(schema)
+        for keyword, below in schema.items():
+            if keyword not in _DATA and keyword not in _UNDERSTOOD and _mentions(below):
+                raise SpecificationRefused(
+                    f"{MARK}: must not stand below {keyword}; declare it below properties, additionalProperties, "
+                    "items, prefixItems, allOf, anyOf, oneOf, then or else"
+                )
+        place.members = {name: self.place(each, ()) for name, each in schema.get("properties", {}).items()}
+        place.first = [self.place(each, ()) for each in schema.get("prefixItems", ())]
+        place.others = self.place(schema.get("additionalProperties"), ())
+        place.rest = self.place(schema.get("items"), ())
+        place.here = list(self._here(schema, within))
+        return place
+
+    def _here(
+        self, schema: Mapping[str, Any], within: tuple[int, ...]
+    ) -> Iterator[tuple[Mapping[str, Any] | None, _Place]]:
+        for keyword in _IN_PLACE:
+            for each in schema.get(keyword, ()):
+                yield (
+                    (each if keyword in _ALTERNATIVE and isinstance(each, Mapping) else None),
+                    self.place(each, within),
+                )
+        if "then" in schema:
+            condition = schema.get("if")
+            yield (condition if isinstance(condition, Mapping) else None), self.place(schema["then"], within)
+        if "else" in schema:
+            yield None, self.place(schema["else"], within)
+        if (target := schema.get("$ref")) is not None:
+            yield None, self.place(self._resolve(target), within)
+        if "$dynamicRef" in schema:
+            raise SpecificationRefused(f"{MARK}: a schema with sanitizers must not use $dynamicRef; use $ref")
+
+    def _resolve(self, target: object) -> object:
+        if target == "#":
+            return self._schema
+        if not isinstance(target, str) or not target.startswith("#/"):
+            raise SpecificationRefused(f"{MARK}: a schema with sanitizers must refer by a pointer such as #/$defs/name")
+        found: Any = self._schema
+        for part in target[2:].split("/"):
+            name = part.replace("~1", "/").replace("~0", "~")
+            try:
+                found = found[int(name)] if isinstance(found, list) else found[name]
+            except (KeyError, IndexError, TypeError, ValueError):
+                raise SpecificationRefused(f"{MARK}: the schema refers to something that is not there") from None
+        return found
+
+    def _sanitizers(self, schema: Mapping[str, Any]) -> list[Sanitizer]:
+        declared = schema.get(MARK, {})
+        if not isinstance(declared, Mapping) or (MARK in schema and not declared):
+            raise SpecificationRefused(f'{MARK}: must be an object such as {{"path": {{"roots": ["/srv/data"]}}}}')
+        made = []
+        for kind, options in declared.items():
+            taken = _TAKES.get(kind, "string")
+            if (stated := schema.get("type", taken)) != taken and (
+                not isinstance(stated, list) or not {taken} <= set(stated) <= {taken, "null"}
+            ):
+                raise SpecificationRefused(f"{MARK}.{kind}: takes a value of type {taken}, and the schema says another")
+            made.append(compile_sanitizer(kind, options, patterns=self._patterns))
+        return sorted(made, key=lambda each: KINDS.index(each.kind))
+
+
+def _mentions(value: object) -> bool:
+    """Whether the mark is anywhere in it. A property of that name counts too: it refuses too much, not too little."""
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, Mapping):
+            if MARK in each:
+                return True
+            pending.extend(each.values())
+        elif isinstance(each, list | tuple):
+            pending.extend(each)
+    return False
+
+
+def _allows_null(schema: Mapping[str, Any]) -> bool:
+    stated = schema.get("type")
+    return isinstance(stated, list) and "null" in stated
+
+
+def _activate(places: list[_Place]) -> None:
+    """Mark the places that apply anything, themselves or below, so that the others cost nothing."""
+    for place in places:
+        place.active = bool(place.sanitizers)
+    changed = True
+    while changed:
+        changed = False
+        for place in places:
+            if not place.active and any(below.active for below in place.below()):
+                place.active = changed = True
+
+
+def _apply(place: _Place, given: object, path: str) -> object:
+    if not place.active or (given is None and place.nullable):
+        return given
+    value = given
+    for sanitizer in place.sanitizers:
+        try:
+            value = _unless_equal(sanitizer.check(value), value)
+        except Rejected as rejected:
+            raise Rejected(rejected.sanitizer, rejected.reason, rejected.message, path) from None
+    if isinstance(value, dict):
+        value = _apply_to_members(place, value, path)
+    elif isinstance(value, list):
+        value = _apply_to_elements(place, value, path)
+    for condition, below in place.here:
+        # The schema was satisfied by what was given; what it was cleaned to may look like another alternative.
+        if condition is None or _may_satisfy(condition, given) or _may_satisfy(condition, value):
+            value = _apply(below, value, path)
+    return value
+
+
+def _apply_to_members(place: _Place, value: dict[str, Any], path: str) -> dict[str, Any]:
+    changed: dict[str, Any] | None = None
+    for name, member in value.items():
+        below = place.members.get(name, place.others)
+        if below is not None and below.active:
+            cleaned = _apply(below, member, _member_path(path, name))
+            if cleaned is not member:
+                changed = changed or dict(value)
+                changed[name] = cleaned
+    return value if changed is None else changed
+
+
+def _apply_to_elements(place: _Place, value: list[Any], path: str) -> list[Any]:
+    changed: list[Any] | None = None
+    for index, element in enumerate(value):
+        below = place.first[index] if index < len(place.first) else place.rest
+        if below is not None and below.active:
+            cleaned = _apply(below, element, f"{path}[{index}]")
+            if cleaned is not element:
+                changed = changed or list(value)
+                changed[index] = cleaned
+    return value if changed is None else changed
+
+
+def _unless_equal(cleaned: object, value: object) -> object:
+    return value if cleaned == value else cleaned
+
+
+def _member_path(path: str, name: str) -> str:
+    return f"{path}.{name}" if _PLAIN_MEMBER.fullmatch(name) else f"{path}[{json.dumps(name[:_MEMBER_LENGTH])}]"
+
+
+def _may_satisfy(schema: Mapping[str, Any], value: object) -> bool:
+    """False only where the value surely does not satisfy the schema, by what tells alternatives apart."""
+    stated = schema.get("type")
+    if stated is not None and not any(
+        _TYPES[each](value) for each in ([stated] if isinstance(stated, str) else stated)
+    ):
+        return False
+    if ("const" in schema and schema["const"] != value) or ("enum" in schema and value not in schema["enum"]):
+        return False
+    if isinstance(value, dict):
+        if not all(name in value for name in schema.get("required", ())):
+            return False
+        return all(
+            _may_satisfy(each, value[name])
+            for name, each in schema.get("properties", {}).items()
+            if name in value and isinstance(each, Mapping)
+        )
+    return True

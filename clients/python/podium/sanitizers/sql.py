@@ -1,0 +1,255 @@
+"""A single statement of SQL that only does what is allowed: of a kind, by functions and on tables that are listed.
+
+A statement is code and values are not part of it: they come beside it and are bound. This is the second line. The first
+is the database's own: a role that may do no more than it must, and a transaction that is read only. A parser sees less
+than the database does, so whatever it does not know, or two readers could take differently, is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from podium.sanitizers.declaration import Options
+from podium.sanitizers.rejection import Rejected, text_of
+from podium.sanitizers.sql_functions import DEFAULT_FUNCTIONS
+
+KIND = "sql"
+_LENGTH_MAX = 65_536
+_TOKENS_MAX = 4000
+_DEPTH_MAX = 32
+_ACCEPTED_MAX = 1024
+"""How many statements a sanitizer remembers: agents repeat them, and to parse one takes half a millisecond."""
+
+_KINDS: dict[str, type[exp.Expr]] = {
+    "select": exp.Query,
+    "insert": exp.Insert,
+    "update": exp.Update,
+    "delete": exp.Delete,
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f]")
+_COMMENT = re.compile(r"--|/\*|\*/|#(?![>\-#])")
+_QUOTE = re.compile(r"'|\$\w*\$")
+# Their rules of escaping depend on the database's settings.
+_ODD_STRINGS = frozenset(
+    {
+        TokenType.BIT_STRING,
+        TokenType.BYTE_STRING,
+        TokenType.HEREDOC_STRING,
+        TokenType.HEX_STRING,
+        TokenType.NATIONAL_STRING,
+        TokenType.RAW_STRING,
+        TokenType.UNICODE_STRING,
+    }
+)
+_UNICODE_NAME = re.compile(r"[uU]&[\"']")
+_SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast", "sys"})
+_SYSTEM_TABLE = re.compile(r"(?:pg|sqlite|pragma)_.*|dbstat|fts\d.*")
+_WHO = frozenset("current_catalog current_role current_schema current_user session_user system_user user".split())
+# Words after which a parenthesis opens a list, a query or a window, and no arguments.
+_NO_CALLS = frozenset(
+    "all and any array as between by case cast cube default distinct else end except exists filter from group having in "
+    "intersect into is join lateral limit materialized not offset on or over partition recursive returning rollup row "
+    "select set sets some then union using values when where with within".split()
+)
+
+# It quotes the statement where it does not understand it, and statements belong in no log.
+logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+
+
+class SqlSanitizer:
+    """Refuses a statement that is not of an allowed kind and form; one that passes is returned as it is.
+
+    Options: `dialect`, `sqlite` or `postgres`; `kinds` (default `select`; also `insert`, `update`, `delete`);
+    `functions`, instead of the default list; `tables`, without which all but the system's may be used; `literals`,
+    whether values may stand in the text; `max_length`.
+    """
+
+    kind = KIND
+
+    def __init__(self, options: Mapping[str, object]) -> None:
+        read = Options(KIND, options)
+        self.dialect = read.choice("dialect", None, ("postgres", "sqlite"))
+        self.kinds = frozenset(read.chosen("kinds", ("select",), _KINDS))
+        self._functions = frozenset(each.lower() for each in read.texts("functions", DEFAULT_FUNCTIONS))
+        tables = read.texts("tables") if "tables" in options else None
+        self._tables = None if tables is None else frozenset(each.lower() for each in tables)
+        self._literals = read.flag("literals", default=False)
+        self._length_max = read.number("max_length", 8192, _LENGTH_MAX)
+        read.close()
+        self._accept = lru_cache(maxsize=_ACCEPTED_MAX)(self._judge)
+
+    def check(self, value: object) -> str:
+        """Return the statement, or raise Rejected."""
+        text = text_of(KIND, value, self._length_max)
+        self._accept(text)
+        return text
+
+    def _judge(self, text: str) -> None:
+        if _CONTROL.search(text):
+            raise Rejected(KIND, "CONTROL_CHARACTER", "holds a control character")
+        if _COMMENT.search(text):
+            raise Rejected(KIND, "SQL_COMMENT", "holds a comment, or what may be taken for one")
+        if not self._literals and _QUOTE.search(text):
+            raise Rejected(KIND, "SQL_LITERAL", "holds a text in quotes: bind values as parameters")
+        if _UNICODE_NAME.search(text):
+            raise Rejected(KIND, "SQL_MALFORMED", "holds a name or text in Unicode escapes")
+        try:
+            tokens = sqlglot.tokenize(text, read=self.dialect)
+            _refuse_size(tokens)
+            statements = sqlglot.parse(text, read=self.dialect)
+            if any(token.token_type in _ODD_STRINGS for token in tokens):
+                raise Rejected(KIND, "SQL_LITERAL", "holds a text in other than plain quotes")
+            if len(statements) != 1 or statements[0] is None:
+                raise Rejected(KIND, "SQL_STATEMENTS", "must be one statement")
+            self._refuse_calls(tokens)
+            self._refuse_nodes(statements[0])
+        except (SqlglotError, RecursionError):
+            raise Rejected(KIND, "SQL_MALFORMED", "is not understood as a statement") from None
+
+    def _refuse_calls(self, tokens: list[Token]) -> None:
+        """Refuse calls by the names that stand in the text, before the parser has mapped them to others."""
+        for index, token in enumerate(tokens):
+            name = token.text.lower()
+            plain = token.token_type is not TokenType.IDENTIFIER
+            before = tokens[index - 1] if index else None
+            if plain and name in _WHO and self.dialect == "postgres" and name not in self._functions:
+                raise Rejected(KIND, "SQL_FUNCTION", "asks for the session's user or schema")
+            if index + 1 == len(tokens) or tokens[index + 1].token_type is not TokenType.L_PAREN:
+                continue
+            if not re.fullmatch(r"\w+", name, re.ASCII) or (plain and name in _NO_CALLS):
+                continue
+            if before is not None and before.token_type is TokenType.DOT:
+                name = f"{tokens[index - 2].text.lower()}.{name}"
+            elif before is not None and _names_something(before):
+                continue
+            if name not in self._functions:
+                raise Rejected(KIND, "SQL_FUNCTION", "calls a function that is not allowed")
+
+    def _refuse_nodes(self, statement: exp.Expr) -> None:
+        if not isinstance(statement, tuple(_KINDS[kind] for kind in self.kinds)):
+            raise Rejected(KIND, "SQL_KIND", f"must be {' or '.join(sorted(self.kinds)).upper()}")
+        writes = tuple(of for kind, of in _KINDS.items() if kind != "select" and kind in self.kinds)
+        for node in statement.walk():
+            if isinstance(node, exp.Into | exp.Lock | exp.Command | exp.DML | exp.DDL) and not isinstance(
+                node, (exp.Query, *writes)
+            ):
+                raise Rejected(KIND, "SQL_KIND", "does more than it is allowed to")
+            if isinstance(node, exp.Anonymous) and _called(node) not in self._functions:
+                raise Rejected(KIND, "SQL_FUNCTION", "calls a function that is not allowed")
+            if _is_constant_condition(node):
+                raise Rejected(KIND, "SQL_CONSTANT_CONDITION", "has a condition that is the same for every row")
+            if not self._literals and isinstance(node, exp.Literal) and _stands_in_a_condition(node):
+                raise Rejected(KIND, "SQL_LITERAL", "has a value in a condition: bind values as parameters")
+        self._refuse_tables(statement)
+
+    def _refuse_tables(self, statement: exp.Expr) -> None:
+        names = _NamesOfQueries(statement)
+        for table in statement.find_all(exp.Table):
+            if not isinstance(table.this, exp.Identifier):
+                continue  # A function, which has been judged.
+            qualified = ".".join(part.name.lower() for part in table.parts)
+            if len(table.parts) == 1 and names.visible_at(table, qualified):
+                continue
+            if self._tables is not None:
+                if qualified not in self._tables:
+                    raise Rejected(KIND, "SQL_TABLE", "uses a table that is not allowed")
+            elif table.db.lower() in _SYSTEM_SCHEMAS or _SYSTEM_TABLE.fullmatch(table.name.lower()):
+                raise Rejected(KIND, "SQL_TABLE", "uses a table of the database system")
+
+
+class _NamesOfQueries:
+    """The names that a statement's WITH gives to queries, and from where on each hides a table of that name."""
+
+    def __init__(self, statement: exp.Expr) -> None:
+        self._queries: list[tuple[str, exp.CTE]] = []
+        for clause in statement.find_all(exp.With):
+            # Only the outermost counts: it is in force everywhere behind its own queries.
+            if clause.parent is statement:
+                self._queries = [(each.alias.lower(), each) for each in clause.expressions]
+        self._recursive = any(clause.recursive for clause in statement.find_all(exp.With))
+
+    def visible_at(self, table: exp.Table, name: str) -> bool:
+        """Whether the name stands for a query there, and not for a table."""
+        within = _enclosing_query(table, self._queries)
+        visible = self._queries[:within]
+        if within < len(self._queries) and self._recursive:
+            visible = self._queries[: within + 1]
+        return any(each == name for each, _ in visible)
+
+
+def _enclosing_query(table: exp.Table, queries: list[tuple[str, exp.CTE]]) -> int:
+    """The index of the named query that a table stands in; their number if it stands behind them."""
+    node: exp.Expr | None = table
+    while node is not None:
+        for index, (_, query) in enumerate(queries):
+            if node is query:
+                return index
+        node = node.parent
+    return len(queries)
+
+
+def _called(function: exp.Anonymous) -> str:
+    schema = function.parent
+    name = function.name.lower()
+    return f"{schema.this.name.lower()}.{name}" if isinstance(schema, exp.Dot) else name
+
+
+def _names_something(before: Token) -> bool:
+    """Whether what follows is a type or a new name with its columns, as in `AS numeric(10, 2)` and `WITH t(a, b)`."""
+    return before.text.lower() in ("as", "with", "recursive", "into") or before.token_type is TokenType.DCOLON
+
+
+def _refuse_size(tokens: list[Token]) -> None:
+    """Refuse what the parser would take too long for: it recurses."""
+    if len(tokens) > _TOKENS_MAX:
+        raise Rejected(KIND, "TOO_LONG", f"has more than {_TOKENS_MAX} words")
+    depth = 0
+    for token in tokens:
+        if token.token_type is TokenType.L_PAREN:
+            depth += 1
+            if depth > _DEPTH_MAX:
+                raise Rejected(KIND, "SQL_NESTING", f"is nested more than {_DEPTH_MAX} levels deep")
+        elif token.token_type is TokenType.R_PAREN:
+            depth -= 1
+
+
+def _is_constant_condition(node: exp.Expr) -> bool:
+    """Whether it decides the same for every row, as `1 = 1` and `a = a` do: the mark of text that was put in."""
+    if isinstance(node, exp.And | exp.Or | exp.Where | exp.Having):
+        return any(isinstance(each, exp.Literal | exp.Boolean | exp.Null) for each in _operands(node))
+    if not isinstance(node, exp.Predicate) or isinstance(node, exp.SubqueryPredicate):
+        return False
+    if isinstance(node, exp.Binary) and node.left == node.right:
+        return not isinstance(node.left, exp.Placeholder | exp.Parameter)
+    varying = list(node.find_all(exp.Column, exp.Placeholder, exp.Parameter, exp.Query))
+    # To SQLite a name in quotes that is no column's is a text: two of them may be two texts.
+    quoted = [each for each in varying if isinstance(each, exp.Column) and not each.table and _is_quoted(each)]
+    if len(quoted) < len(varying):
+        return False
+    return len(quoted) != 1 or not quoted[0].name.isidentifier()
+
+
+def _is_quoted(column: exp.Column) -> bool:
+    return bool(column.this.args.get("quoted"))
+
+
+def _stands_in_a_condition(literal: exp.Literal) -> bool:
+    """Whether it is compared with something; `$1` holds a number too, and `EXISTS (SELECT 1 ...)` compares none."""
+    if isinstance(literal.parent, exp.Parameter):
+        return False
+    place = literal.find_ancestor(exp.Where, exp.Having, exp.Join, exp.Query)
+    return place is not None and not isinstance(place, exp.Query)
+
+
+def _operands(node: exp.Expr) -> Iterator[exp.Expr]:
+    for each in (node.args.get("this"), node.args.get("expression")):
+        if isinstance(each, exp.Expr):
+            yield each.unnest()

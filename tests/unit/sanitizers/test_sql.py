@@ -1,0 +1,211 @@
+"""Statements: one, of an allowed kind, by listed functions on listed tables, with its values bound."""
+
+import logging
+
+import pytest
+
+from podium.sanitizers import Rejected, SpecificationRefused, compile_sanitizer
+
+ATTACKS = {
+    "postgres": {
+        "SELECT pg_read_file(:p)": "SQL_FUNCTION",
+        'SELECT "pg_read_file"(:p)': "SQL_FUNCTION",
+        "SELECT pg_catalog.pg_read_file(:p)": "SQL_FUNCTION",
+        "SELECT lo_export(1, :p)": "SQL_FUNCTION",
+        "SELECT * FROM dblink(:a, :b) AS t(x int)": "SQL_FUNCTION",
+        "WITH dblink(a, b) AS (SELECT 1, 2) SELECT * FROM c, dblink(s, q) AS (x int)": "SQL_FUNCTION",
+        "SELECT query_to_xml(:q, true, true, :e)": "SQL_FUNCTION",
+        "SELECT database_to_xml(true, true, :e)": "SQL_FUNCTION",
+        "SELECT pg_sleep(10)": "SQL_FUNCTION",
+        "SELECT set_config(:a, :b, false)": "SQL_FUNCTION",
+        "SELECT nextval(:s)": "SQL_FUNCTION",
+        "SELECT pg_terminate_backend(:p)": "SQL_FUNCTION",
+        "SELECT current_setting(:s)": "SQL_FUNCTION",
+        "SELECT version()": "SQL_FUNCTION",
+        "SELECT current_user": "SQL_FUNCTION",
+        "SELECT * FROM generate_series(1, 1000000000)": "SQL_FUNCTION",
+        "SELECT repeat(a, 1000000000) FROM t": "SQL_FUNCTION",
+        "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d": "SQL_KIND",
+        "WITH d AS (UPDATE t SET a = :x RETURNING *) SELECT * FROM d": "SQL_KIND",
+        "SELECT * INTO copy FROM t": "SQL_KIND",
+        "SELECT * FROM t FOR UPDATE": "SQL_KIND",
+        "DELETE FROM t": "SQL_KIND",
+        "EXPLAIN ANALYZE DELETE FROM t": "SQL_KIND",
+        "COPY t TO PROGRAM :p": "SQL_KIND",
+        "DROP TABLE t": "SQL_KIND",
+        "GRANT ALL ON t TO public": "SQL_KIND",
+        "SET ROLE postgres": "SQL_KIND",
+        "CALL p()": "SQL_KIND",
+        "VACUUM t": "SQL_KIND",
+        "DO $$ BEGIN DELETE FROM t; END $$": "SQL_LITERAL",
+        "SELECT $a$ x $a$": "SQL_LITERAL",
+        "SELECT a FROM t WHERE b = E'\\'' OR c = ' OR 1=1 --'": "SQL_COMMENT",
+        'SELECT U&"\\0061" FROM t': "SQL_MALFORMED",
+        "SELECT * FROM pg_shadow": "SQL_TABLE",
+        "SELECT * FROM information_schema.tables": "SQL_TABLE",
+        "SELECT * FROM pg_catalog.pg_user": "SQL_TABLE",
+        "SELECT a FROM t WHERE id = 1 UNION SELECT usename FROM pg_user": "SQL_LITERAL",
+    },
+    "sqlite": {
+        "SELECT load_extension(:x)": "SQL_FUNCTION",
+        "SELECT writefile(:a, :b)": "SQL_FUNCTION",
+        "SELECT readfile(:a)": "SQL_FUNCTION",
+        "SELECT randomblob(1000000000)": "SQL_FUNCTION",
+        "SELECT * FROM pragma_table_info(:t)": "SQL_FUNCTION",
+        "SELECT * FROM sqlite_master": "SQL_TABLE",
+        "SELECT a FROM t UNION SELECT sql FROM sqlite_schema": "SQL_TABLE",
+        "PRAGMA writable_schema = 1": "SQL_KIND",
+        "ATTACH :f AS x": "SQL_KIND",
+        "VACUUM INTO :f": "SQL_KIND",
+        "REPLACE INTO t VALUES (:a)": "SQL_KIND",
+        "INSERT INTO t VALUES (:a)": "SQL_KIND",
+        "SELECT 1; DROP TABLE t": "SQL_STATEMENTS",
+        "SELECT a FROM t WHERE id = 1 OR 1=1": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE id = :id OR 1": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE id = :id OR TRUE": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE id = :id OR id = id": "SQL_CONSTANT_CONDITION",
+        'SELECT a FROM t WHERE id = :id OR "1" = "1"': "SQL_CONSTANT_CONDITION",
+        'SELECT a FROM t WHERE id = :id OR "a" < "b"': "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE id = :id OR 1 IN (1, 2)": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE id = 1": "SQL_LITERAL",
+        "SELECT a FROM t WHERE id = -1": "SQL_LITERAL",
+        "SELECT a FROM t WHERE name = 'x'": "SQL_LITERAL",
+        "SELECT a FROM t WHERE name = x'41'": "SQL_LITERAL",
+        "SELECT a FROM t JOIN u ON t.a = 5": "SQL_LITERAL",
+        "SELECT a FROM t -- WHERE id = :id": "SQL_COMMENT",
+        "SELECT a/**/FROM t": "SQL_COMMENT",
+        "SELECT a FROM t # x": "SQL_COMMENT",
+        "SELECT a\0 FROM t": "CONTROL_CHARACTER",
+        "SELECT " + "(" * 40 + "1" + ")" * 40: "SQL_NESTING",
+        "SELECT " + "NOT " * 1500 + "a FROM t": "SQL_MALFORMED",
+        "SELECT " + "a, " * 2500 + "a FROM t": "TOO_LONG",
+        "SELECT a FROM t WHERE": "SQL_MALFORMED",
+        "' OR '1'='1": "SQL_LITERAL",
+        "": "SQL_STATEMENTS",
+    },
+}
+HARMLESS = {
+    "postgres": [
+        "SELECT a::numeric(10, 2), now(), date_trunc(:p, b) FROM public.t WHERE a = ANY(:ids)",
+        "SELECT count(*) FILTER (WHERE a > :x) OVER (PARTITION BY b ORDER BY c) FROM t",
+        "SELECT extract(year FROM d), position(:a IN b), trim(BOTH FROM c) FROM t",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :max) SELECT i FROM n",
+        "SELECT t.* FROM t LEFT JOIN LATERAL (SELECT * FROM u WHERE u.id = t.id LIMIT 3) x ON x.a = t.a",
+        "SELECT a FROM t WHERE b = $1 AND (c, d) IN (SELECT e, f FROM g) ORDER BY a DESC NULLS LAST LIMIT 10 OFFSET 20",
+        "SELECT data ->> :key, jsonb_array_length(data -> :list) FROM t WHERE data @> :filter",
+        "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a) FROM t GROUP BY ROLLUP (b, c)",
+    ],
+    "sqlite": [
+        "SELECT * FROM t WHERE id = :id;",
+        'SELECT "order", `group` FROM "table" WHERE "order" = ? AND "my col" > ?',
+        "SELECT a, count(*) AS n FROM t WHERE b LIKE ? ESCAPE ? GROUP BY a HAVING count(*) > ? ORDER BY 2 LIMIT 5",
+        "SELECT CASE WHEN a = ? THEN 1 ELSE 0 END, coalesce(b, 0), cast(c AS varchar(10)) FROM t",
+        "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id) AND b IS NOT NULL AND NOT c",
+        "SELECT json_extract(a, ?), a ->> ?, strftime(?, b), group_concat(c) FROM t WHERE d BETWEEN ? AND ?",
+        "SELECT a FROM t UNION ALL SELECT b FROM u EXCEPT SELECT c FROM v",
+        "SELECT 1",
+    ],
+}
+
+
+def refusal(sanitizer, value):
+    try:
+        sanitizer.check(value)
+    except Rejected as rejected:
+        return rejected.reason
+    return None
+
+
+@pytest.mark.parametrize("dialect", ATTACKS)
+def test_each_attack_is_refused_with_its_reason(dialect):
+    sql = compile_sanitizer("sql", {"dialect": dialect})
+    expected = ATTACKS[dialect]
+    assert {attack: refusal(sql, attack) for attack in expected} == expected
+
+
+@pytest.mark.parametrize("dialect", HARMLESS)
+def test_ordinary_queries_with_bound_values_are_let_through_unchanged(dialect):
+    sql = compile_sanitizer("sql", {"dialect": dialect})
+    assert {each: refusal(sql, each) for each in HARMLESS[dialect]} == dict.fromkeys(HARMLESS[dialect])
+    assert [sql.check(each) for each in HARMLESS[dialect]] == HARMLESS[dialect]
+
+
+class Naive:
+    """Asks that it begins with SELECT and looks for the words that write."""
+
+    def check(self, value):
+        words = value.upper().split()
+        if words[:1] != ["SELECT"] or {"DROP", "DELETE", "INSERT", "UPDATE"} & set(words):
+            raise Rejected("sql", "SQL_KIND", "must be SELECT")
+
+
+def test_a_naive_check_lets_most_of_the_attacks_through():
+    attacks = [attack for each in ATTACKS.values() for attack in each]
+    assert sum(refusal(Naive(), attack) is None for attack in attacks) > len(attacks) / 2
+
+
+def test_literals_are_let_in_where_they_are_declared_but_no_tautology():
+    sql = compile_sanitizer("sql", {"dialect": "sqlite", "literals": True})
+    assert refusal(sql, "SELECT a FROM t WHERE name = 'O''Brien' AND \"age\" > 18") is None
+    for attack in ("name = '' OR 'a' = 'a'", "name = 'x' OR 1 = 1", "id = 1 OR 2 > 1", "id = x'41'", "1"):
+        assert refusal(sql, f"SELECT a FROM t WHERE {attack}") in ("SQL_CONSTANT_CONDITION", "SQL_LITERAL")
+
+
+def test_kinds_can_be_added_each_for_itself():
+    sql = compile_sanitizer("sql", {"dialect": "postgres", "kinds": ["select", "insert"]})
+    assert refusal(sql, "INSERT INTO t (a, b) VALUES (:a, :b) RETURNING a") is None
+    assert refusal(sql, "WITH n AS (INSERT INTO t (a) VALUES (:a) RETURNING a) SELECT a FROM n") is None
+    assert refusal(sql, "UPDATE t SET a = :a") == "SQL_KIND"
+    assert refusal(sql, "WITH n AS (DELETE FROM t RETURNING a) SELECT a FROM n") == "SQL_KIND"
+    assert refusal(compile_sanitizer("sql", {"dialect": "sqlite", "kinds": ["delete"]}), "SELECT 1") == "SQL_KIND"
+
+
+def test_functions_can_be_listed_instead_of_the_default():
+    sql = compile_sanitizer("sql", {"dialect": "postgres", "functions": ["my_total", "audit.seen"]})
+    assert refusal(sql, "SELECT MY_TOTAL(a), audit.seen(b) FROM t") is None
+    assert refusal(sql, "SELECT seen(b) FROM t") == "SQL_FUNCTION"
+    assert refusal(sql, "SELECT other.my_total(b) FROM t") == "SQL_FUNCTION"
+    assert refusal(sql, "SELECT count(*) FROM t") == "SQL_FUNCTION"
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("SELECT * FROM users u JOIN Orders o ON o.u = u.id", None),
+        ("WITH a AS (SELECT * FROM users) SELECT * FROM a", None),
+        ("WITH RECURSIVE t(n) AS (SELECT id FROM users UNION SELECT n FROM t) SELECT * FROM t", None),
+        ("SELECT * FROM secrets", "SQL_TABLE"),
+        ("SELECT * FROM other.users", "SQL_TABLE"),
+        ("SELECT (SELECT max(a) FROM secrets) FROM users", "SQL_TABLE"),
+        ("SELECT * FROM users WHERE id IN (SELECT id FROM secrets)", "SQL_TABLE"),
+        ("SELECT * FROM users, LATERAL (SELECT * FROM secrets) s", "SQL_TABLE"),
+        ("WITH secrets AS (SELECT * FROM secrets) SELECT * FROM secrets", "SQL_TABLE"),
+        ("WITH a AS (SELECT * FROM b), b AS (SELECT * FROM users) SELECT * FROM a", "SQL_TABLE"),
+        ("SELECT * FROM (WITH secrets AS (SELECT 1) SELECT 1) x, secrets", "SQL_TABLE"),
+        ("TABLE secrets", "SQL_TABLE"),
+    ],
+)
+def test_only_listed_tables_are_read_whatever_names_hide_them(statement, reason):
+    sql = compile_sanitizer("sql", {"dialect": "postgres", "tables": ["users", "orders"]})
+    assert refusal(sql, statement) == reason
+
+
+def test_a_statement_that_is_not_understood_is_in_no_log(caplog):
+    caplog.set_level(logging.DEBUG)
+    assert refusal(compile_sanitizer("sql", {"dialect": "sqlite"}), "EXPLAIN QUERY PLAN SELECT canary") == "SQL_KIND"
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "sql.dialect"),
+        ({"dialect": "oracle"}, "sql.dialect"),
+        ({"dialect": "sqlite", "kinds": ["drop"]}, "sql.kinds"),
+        ({"dialect": "sqlite", "tables": []}, "sql.tables"),
+        ({"dialect": "sqlite", "literals": 1}, "sql.literals"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_and_names_the_option(options, named):
+    with pytest.raises(SpecificationRefused, match=named):
+        compile_sanitizer("sql", options)
