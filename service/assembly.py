@@ -36,6 +36,8 @@ from service.access import Access
 from service.admission.addresses import AddressGuard
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
+from service.admission.published_keys import PublishedKeys
+from service.admission.revocation import RevocationGuard
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
@@ -44,7 +46,6 @@ from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
-from service.api.authentication import Authentication
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
@@ -68,6 +69,7 @@ from service.engine.keys import StepKey, ToolVersion
 from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
+from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing, TenantSeals
 from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
@@ -111,7 +113,7 @@ SERVICE_NAMES = tuple(
 class Service:
     """One process's worth of Podium, put together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root opens
         self,
         settings: Settings,
         *,
@@ -122,6 +124,7 @@ class Service:
         signer: Signer,
         stop: Callable[[], None],
         previous_master_key: bytes | None = None,
+        published_keys: PublishedKeys | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -132,6 +135,7 @@ class Service:
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
+        self._published_keys = published_keys
         self._access = Access(
             settings.access, clock, self._tasks.spawn, condition_bytes=settings.limits.condition_bytes
         )
@@ -158,6 +162,9 @@ class Service:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
+        if (keys := self._published_keys) is not None:
+            await keys.refresh()
+            self._tasks.spawn(keys.run())
         await self._listen(parts, runners)
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
@@ -241,6 +248,7 @@ class Service:
             pipeline=Pipeline(
                 [
                     AddressGuard(self._access.addresses),
+                    RevocationGuard(self._access.revocations),
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
                     self._rate_limits,
@@ -254,6 +262,7 @@ class Service:
             timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
             inline_limit_bytes=settings.limits.inline_bytes,
             sealing=self._sealing,
+            revocations=self._access.revocations,
         )
         self._expressions = expressions
         engine = Engine(
@@ -308,6 +317,8 @@ class Service:
             policy_of=self._access.policy_of,
             blocks=self._access.blocks,
             tenants=self._access.tenants,
+            revocations=self._access.revocations,
+            revoker=Revoker(store, self._access.revocations, engine, self._access.streams.end_revoked),
             validation_of=validation_of,
             plans=Plans(validation_of),
             sealing=self._sealing,
@@ -322,16 +333,10 @@ class Service:
         edge = EdgeInterceptor(
             [
                 Ownership(lambda: self._store is not None and self._store.is_current),
-                self._access.door,
-                Authentication(
-                    self._tokens,
-                    self._clock,
-                    self._access.policy_of,
-                    peers=self._access.peers,
-                    check_caller=self._access.request_limits,
-                ),
+                *self._access.guards(self._tokens),
             ],
             self._access.refused,
+            self._access.streams.lasting,
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)

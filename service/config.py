@@ -12,18 +12,27 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from service.domain.retry import RetryDefaults
+from service.token_settings import PublicKeyFile, TokenSettings, is_loopback, token_problems
 
 Network = IPv4Network | IPv6Network
 
 _PREFIX = "PODIUM_"
-_CLIENT_NAMES = frozenset({"PODIUM_ADDRESS", "PODIUM_TOKEN", "PODIUM_DEV_FILE"})
-_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
+_CLIENT_NAMES = frozenset(
+    {
+        "PODIUM_ADDRESS",
+        "PODIUM_TOKEN",
+        "PODIUM_DEV_FILE",
+        "PODIUM_TLS_CA_FILE",
+        "PODIUM_TLS_CLIENT_CERTIFICATE_FILE",
+        "PODIUM_TLS_CLIENT_KEY_FILE",
+    }
+)
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _PORT_MAX = 65_535
 _KIB = 1024
@@ -56,11 +65,7 @@ class Listening:
         """Whether only this machine can reach the address."""
         if self.listen_address.startswith("unix:"):
             return True
-        host = self.listen_address.rpartition(":")[0].strip("[]")
-        try:
-            return host == "localhost" or ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.listen_address.rpartition(":")[0].strip("[]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,32 +79,12 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKeyFile:
-    """A public key in PEM with which others sign tokens."""
-
-    id: str
-    algorithm: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSettings:
-    """How callers prove who they are."""
-
-    token_key_file: Path | None = None
-    """The service's own key, made when it is missing; unset: token.key in the state directory."""
-    token_public_keys: tuple[PublicKeyFile, ...] = ()
-    """ID=ALGORITHM:PATH, several joined by commas. With any, the service's own key is not used."""
-    token_audience: str = "podium"  # noqa: S105 - no secret
-    token_leeway_s: int = 10
-
-
-@dataclass(frozen=True, slots=True)
 class AccessSettings:
     """Whose callers may do what, and who is believed to say where they are."""
 
     operator_tenant: str = "default"
-    """The tenant whose policy guards the door: blocks and lockouts that hold before a caller is known."""
+    """The tenant whose policy guards the door (blocks and lockouts that hold before a caller is known), and the only
+    one in which permissions over what all tenants share count."""
     tenants_must_exist: bool = False
     """Refuse tokens for tenants that nobody made with `podium tenants create`."""
     trusted_proxies: tuple[Network, ...] = ()
@@ -219,7 +204,7 @@ class Settings:
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
         problems = [*_listening(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
-        problems += _checkpoints(self.checkpoints)
+        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens)]
         if problems:
             raise ConfigurationError(problems)
         return self
@@ -277,8 +262,10 @@ def _parse(text: str, kind: object) -> object:
         return Path(text)
     if kind == tuple[Network, ...]:
         return tuple(_network(part.strip()) for part in text.split(","))
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(","))
     if kind == tuple[PublicKeyFile, ...]:
-        return tuple(_public_key(part.strip()) for part in text.split(","))
+        return tuple(PublicKeyFile.parse(part.strip()) for part in text.split(","))
     return text
 
 
@@ -287,14 +274,6 @@ def _network(text: str) -> Network:
         return ip_network(text)
     except ValueError:
         raise ValueError(f"has {text!r}, which is no address and no network such as 10.0.0.0/8") from None
-
-
-def _public_key(text: str) -> PublicKeyFile:
-    key_id, _, rest = text.partition("=")
-    algorithm, _, path = rest.partition(":")
-    if not key_id or not path or algorithm not in _ALGORITHMS:
-        raise ValueError(f"has {text!r}, which is not ID=ALGORITHM:PATH with one of {', '.join(sorted(_ALGORITHMS))}")
-    return PublicKeyFile(key_id, algorithm, Path(path))
 
 
 def _listening(listening: Listening) -> Iterator[str]:
@@ -356,8 +335,6 @@ def _numbers(settings: Settings) -> Iterator[str]:
         for setting in fields(section):
             if getattr(section, setting.name) < 1:
                 yield f"{_PREFIX}{prefix}{setting.name.upper()} must be at least 1"
-    if settings.tokens.token_leeway_s < 0:
-        yield "PODIUM_TOKEN_LEEWAY_S must not be negative"
     if settings.limits.inline_bytes > settings.limits.payload_bytes:
         yield "PODIUM_LIMIT_INLINE_BYTES must not be more than PODIUM_LIMIT_PAYLOAD_BYTES"
     if settings.limits.json_depth > 200:  # noqa: PLR2004 - explained

@@ -16,6 +16,7 @@ from service.domain.permissions import Policy
 from service.domain.rate_limit import Rate, after_event, is_fresh, used_up
 
 US_PER_MS = 1000
+_PARTS = (policy_pb2.LIMIT_KEY_SUBJECT, policy_pb2.LIMIT_KEY_TOOL, policy_pb2.LIMIT_KEY_ADDRESS)
 _REMEMBERED = 4096
 """Questions whose limits are remembered before all are forgotten; forgetting costs time only."""
 _DROPPED_AT_ONCE = 2
@@ -27,7 +28,7 @@ Key = tuple[str, ...]
 class Limit:
     """One rate limit of a tenant, with what it has counted."""
 
-    __slots__ = ("_assumed_ticks", "_counted", "in_force", "message", "rate", "tenant")
+    __slots__ = ("_assumed_ticks", "_counted", "_parts", "in_force", "message", "rate", "tenant")
 
     def __init__(self, tenant: str, message: policy_pb2.RateLimit, unknown_before_us: int) -> None:
         """Of what was counted before `unknown_before_us` nothing is known (0: there was nothing)."""
@@ -35,6 +36,7 @@ class Limit:
         self.message = message
         self.rate = Rate(max(1, message.count), max(1, message.period_ms) * US_PER_MS, message.burst or message.count)
         self._assumed_ticks = used_up(self.rate, unknown_before_us) if unknown_before_us else 0
+        self._parts = [_PARTS.index(part) for part in message.per if part in _PARTS]
         self._counted: OrderedDict[Key, int] = OrderedDict()
         """Theoretical arrival times, in the order in which the keys were last counted."""
         self.in_force = True
@@ -54,21 +56,16 @@ class Limit:
         counted[key] = after_event(self.rate, self.arrival_ticks(key), weight, now_us)
         counted.move_to_end(key)
         for _ in range(_DROPPED_AT_ONCE):
-            oldest = next(iter(counted))
-            if not is_fresh(self.rate, counted[oldest], now_us):
+            oldest, ticks = next(iter(counted.items()))
+            # The key that was counted just now is never fresh, so that something is always left.
+            if not is_fresh(self.rate, ticks, now_us):
                 return
             del counted[oldest]
-            if not counted:
-                return
 
     def key_of(self, subject: str, tool: str, address: str) -> Key:
         """What the limit counts a call by."""
-        of = {
-            policy_pb2.LIMIT_KEY_SUBJECT: subject,
-            policy_pb2.LIMIT_KEY_TOOL: tool,
-            policy_pb2.LIMIT_KEY_ADDRESS: address,
-        }
-        return tuple([of.get(part, "") for part in self.message.per])
+        names = (subject, tool, address)
+        return tuple([names[part] for part in self._parts])
 
     def counts(self, tool: str, roles: Sequence[str] | None) -> bool:
         """Whether it counts calls of a tool ("" for a request to the API) under these roles (None: unknown ones)."""

@@ -10,6 +10,7 @@ from service.api import access_addresses, access_tenants
 from service.api import parts as p
 from service.api.access_policies import PolicyAccess
 from service.api.handlers import Context
+from service.api.revoking import list_revocations, revoke
 
 
 class AccessServicer(grpc_stubs.AccessServiceServicer):
@@ -62,11 +63,11 @@ class AccessServicer(grpc_stubs.AccessServiceServicer):
         self, request: pb.RevokeCredentialsRequest, context: Context
     ) -> pb.RevokeCredentialsResponse:
         """Refuse credentials from now on, and cancels what runs under them."""
-        raise NotImplementedError
+        return await revoke(self._parts, request)
 
     async def ListRevocations(self, request: pb.ListRevocationsRequest, context: Context) -> pb.ListRevocationsResponse:
         """Lists what was revoked."""
-        raise NotImplementedError
+        return list_revocations(self._parts, request)
 
     async def BlockAddress(self, request: pb.BlockAddressRequest, context: Context) -> pb.BlockAddressResponse:
         """Blocks a network."""

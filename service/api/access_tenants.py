@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from podium.v1 import access_service_pb2 as pb
-from service.admission.tokens import is_tenant_name
+from service.admission.token_claims import is_tenant_name
 from service.api import parts as p
 from service.domain.errors import InvalidInput
 from service.engine.tenants import Tenant

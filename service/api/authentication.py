@@ -15,8 +15,9 @@ from service.api.handlers import Context
 from service.api.methods import METHOD_PERMISSIONS
 from service.api.peers import Peers
 from service.domain.errors import Basis, Denied, Unauthenticated
-from service.domain.permissions import Case, Policy, case_of
+from service.domain.permissions import Case, PermissionDecision, Policy, case_of, is_operators
 from service.domain.policy_rules import facts_of
+from service.domain.revocations import Revocation, Revocations
 
 _SCHEME = "bearer "
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -37,10 +38,12 @@ def current_caller() -> Caller:
 class _Known:
     """A caller whose token was verified, and the questions it asked a policy, by the permission they need."""
 
-    __slots__ = ("caller", "cases", "policy")
+    __slots__ = ("caller", "cases", "keys_revision", "policy", "revocations_seen")
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: Caller, keys_revision: int) -> None:
         self.caller = caller
+        self.keys_revision = keys_revision
+        self.revocations_seen = 0
         self.policy: tuple[str, int] = "", -1
         self.cases: dict[str, Case] = {}
 
@@ -59,7 +62,8 @@ class Authentication:
     """A guard: verifies the token of every RPC, and the permission its method needs.
 
     Verified tokens are remembered until they expire, the last `remembered` of them. `policy_of` gives a tenant's
-    current policy; a policy that changes must raise its revision.
+    current policy; a policy that changes must raise its revision. A remembered token is asked about again when
+    something was revoked, and verified again when a key was dropped.
     """
 
     def __init__(
@@ -67,9 +71,11 @@ class Authentication:
         tokens: Tokens,
         clock: Clock,
         policy_of: Callable[[str], Policy],
+        revocations: Revocations,
         *,
         peers: Peers,
         check_caller: Callable[[Caller], None],
+        operator_tenant: str = "default",
         remembered: int = 4096,
     ) -> None:
         """`check_caller` refuses a caller whatever the method is, once it is known who it is."""
@@ -78,6 +84,8 @@ class Authentication:
         self._policy_of = policy_of
         self._peers = peers
         self._check_caller = check_caller
+        self._revocations = revocations
+        self._operator_tenant = operator_tenant
         self._remembered = remembered
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
@@ -99,28 +107,48 @@ class Authentication:
         permission = METHOD_PERMISSIONS.get(method)
         if permission is None:
             raise Denied("METHOD_CLOSED", "nobody may call this method")
-        authority = known.caller.authority
-        case = known.case(self._policy_of(known.caller.tenant), permission)
-        decision = case.settled or case.decide(facts_of(authority, case.needs, now_us=self._clock.now_us()))
+        decision = self._decide(known, permission)
         if not decision.allowed:
-            policy, subject = self._policy_of(known.caller.tenant), authority.principal.subject
+            policy, subject = self._policy_of(known.caller.tenant), known.caller.authority.principal.subject
             basis = Basis(permission, "", decision.rule, policy.name, policy.revision)
             raise Denied("PERMISSION_DENIED", f"{subject} needs {permission} (rule {decision.rule})", basis=basis)
         return known.caller
+
+    def _decide(self, known: _Known, permission: str) -> PermissionDecision:
+        caller = known.caller
+        if is_operators(permission) and caller.tenant != self._operator_tenant:
+            return PermissionDecision(allowed=False, rule="operator-tenant", missing=(permission,))
+        case = known.case(self._policy_of(caller.tenant), permission)
+        return case.settled or case.decide(facts_of(caller.authority, case.needs, now_us=self._clock.now_us()))
 
     def _verified(self, token: str, address: str) -> _Known:
         now_us = self._clock.now_us()
         key = (token, address)
         known = self._known.get(key)
-        if known is not None and now_us < known.caller.expires_at_us:
+        keys_revision = self._tokens.revision
+        if known is not None and now_us < known.caller.ends_at_us and known.keys_revision == keys_revision:
             self._known.move_to_end(key)
-            return known
-        # An expired token is verified again, so that it is refused with the same words as ever.
-        self._known.pop(key, None)
-        known = self._known[key] = _Known(self._tokens.verify(token, now_us).at(address))
-        if len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+        else:
+            # An expired token is verified again, so that it is refused with the same words as ever.
+            self._known.pop(key, None)
+            known = self._known[key] = _Known(self._tokens.verify(token, now_us).at(address), keys_revision)
+            if len(self._known) > self._remembered:
+                self._known.popitem(last=False)
+        if known.revocations_seen != self._revocations.revision:
+            self._refuse_revoked(known)
         return known
+
+    def _refuse_revoked(self, known: _Known) -> None:
+        """Raise Unauthenticated for a revoked caller, now and whenever it comes again."""
+        hit = self._revocations.find(known.caller.tenant, known.caller.authority)
+        if hit is not None:
+            raise refusal_of_revoked(hit)
+        known.revocations_seen = self._revocations.revision
+
+
+def refusal_of_revoked(hit: Revocation) -> Unauthenticated:
+    """The refusal of a caller whose credentials are revoked."""
+    return Unauthenticated("TOKEN_REVOKED", f"the {hit.kind} was revoked")
 
 
 def _token(authorization: list[str]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -35,9 +35,16 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     worth of time. A method's handler is surrounded once and kept.
     """
 
-    def __init__(self, guards: Sequence[Guard], refused: Refused) -> None:
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        refused: Refused,
+        lasting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        """`lasting` surrounds a stream of answers that passed the guards for as long as it lasts."""
         self._guards = tuple(guards)
         self._refused = refused
+        self._lasting = lasting
         self._surrounded: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
@@ -85,19 +92,20 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     def _generating(self, method: str, behaviour: Callable[[Any, Context], Any], read: Read) -> object:
-        async def generate(request: object, context: Context) -> AsyncIterator[object]:
+        # It writes and does not yield: what ends a stream from outside then meets it here, even while it sends.
+        async def stream(request: object, context: Context) -> None:
             try:
                 for guard in self._guards:
                     guard(method, context)
                 # aclosing: a client that goes away ends the servicer's generator now and not when it is collected.
-                async with aclosing(behaviour(read(request), context)) as responses:
+                async with self._lasting(), aclosing(behaviour(read(request), context)) as responses:
                     async for response in responses:
-                        yield response
+                        await context.write(response)
             except Exception as error:
                 await self._end(method, context, error)
                 raise
 
-        return generate
+        return stream
 
     async def _end(self, method: str, context: Context, error: Exception) -> None:
         """End an RPC with the status of an exception. A cancel is none, and leaves as it came."""

@@ -17,11 +17,13 @@ from service.domain import permissions
 from service.domain.definition import Validation
 from service.domain.errors import Basis, Denied, InvalidInput
 from service.domain.permissions import Policy
+from service.domain.revocations import Revocations
 from service.engine.address_blocks import AddressBlocks
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
+from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing
 from service.engine.tenants import Tenants
 from service.engine.timers import Clock
@@ -77,6 +79,8 @@ class ApiParts:
     policy_of: Callable[[str], Policy]
     blocks: AddressBlocks
     tenants: Tenants
+    revocations: Revocations
+    revoker: Revoker
     validation_of: Callable[[str], Validation]
     """The validation of workflows of a tenant."""
     plans: Plans
@@ -103,11 +107,18 @@ def cause_of_request(request_id: str = "") -> Cause:
 
 
 def authority_for(
-    caller: Caller, *, now_us: int, on_behalf_of: str = "", narrowed: bool = False, granted: list[str] | None = None
+    parts: ApiParts,
+    caller: Caller,
+    *,
+    now_us: int,
+    on_behalf_of: str = "",
+    narrowed: bool = False,
+    granted: list[str] | None = None,
 ) -> value_pb2.Authority:
     """The caller's authority for steps: never more than the token gives, less when it is narrowed.
 
-    Raises Denied when the token is bound to act on behalf of somebody else.
+    Raises Denied when the token is bound to act on behalf of somebody else, and, when it is bound to nobody, unless the
+    caller may act on behalf of who is named.
     """
     authority = value_pb2.Authority()
     authority.CopyFrom(caller.authority)
@@ -116,6 +127,14 @@ def authority_for(
     bound = authority.principal.on_behalf_of
     if bound and on_behalf_of and on_behalf_of != bound:
         raise Denied("ON_BEHALF_OF_BOUND", f"the token acts on behalf of {bound} and of nobody else")
+    if on_behalf_of and not bound:
+        # Before it was narrowed: whom the caller stands for is not among what its steps may do.
+        policy = parts.policy_of(caller.tenant)
+        decision = permissions.decide(policy, caller.authority, [permissions.ACT_ON_BEHALF], on_behalf_of)
+        if not decision.allowed:
+            subject = caller.authority.principal.subject
+            message = f"{subject} needs {permissions.ACT_ON_BEHALF}:{on_behalf_of} (rule {decision.rule})"
+            raise Denied("PERMISSION_DENIED", message)
     authority.principal.on_behalf_of = bound or on_behalf_of
     authority.granted_at_us = now_us
     return authority

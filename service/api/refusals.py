@@ -91,7 +91,7 @@ class Refusals:
         if isinstance(error, errors.Denied) or error.reason in LIMITS:
             return Refusal(tenant, ("RequestDenied", *by), _denied(method, error, principal))
         if method in SUBMISSIONS and isinstance(error, _OF_SUBMISSION):
-            field = error.violations[0][0][:_TEXT_MAX] if error.violations else ""
+            field = _recordable(error.violations[0][0]) if error.violations else ""
             refused = events_pb2.SubmissionRefused(
                 reason=error.reason, method=method, principal=principal, field=field, guard=error.basis.rule
             )
@@ -122,6 +122,11 @@ class Refusals:
             logger.warning("%s could not be blocked: %s", network, error)
 
 
+def _recordable(text: str) -> str:
+    """What is left of a text that a caller may have worded, once it is short and fit to be stored."""
+    return text[:_TEXT_MAX].encode(errors="replace").decode()
+
+
 def _denied(method: str, error: errors.DomainError, principal: value_pb2.Principal) -> events_pb2.RequestDenied:
     basis = error.basis
     return events_pb2.RequestDenied(
@@ -129,7 +134,7 @@ def _denied(method: str, error: errors.DomainError, principal: value_pb2.Princip
         method=method,
         principal=principal,
         required=basis.required,
-        resource=basis.resource[:_TEXT_MAX],
+        resource=_recordable(basis.resource),
         rule=basis.rule,
         policy=basis.policy,
         policy_revision=basis.policy_revision,

@@ -45,7 +45,9 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         caller = current_caller()
         if request.include_denied:
             p.require(self._parts, "tools.administer", "ListTools")
-        authority = p.authority_for(caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions))
+        authority = p.authority_for(
+            self._parts, caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions)
+        )
         after = _after(request.page_token)
         size = p.page_size(request.page_size)
         tools = [

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from service.cli import (
+    addresses_commands,
     audit_commands,
     bench_command,
     call_command,
@@ -23,12 +24,14 @@ from service.cli import (
     executor_command,
     keys_commands,
     log_commands,
+    policy_commands,
     projections_commands,
     quarantine_commands,
     replay_command,
     run_command,
     security_command,
     server_commands,
+    tenants_commands,
     token_commands,
     tool_docs_command,
     tools_commands,
@@ -77,6 +80,9 @@ app.add_typer(projections_commands.app, name="projections")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
+app.add_typer(addresses_commands.app, name="addresses")
+app.add_typer(tenants_commands.app, name="tenants")
+app.add_typer(policy_commands.app, name="policy")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("check", epilog=check_command.EXAMPLE)(check_command.check)

@@ -276,6 +276,11 @@ def grants(grant: str, permission: str, resource: str | None) -> bool:
     return names(pattern, permission) and (not colon or resource is None or fnmatchcase(resource, glob))
 
 
+def is_operators(permission: str) -> bool:
+    """Whether a permission is over what all tenants share."""
+    return any(names(pattern, permission) for pattern in OPERATOR_PERMISSIONS)
+
+
 def narrow(authority: value_pb2.Authority, permissions: Sequence[str]) -> value_pb2.Authority:
     """A copy of `authority` limited to `permissions` as well, which are grants like those of a scope.
 

@@ -43,7 +43,7 @@ def compile_policy(message: policy_pb2.Policy, revision: int, conditions: Condit
     return Policy(
         name=message.name,
         revision=revision,
-        roles=_effective_roles(message),
+        roles=effective_roles(message),
         rules=tuple(_rule(rule, conditions) for rule in message.rules),
         limits=tuple(message.limits),
         addresses=message.addresses,
@@ -52,10 +52,14 @@ def compile_policy(message: policy_pb2.Policy, revision: int, conditions: Condit
     )
 
 
-def _effective_roles(message: policy_pb2.Policy) -> dict[str, frozenset[str]]:
-    """What each role grants, also through the roles it inherits. A cycle, which validation refuses, adds nothing."""
+def effective_roles(message: policy_pb2.Policy, grants_max: int | None = None) -> dict[str, frozenset[str]]:
+    """What each role grants, also through the roles it inherits. A cycle, which validation refuses, adds nothing.
+
+    It ends early, with what it has, once that is more than `grants_max`.
+    """
     roles = {role.name: role for role in message.roles}
     effective: dict[str, frozenset[str]] = {}
+    left = grants_max
     for name in roles:
         reached: dict[str, None] = {}
         waiting = [name]
@@ -65,6 +69,10 @@ def _effective_roles(message: policy_pb2.Policy) -> dict[str, frozenset[str]]:
                 reached[inherited] = None
                 waiting.extend(roles[inherited].inherits)
         effective[name] = frozenset(grant for each in reached for grant in roles[each].grants)
+        if left is not None:
+            left -= len(effective[name])
+            if left < 0:
+                break
     return effective
 
 

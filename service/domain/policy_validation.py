@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain, islice
 
 from podium.v1 import policy_pb2
 from service.domain.errors import Violation
 from service.domain.expression_scan import ExpressionError
 from service.domain.permissions import ACT_ON_BEHALF, API_PERMISSIONS, TOOL_PERMISSIONS, USE_SECRET, grants
 from service.domain.policy_bounds import bound_violations
+from service.domain.policy_compiling import effective_roles
 from service.domain.policy_conditions import Conditions
 from service.domain.policy_names import (
     description_violations,
@@ -27,8 +29,14 @@ from service.domain.policy_names import (
 )
 
 POLICY_BYTES_MAX = 256 * 1024
-ROLES_MAX = 1_000
+ROLES_MAX = 200
+INHERITS_MAX = 20
+EFFECTIVE_GRANTS_MAX = 20_000
+"""Of all roles together, with what they inherit: a chain of roles repeats the grants at its end."""
 RULES_MAX = 1_000
+RULE_ENTRIES_MAX = 5_000
+"""Tools and permissions in all rules together: each question looks at them once."""
+VIOLATIONS_MAX = 100
 CONDITIONS_MAX = 100
 """Each condition that has a say in a call costs it some microseconds."""
 _NAME_MAX = 128
@@ -44,35 +52,48 @@ def policy_violations(policy: policy_pb2.Policy, conditions: Conditions) -> list
     """Everything that keeps a policy from being applied."""
     if policy.ByteSize() > POLICY_BYTES_MAX:
         return [("policy", f"is larger than {POLICY_BYTES_MAX // 1024} KiB")]
-    found = list(_counts(policy))
-    if found:
-        return found
+    too_many = list(_counts(policy))
+    if too_many:
+        return too_many
+    return list(islice(_violations(policy, conditions), VIOLATIONS_MAX))
+
+
+def _violations(policy: policy_pb2.Policy, conditions: Conditions) -> Iterator[Violation]:
     if not policy.name.strip() or len(policy.name) > _NAME_MAX or not policy.name.isprintable():
-        found.append(("name", f"must be a name for people of at most {_NAME_MAX} printable characters"))
-    found += _role_violations(policy.roles)
-    found += _rule_violations(policy.rules, conditions)
-    found += bound_violations(policy, conditions)
+        yield "name", f"must be a name for people of at most {_NAME_MAX} printable characters"
+    yield from _role_violations(policy.roles)
+    yield from _rule_violations(policy.rules, conditions)
+    yield from bound_violations(policy, conditions)
     if policy.changes_need_approval and not _grants_somewhere(policy, "policies.approve"):
-        found.append(
-            ("changes_need_approval", "needs a role or rule that grants policies.approve, or nobody can approve")
-        )
-    return found
+        yield "changes_need_approval", "needs a role or rule that grants policies.approve, or nobody can approve"
 
 
 def policy_warnings(policy: policy_pb2.Policy) -> list[Violation]:
     """What is allowed and looks like a mistake: permissions that nothing needs, and roles that are not defined."""
-    return [*_unknown_permissions(policy), *_unknown_roles(policy)]
+    return list(islice(chain(_unknown_permissions(policy), _unknown_roles(policy)), VIOLATIONS_MAX))
 
 
 def _counts(policy: policy_pb2.Policy) -> Iterator[Violation]:
-    for field, count, limit in (
-        ("roles", len(policy.roles), ROLES_MAX),
-        ("rules", len(policy.rules), RULES_MAX),
-        ("rules", sum(bool(rule.condition) for rule in policy.rules), CONDITIONS_MAX),
+    """What there is too much of, before anything is looked at that would then cost too much."""
+    inherits = max((len(role.inherits) for role in policy.roles), default=0)
+    for field, what, count, limit in (
+        ("roles", "roles", len(policy.roles), ROLES_MAX),
+        ("roles", "roles in one role's inherits", inherits, INHERITS_MAX),
+        ("rules", "rules", len(policy.rules), RULES_MAX),
+        ("rules", "conditions", sum(bool(rule.condition) for rule in policy.rules), CONDITIONS_MAX),
+        (
+            "rules",
+            "tools and permissions in all",
+            sum(len(rule.tools) + len(rule.permissions) for rule in policy.rules),
+            RULE_ENTRIES_MAX,
+        ),
     ):
         if count > limit:
-            what = "conditions" if limit == CONDITIONS_MAX else field
             yield field, f"has {count} {what}; at most {limit} are allowed"
+            return
+    effective = sum(len(grants_of_all) for grants_of_all in effective_roles(policy, EFFECTIVE_GRANTS_MAX).values())
+    if effective > EFFECTIVE_GRANTS_MAX:
+        yield "roles", f"has more than {EFFECTIVE_GRANTS_MAX} grants in all, each counted again where it is inherited"
 
 
 def _role_violations(roles: Sequence[policy_pb2.Role]) -> Iterator[Violation]:
@@ -185,5 +206,7 @@ def _unknown_roles(policy: policy_pb2.Policy) -> Iterator[Violation]:
 
 
 def _meant(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), n=1)
+    # Looking for a near name costs milliseconds among many.
+    known = sorted(names)[:50]
+    close = get_close_matches(name[:_NAME_MAX], known, n=1)
     return f"; do you mean {close[0]}?" if close else ""

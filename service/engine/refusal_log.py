@@ -24,6 +24,7 @@ KINDS_MAX = 128
 """Kinds a tenant may have open at once."""
 WAIT_S = 2.0
 """How long a refused caller waits until that is durable. When the log cannot be written, it is refused all the same."""
+FLUSH_S = 5.0
 
 RefusalEvent = events_pb2.AuthenticationFailed | events_pb2.RequestDenied | events_pb2.SubmissionRefused
 
@@ -65,6 +66,12 @@ class _Window:
             self.first_at_us = now_us
         self.count += 1
         self.latest = event
+
+    def give_back(self, event: RefusalEvent) -> None:
+        """Count again what could not be recorded."""
+        self.first_at_us = event.first_at_us
+        self.count += event.count
+        self.latest = self.latest or event
 
     def take(self) -> RefusalEvent | None:
         """The record of those that were counted, of whom the last gives the names; None: there were none."""
@@ -108,10 +115,16 @@ class RefusalLog:
         return window.event
 
     async def flush(self) -> None:
-        """Record what was counted and is not recorded yet."""
+        """Record what was counted and is not recorded yet, within a bounded time."""
         self._ends.close()
-        for place, window in list(self._windows.items()):
-            await self._write(place, window)
+        windows = list(self._windows.items())
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await asyncio.gather(*(self._write(place, window) for place, window in windows))
+                # What was on its way before is awaited as well.
+                await asyncio.gather(*(window.recorded.wait() for _, window in windows))
+        except TimeoutError:
+            logger.warning("refusals that were counted could not be recorded: the log does not answer")
 
     def _now(self) -> int:
         return self._clock.now_us()
@@ -147,11 +160,13 @@ class RefusalLog:
         event = window.take()
         if event is None:
             return
+        window.recorded.clear()
         try:
             recorded = await self._journal.record(place[0], STREAM_ID, event)
             window.event = window.event or f"{SHARD}:{recorded.position}"
         except StoreError as error:
-            # The refusal stands all the same.
+            # The refusal stands all the same, and is counted with those that follow.
+            window.give_back(event)
             logger.warning("%d refusals of %s could not be recorded: %s", event.count, place[0], error)
         finally:
             window.recorded.set()

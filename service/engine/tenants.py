@@ -13,6 +13,7 @@ from store.contract import EventReader, RecordedEvent
 from store.records import decode_record, known_payload
 
 STREAM_ID = "tenant"
+QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
 NO_QUOTAS = policy_pb2.Quotas()
 
 
@@ -85,4 +86,4 @@ def check_quota(what: str, used: int, quota: int) -> None:
     """Raise LimitExceeded when as many of something are used as may be; a quota of 0 is none."""
     if quota and used >= quota:
         problem = f"{used} of {quota} are used"
-        raise LimitExceeded("QUOTA_EXCEEDED", f"the tenant's quota of {what}: {problem}", violations=[(what, problem)])
+        raise LimitExceeded(QUOTA_EXCEEDED, f"the tenant's quota of {what}: {problem}", violations=[(what, problem)])

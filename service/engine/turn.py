@@ -20,6 +20,7 @@ from service.domain.decide import Rules, StaleFenceError, decide
 from service.domain.effects import Admit, Queue, Run, changed_effects
 from service.domain.errors import DomainError, Unavailable
 from service.domain.evolve import evolve
+from service.domain.revocations import Revocations
 from service.domain.state import Step, TimerKind
 from service.domain.templates import TemplateError
 from service.domain.values import PayloadNotLoadedError, Ports, SealBrokenError, make_arguments
@@ -27,6 +28,7 @@ from service.engine.dispatch import Dispatcher, Executor
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause, Mail, Offer, Reply, Resident
+from service.engine.revoked_work import cancel_command, revoked
 from service.engine.sealing import Sealing
 from store.contract import SHARD, NewEvent
 from store.records import encode_envelope
@@ -99,8 +101,9 @@ class TurnTaker:
         timing: Timing,
         inline_limit_bytes: int,
         sealing: Sealing | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
-        """Without `sealing` nothing that is sealed can be opened."""
+        """Without `sealing` nothing that is sealed can be opened; without `revocations` nothing is revoked."""
         self._pipeline = pipeline
         self._expressions = expressions
         self._payloads = payloads
@@ -110,6 +113,7 @@ class TurnTaker:
         self._timing = timing
         self._inline_limit_bytes = inline_limit_bytes
         self._sealing = sealing
+        self._revocations = revocations or Revocations()
         self._ports: dict[str, Ports] = {}
         self._pinned: dict[tuple[str, str, int], Pinned] = {}
         """Versions of tools that were asked for: they never change, and are as many as the catalogue has."""
@@ -147,6 +151,8 @@ class TurnTaker:
                 shard=SHARD, tenant=resident.key.tenant, stream_id=resident.key.workflow_id
             )
         try:
+            if resident.revocations_seen != self._revocations.revision and resident.state.started:
+                self._cancel_revoked(turn)
             while resident.mailbox:
                 self._read(turn, resident.mailbox[0])
                 resident.mailbox.popleft()
@@ -161,6 +167,17 @@ class TurnTaker:
                 reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
         return turn
+
+    def _cancel_revoked(self, turn: Turn) -> None:
+        """End a workflow whose authority was revoked since its last turn, in the name of who revoked it."""
+        resident = turn.resident
+        resident.revocations_seen = self._revocations.revision
+        hit = revoked(resident, self._revocations)
+        if hit is not None:
+            cause = encode_envelope(
+                shard=0, tenant="", stream_id="", principal=hit.revoked_by, causation_position=hit.position
+            )
+            self._apply(turn, cancel_command(hit, turn.now_us), resident.envelope + cause)
 
     def _read(self, turn: Turn, mail: Mail) -> None:
         error: Exception | None = None

@@ -7,7 +7,7 @@ import pytest
 from podium.v1 import access_service_pb2 as pb
 from podium.v1 import tool_service_pb2, value_pb2
 from tests.integration.rig import policies as p
-from tests.integration.rig.history import payload, payloads
+from tests.integration.rig.history import payload
 from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.toolbox import toolbox
 
@@ -251,19 +251,3 @@ async def test_a_rule_over_the_time_decides_the_methods_of_the_api_at_each_reque
     earlier = later.replace(">", "<")
     await p.apply(caller, p.policy(p.allow("until-then", "policies.read", condition=earlier)))
     assert (await p.in_force(agent)).revision == 2
-
-
-async def test_a_policy_is_in_force_after_a_restart(own_service, admit):
-    service = own_service()
-    service.start()
-    ana, zoe = admit(to=service), admit("zoe", to=service)
-    await p.apply(ana, p.policy(p.forbid("f", "network_access"), changes_need_approval=True), request_id="r1")
-    waiting = await p.apply(ana, p.policy(name="next"), request_id="r2")
-    before = await p.in_force(ana)
-    service.stop()
-    service.start()
-    ana, zoe = admit(to=service), admit("zoe", to=service)
-    assert await p.in_force(ana) == before
-    assert await p.apply(ana, p.policy(name="next"), request_id="r2") == waiting
-    assert (await p.approve(zoe, waiting.proposal_id)).revision == 2
-    assert len(payloads(await ana.history("policy"), "policy_applied")) == 2

@@ -49,6 +49,7 @@ async def plant(caller, text):
         step("vault", {"what": text}, id=SECRET_STEP), name=text, input_json=json.dumps(text), open=True
     )
     await caller.access.BlockAddress(a.BlockAddressRequest(network=Planted.network, reason=text))
+    await caller.access.RevokeCredentials(a.RevokeCredentialsRequest(token_id=Planted.token_id, reason=text))
     policy = policy_pb2.Policy(
         name=text, roles=[policy_pb2.Role(name="admin", grants=["*"])], changes_need_approval=True
     )

@@ -59,9 +59,12 @@ class _Bound:
 class Caller:
     """One caller on a channel of its own."""
 
-    def __init__(self, address, token=None, *, metadata=None):
+    def __init__(self, address, token=None, *, metadata=None, credentials=None):
         self.token = token
-        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        if credentials is None:
+            self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        else:
+            self.channel = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
         if metadata is None:
             metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
         self.metadata = metadata

@@ -24,6 +24,7 @@ from service.api.authentication import Authentication, current_caller
 from service.api.handlers import EdgeInterceptor
 from service.api.peers import Peers
 from service.domain.permissions import DEFAULT_POLICY, Policy
+from service.domain.revocations import Revocations
 
 
 class Clock:
@@ -144,7 +145,13 @@ async def edge():
     tokens = Tokens([TokenKey("podium", "HS256", bytes(range(32)))])
     policies = {"default": DEFAULT_POLICY, "closed": Policy("closed", 1, {})}
     authentication = Authentication(
-        tokens, clock, policies.__getitem__, peers=Peers(), check_caller=lambda caller: None, remembered=8
+        tokens,
+        clock,
+        policies.__getitem__,
+        Revocations(),
+        peers=Peers(),
+        check_caller=lambda caller: None,
+        remembered=8,
     )
     server = grpc.aio.server(interceptors=[EdgeInterceptor([authentication], script.refused)])
     workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(Workflows(script), server)

@@ -1085,7 +1085,7 @@ class AuthenticationFailed(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     FIRST_AT_US_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SESSION_TOO_OLD."""
+    """Why: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SESSION_TOO_OLD, TENANT_UNKNOWN."""
     method: _builtins.str
     """The method that was called last."""
     address: _builtins.str
