@@ -40,7 +40,7 @@ from service.projections.sqlite_database import SqliteProjections, beside
 from store.backend import OnPoint
 from store.checkpoints import NotAVerifierKey, Signer, Verifier
 from store.contract import StoreError, StoreLimits
-from store.description import DatabaseDescription, describe, grants_for
+from store.description import describe, grants_for
 from store.event_log import EventLog
 from store.log_verifier import CheckpointsUnreadableError, LogVerifier, OnProgress, VerifiedLog
 from store.migrate import check, migrate
@@ -131,13 +131,8 @@ def check_database(settings: Settings) -> list[str]:
 
 def describe_database(settings: Settings) -> dict[str, Any]:
     """What the database holds. Raises ServeError."""
-    return asdict(described_database(settings))
-
-
-def described_database(settings: Settings) -> DatabaseDescription:
-    """What the database holds, and what its service may do with it. Raises ServeError."""
     try:
-        return describe(_existing(settings))
+        return asdict(describe(_existing(settings)))
     except StoreError as error:
         raise ServeError(str(error)) from None
 

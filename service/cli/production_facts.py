@@ -5,18 +5,17 @@ Invariant: what could not be read raises NotSeen when an item asks for it, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from podium.v1 import access_service_pb2, policy_pb2
     from service.cli.connecting import Service
     from service.cli.tool_facts import ToolFacts
     from service.config import Settings
-    from store.description import DatabaseDescription
 
 Seen = TypeVar("Seen")
 OTHERS, OTHERS_WRITE = 0o077, 0o022
@@ -70,7 +69,7 @@ class Facts:
     """Everything that items look at. None: it could not be read, and `unread` says why."""
 
     read_settings: Settings | None = None
-    read_database: DatabaseDescription | None = None
+    read_database: Mapping[str, Any] | None = None
     read_tools: Sequence[ToolFacts] | None = None
     read_policy: access_service_pb2.PolicyRevision | None = None
     read_tenants: Sequence[str] | None = None
@@ -82,8 +81,8 @@ class Facts:
         return self._seen(self.read_settings, "the settings")
 
     @property
-    def database(self) -> DatabaseDescription:
-        """The database that the settings name. Raises NotSeen."""
+    def database(self) -> Mapping[str, Any]:
+        """What the database that the settings name tells of itself. Raises NotSeen."""
         return self._seen(self.read_database, "the database")
 
     @property
@@ -125,12 +124,12 @@ def gather(address: str | None, token: str | None) -> Facts:
     from podium import PodiumError
     from service.cli.connecting import with_service
     from service.config import ConfigurationError, load_settings
-    from service.main import ServeError, described_database
+    from service.main import ServeError, describe_database
 
     facts = Facts()
     try:
         facts.read_settings = load_settings()
-        facts.read_database = described_database(facts.read_settings)
+        facts.read_database = describe_database(facts.read_settings)
     except ConfigurationError as error:
         facts.unread += ["the settings: " + "; ".join(error.problems), "the database: there are no settings"]
     except ServeError as error:

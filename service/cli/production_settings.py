@@ -86,18 +86,18 @@ def checkpoints(facts: Facts) -> Outcome:
 
 def database(facts: Facts) -> Outcome:
     """The database survives the machine."""
-    described = facts.database
-    if described.server.startswith("Postgres"):
-        return passed(f"{described.server} at {described.address}")
+    server = facts.database["server"]
+    if server.startswith("Postgres"):
+        return passed(f"{server} at {facts.database['address']}")
     return warned(
-        f"{described.server}: the log is one file on this machine",
+        f"{server}: the log is one file on this machine",
         "Postgres can be replicated; or replicate the file, and try to restore it",
     )
 
 
 def rights(facts: Facts) -> Outcome:
     """The service can add to the log, and change nothing in it."""
-    may = facts.database.may_change_events
+    may = facts.database["may_change_events"]
     if may is None:
         return not_applicable("SQLite has no roles; triggers refuse changes")
     if may:

@@ -20,7 +20,6 @@ from service.config import (
     Storage,
     TokenSettings,
 )
-from store.description import DatabaseDescription
 
 BY_ID = {item.id: item for item in ITEMS}
 SCHEMA = {
@@ -80,7 +79,7 @@ def good(tmp_path):
     )
     return Facts(
         settings,
-        DatabaseDescription("db", "Postgres 18", "1", "1", 0, may_change_events=False),
+        {"address": "db", "server": "Postgres 18", "may_change_events": False},
         tools(MAIL),
         access_service_pb2.PolicyRevision(revision=2, policy=policy()),
         ["acme"],
@@ -119,7 +118,7 @@ def in_policy(change):
 
 def database(**changed):
     def change(facts):
-        facts.read_database = replace(facts.read_database, **changed)
+        facts.read_database = {**facts.read_database, **changed}
 
     return change
 
