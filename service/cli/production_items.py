@@ -56,6 +56,7 @@ ITEMS = (
     Item("transport", "transport", "tokens cannot be read on their way", settings.transport),
     Item("proxies", "transport", "only known proxies name callers' addresses", settings.proxies),
     Item("token-keys", "credentials", "whoever checks tokens cannot make them", settings.token_keys),
+    Item("session-age", "credentials", "sessions have an end", settings.session_age),
     Item("key-files", "credentials", "keys can be read by the service alone", settings.key_files),
     Item("master-key", "credentials", "the master key is not in the database's backup", settings.master_key),
     Item("sealed", "secrets", "what looks like a secret is sealed", tools.sealed),

@@ -33,21 +33,31 @@ def transport(facts: Facts) -> Outcome:
 
 def token_keys(facts: Facts) -> Outcome:
     """Whoever checks tokens cannot make them."""
-    keys = facts.settings.tokens.token_public_keys
-    if keys:
-        algorithms = sorted({key.algorithm for key in keys})
+    tokens = facts.settings.tokens
+    if tokens.token_jwks_url:
+        return passed("the keys that an issuer publishes check tokens")
+    if tokens.token_public_keys:
+        algorithms = sorted({key.algorithm for key in tokens.token_public_keys})
         return passed(f"public keys of others alone check tokens: {', '.join(algorithms)}")
     return warned(
         "tokens are signed with the service's own key (HS256): whoever reads it can be anybody",
-        "let an issuer sign them, and set PODIUM_TOKEN_PUBLIC_KEYS",
+        "let an issuer sign them, and set PODIUM_TOKEN_JWKS_URL or PODIUM_TOKEN_PUBLIC_KEYS",
     )
+
+
+def session_age(facts: Facts) -> Outcome:
+    """A stolen session ends, however often its tokens are renewed."""
+    age_s = facts.settings.tokens.session_max_age_s
+    if age_s:
+        return passed(f"sessions end {age_s} s after they began")
+    return warned("a session lasts as long as its tokens are renewed", "set PODIUM_SESSION_MAX_AGE_S")
 
 
 def key_files(facts: Facts) -> Outcome:
     """Keys can be read by the service's user alone."""
     settings = facts.settings
     paths = [settings.master_key_file, settings.checkpoint_key_file]
-    if not settings.tokens.token_public_keys:
+    if settings.tokens.made_here:
         paths.append(settings.key_file)
     wrong = [str(path) for path in paths if is_open(path, OTHERS)]
     # Who may write into a folder may put another key in the place of one that cannot be read.

@@ -115,7 +115,9 @@ def _calls(tool: ToolFacts) -> Iterator[str]:
     arguments = json.dumps(example_arguments(tool), ensure_ascii=False)
     request = json.dumps({"call": {"tool": tool.name, "arguments_json": arguments}}, ensure_ascii=False)
     yield code_block("console", f"podium call {tool.name} --arguments {word(arguments)}")
-    yield code_block("python", f"outcome = await client.call({tool.name!r}, {example_arguments(tool)!r})")
+    yield code_block(
+        "python", f"outcome = await client.call({_literal(tool.name)}, {_literal(example_arguments(tool))})"
+    )
     yield code_block(
         "console",
         f'grpcurl -H "authorization: Bearer $PODIUM_TOKEN" -d {word(request)} \\\n'
@@ -179,6 +181,15 @@ def _sample(schema: Mapping[str, Any]) -> object:
             return schema[name]
     kind = schema.get("type", "string")
     return _SAMPLES.get(str(kind[0] if isinstance(kind, list) and kind else kind), "text")
+
+
+def _literal(value: object) -> str:
+    """A JSON value as Python writes it, with the quotes that its formatters prefer."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(name)}: {_literal(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_literal, value))}]"
+    return _json(value) if isinstance(value, str) else repr(value)
 
 
 def _json(value: object) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from service.api.methods import METHOD_PERMISSIONS
 from service.domain.permissions import API_PERMISSIONS
-from tests.integration.rig.api_rows import NOT_FOUND, OPERATORS, UNKNOWN_TOOL, Planted, plant, rows
+from tests.integration.rig.api_rows import NOT_FOUND, OPERATOR_TENANT, OPERATORS, UNKNOWN_TOOL, Planted, plant, rows
 from tests.integration.rig.caller import Caller
 from tests.integration.rig.forged_tokens import claims, secret_of, signed
 from tests.integration.rig.refusal import refusal_if_any, refusal_of
@@ -17,7 +17,6 @@ TEXT = "the text of tenant one"
 ABOUT_ACCESS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 FAULTS = ("INTERNAL", "UNKNOWN", "UNIMPLEMENTED")
 NOWHERE = Planted("wf_nowhere", "nothing", TEXT)
-OPERATOR_TENANT = "default"
 SHORT_S = 2.0
 """What waits for something to happen is refused before it waits, or not at all."""
 

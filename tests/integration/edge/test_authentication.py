@@ -104,15 +104,6 @@ async def test_a_good_token_sent_in_a_wrong_way_is_refused(service, knock, value
     assert (refusal.code, refusal.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
 
 
-@pytest.mark.parametrize("path", METHODS)
-async def test_no_method_answers_a_caller_without_the_permission_it_needs(admit, path):
-    nobody = admit("bob", roles=[])
-    refusal = await refusal_of(invoke(nobody, path))
-    needed = METHOD_PERMISSIONS[path]
-    assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED")
-    assert refusal.message == f"bob needs {needed} (rule default-deny)"
-
-
 async def test_a_method_that_does_not_exist_is_not_there_for_anybody(service, caller):
     for each in (caller, Caller(service.address)):
         method = each.channel.unary_unary("/podium.v1.WorkflowService/DropAllTables")

@@ -4,6 +4,7 @@ import grpc.aio
 import pytest
 
 from podium.v1 import executor_service_pb2
+from tests.integration.rig.api_rows import OPERATOR_TENANT
 from tests.integration.rig.caller import Caller
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import read_refusal, refusal_of
@@ -14,8 +15,9 @@ MALFORMED = ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
 
 
 @pytest.mark.parametrize("path", METHODS)
-async def test_bytes_that_are_no_message_are_an_invalid_argument_of(caller, path):
-    refusal = await refusal_of(invoke_with_bytes(caller, path, NO_MESSAGE))
+async def test_bytes_that_are_no_message_are_an_invalid_argument_of(admit, path):
+    operator = admit(tenant=OPERATOR_TENANT)
+    refusal = await refusal_of(invoke_with_bytes(operator, path, NO_MESSAGE))
     assert (refusal.code, refusal.reason) == MALFORMED
     assert "Decode" not in refusal.message, "it tells nothing of the program"
 

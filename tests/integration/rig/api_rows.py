@@ -25,6 +25,7 @@ NOT_FOUND, UNKNOWN_TOOL, NOTHING = "is not there", "names an unknown tool", "see
 """What becomes of a stranger's request: the thing is not there, or the answer holds nothing of it."""
 OPERATORS = "may not"
 """The method is the operator's; every other tenant is refused."""
+OPERATOR_TENANT = "default"
 SECRET_STEP = "secret_step"
 
 

@@ -72,7 +72,9 @@ def good(tmp_path):
     settings = Settings(
         listening=Listening("0.0.0.0:7233", tmp_path / "certificate.pem", tmp_path / "key.pem"),
         storage=Storage("postgresql://service@db/podium", state),
-        tokens=TokenSettings(token_public_keys=(PublicKeyFile("issuer", "EdDSA", keys / "issuer.pem"),)),
+        tokens=TokenSettings(
+            token_public_keys=(PublicKeyFile("issuer", "EdDSA", keys / "issuer.pem"),), session_max_age_s=28_800
+        ),
         sealing=SealingSettings(master_key_file=keys / "master.key"),
         checkpoints=CheckpointSettings(checkpoint_command="append-only"),
         access=AccessSettings("operators", tenants_must_exist=True, trusted_proxies=(ip_network("10.0.0.7/32"),)),
@@ -163,6 +165,7 @@ WRONG = [
     ("transport", State.FAIL, settings("listening", tls_certificate_file=None)),
     ("proxies", State.FAIL, settings("access", trusted_proxies=(ip_network("0.0.0.0/0"),))),
     ("token-keys", State.WARN, settings("tokens", token_public_keys=())),
+    ("session-age", State.WARN, settings("tokens", session_max_age_s=0)),
     ("key-files", State.FAIL, open_state_directory),
     ("key-files", State.FAIL, open_key),
     ("master-key", State.FAIL, key_in_state_directory),
@@ -191,6 +194,7 @@ def test_every_item_that_can_be_wrong_has_been():
 
 
 FINE = [
+    ("token-keys", settings("tokens", token_public_keys=(), token_jwks_url="https://issuer.example/keys")),
     ("tool-permissions", tool(permissions=[], read_only=True, input_schema_json='{"type": "object"}')),
     ("transport", settings("listening", listen_address="127.0.0.1:7233", tls_certificate_file=None)),
     ("sealed", schema(password={"type": "string", "x-podium-sensitive": True})),
