@@ -67,14 +67,17 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         if first is None or not first.items or first.items[0].WhichOneof("item") != "hello":
             raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
         session = await self._open(first.items[0].hello)
+        refused: list[InvalidInput] = []
         # The policy may have changed while the session was opened.
         self._end_unless_allowed(session, current_caller())
         try:
             async with Tasks() as tasks:
-                tasks.spawn(self._read(session, frames, first))
+                tasks.spawn(self._read(session, frames, first, refused))
                 tasks.spawn(self._watch_silence(session))
                 while (frame := await session.next_frame()) is not None:
                     yield frame
+            if refused:
+                raise refused[0]
         finally:
             self._close(session)
 
@@ -149,7 +152,11 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         session.disconnect()
 
     async def _read(
-        self, session: ExecutorSession, frames: AsyncIterator[pb.SessionRequest], first: pb.SessionRequest
+        self,
+        session: ExecutorSession,
+        frames: AsyncIterator[pb.SessionRequest],
+        first: pb.SessionRequest,
+        refused: list[InvalidInput],
     ) -> None:
         try:
             del first.items[0]
@@ -157,6 +164,9 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             async for frame in frames:
                 session.receive(frame)
                 await session.may_read()
+        except InvalidInput as malformed:
+            # Told as the status of the whole session, which ends with it.
+            refused.append(malformed)
         finally:
             session.end()
 
