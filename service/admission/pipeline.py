@@ -124,6 +124,9 @@ class WaitingLine(Protocol):
     def leave(self, step: tuple[str, str, str]) -> None:
         """A step that joined has started or ended."""
 
+    def move_away(self, step: tuple[str, str, str]) -> None:
+        """A step that joined waits in another line."""
+
 
 class Wait(NamedTuple):
     """The call may be asked for again at `until_us`, microseconds since the Unix epoch.

@@ -44,8 +44,12 @@ class Line:
 
     def leave(self, step: Step) -> None:
         """A step started or ended, in this line or since it was let through."""
-        self._waiting.discard(step)
         self._lines.drop(step)
+        self.move_away(step)
+
+    def move_away(self, step: Step) -> None:
+        """A step waits in another line, with the same ticket."""
+        self._waiting.discard(step)
         self._settle()
 
     def ahead_of(self, ticket: int) -> int:

@@ -116,10 +116,11 @@ class Authentication:
 
     def _decide(self, known: _Known, permission: str) -> PermissionDecision:
         caller = known.caller
-        if is_operators(permission) and caller.tenant != self._operator_tenant:
-            return PermissionDecision(allowed=False, rule="operator-tenant", missing=(permission,))
         case = known.case(self._policy_of(caller.tenant), permission)
-        return case.settled or case.decide(facts_of(caller.authority, case.needs, now_us=self._clock.now_us()))
+        decision = case.settled or case.decide(facts_of(caller.authority, case.needs, now_us=self._clock.now_us()))
+        if decision.allowed and is_operators(permission) and caller.tenant != self._operator_tenant:
+            return PermissionDecision(allowed=False, rule="operator-tenant", missing=(permission,))
+        return decision
 
     def _verified(self, token: str, address: str) -> _Known:
         now_us = self._clock.now_us()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from itertools import islice
 
 from podium.v1 import definition_pb2, events_pb2, value_pb2
 from podium.v1 import tool_service_pb2 as pb
@@ -50,11 +51,13 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         )
         after = _after(request.page_token)
         size = p.page_size(request.page_size)
-        tools = [
+        seen = (
             tool
             for tool in self._parts.catalog.of_tenant(caller.tenant)
             if tool.definition.name > after and (request.include_denied or self._may_see(tool, authority))
-        ]
+        )
+        # One more than the page tells whether there is another.
+        tools = list(islice(seen, size + 1))
         token = _token(tools[size - 1].definition.name) if len(tools) > size else ""
         return pb.ListToolsResponse(tools=[self._message(tool) for tool in tools[:size]], next_page_token=token)
 

@@ -41,7 +41,10 @@ class WaitingSteps:
         if wait.join is None:
             self._alone.set(key, wait.until_us)
             return
-        line = self._lines[key] = wait.join()
+        before, line = self._lines.get(key), wait.join()
+        if before is not None and before is not line:
+            before.move_away(key)
+        self._lines[key] = line
         self._moves.set(line, wait.until_us)
 
     def leave(self, key: StepKey) -> None:

@@ -85,7 +85,8 @@ async def test_a_block_of_the_operator_holds_for_everyone_before_their_token_is_
 
 
 async def test_with_an_allow_list_whoever_calls_from_elsewhere_is_refused(served):
-    service = await served(trusted_proxies="127.0.0.1", addresses={"allow": ["10.0.0.0/8"], "block": ["10.9.0.0/16"]})
+    addresses = {"allow": ["10.0.0.0/8"], "block": ["10.9.0.0/16"]}
+    service = await served(trusted_proxies="127.0.0.1", addresses=addresses, applied_from="10.1.2.3")
     for address, reason in (("10.1.2.3", None), ("10.9.2.3", "ADDRESS_BLOCKED"), ("192.0.2.1", "ADDRESS_BLOCKED")):
         async with calling_from(service, address) as caller:
             refusal = await refusal_if_any(caller.tools.ListTools(LIST))

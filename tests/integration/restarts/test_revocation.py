@@ -63,7 +63,7 @@ async def test_it_is_kept(service, admit):
 
 
 async def test_a_kill_between_the_revocation_and_the_cancels_leaves_nothing_undone(service, admit):
-    await restart(service, dies_revoking=True)
+    await restart(service, fault="TEST_DIES_REVOKING")
     ana, bob = admit(), admit("bob")
     async with raw_executor(ana, "job") as executor:
         running = await bob.start(step("job"), step("job", depends_on=["step_1"]))
@@ -88,6 +88,23 @@ async def test_a_kill_between_the_revocation_and_the_cancels_leaves_nothing_undo
         assert event.position > revoked.position
     assert (await again.get(mine)).state == RUNNING
     assert (await refusal_of(invoke(bob, LIST))).reason == "TOKEN_REVOKED"
+
+
+async def test_that_recovery_cancels_is_found_by_what_is_left_without_it(service, admit):
+    """The negative control: a service whose turns ask for no revocation leaves what the killed one left."""
+    await restart(service, fault="TEST_DIES_REVOKING")
+    ana, bob = admit(), admit("bob")
+    workflow_id = await bob.start(open=True)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await revoke(ana, subject="bob")
+    service.ended()
+    await asyncio.to_thread(service.start, fault="TEST_FORGETS_REVOKED")
+    again = admit()
+    await again.register("unserved")
+    await again.add(workflow_id, step("unserved"))
+    assert (await again.get(workflow_id)).state == RUNNING
+    await restart(service)
+    assert (await admit().ended(workflow_id)).state == CANCELED
 
 
 async def test_a_parked_workflow_is_canceled_when_it_is_found(service, admit):

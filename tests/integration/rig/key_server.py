@@ -52,7 +52,9 @@ class KeyServer:
         while True:
             writer.write(b" ")
             await writer.drain()
-            await asyncio.sleep(0.05)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await asyncio.Event().wait()
 
     async def silent(self, writer):
         """Never answers."""

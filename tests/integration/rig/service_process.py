@@ -46,11 +46,14 @@ class ServiceProcess:
         """Listens there from the next start on."""
         self._port = port
 
-    def start(self, *, points=False, dies_revoking=False):
-        """Starts it and waits until it serves; after the first start on the same port."""
+    def start(self, *, points=False, fault=None):
+        """Starts it and waits until it serves; after the first start on the same port.
+
+        With a fault of serve_child's by name, it has that.
+        """
         named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}
         named |= {"TEST_POINTS_FILE": str(self.points)} if points else {}
-        named |= {"TEST_DIES_REVOKING": "1"} if dies_revoking else {}
+        named |= {fault: "1"} if fault else {}
         database_is_file = isinstance(self.database, Path)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

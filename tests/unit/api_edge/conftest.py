@@ -124,6 +124,7 @@ class Edge:
         self.script = script
         self.interceptor = interceptor
         self.policies = policies
+        self.revocations = interceptor._revocations  # noqa: SLF001 - those it was made with
         self.address = address
         self.workflows = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
         self.events = event_service_pb2_grpc.EventServiceStub(channel)

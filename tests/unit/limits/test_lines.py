@@ -77,6 +77,16 @@ def test_whoever_leaves_is_passed_over(limit, lines):
     assert line.let_through(SECOND_US)[0] == steps(2)
 
 
+def test_whoever_moves_to_another_line_keeps_its_ticket(limit, lines):
+    first, second = steps(1, 2)
+    here = lines.join(limit, KEY, first, 1)
+    there = lines.join(limit, ("bob",), second, 1)
+    lines.join(limit, ("bob",), first, 1)
+    here.move_away(first)
+    assert (len(here), len(there)) == (0, 2)
+    assert there.let_through(0) == ([first], SECOND_US)
+
+
 def test_one_that_weighs_more_is_waited_for_by_those_behind_it(lines):
     limit = Limit("acme", policy_pb2.RateLimit(id="ten", count=10, period_ms=10_000), 0)
     limit.count(KEY, 10, 0)

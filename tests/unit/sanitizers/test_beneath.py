@@ -15,7 +15,7 @@ SECRET = b"the secret outside"
 def folder(tmp_path):
     """A root with a file, a folder and links, beside a secret."""
     (tmp_path / "secret").write_bytes(SECRET)
-    root = tmp_path / "root"
+    root = tmp_path / "tree"
     (root / "sub").mkdir(parents=True)
     (root / "file").write_bytes(b"inside")
     (root / "sub" / "deep").write_bytes(b"deep inside")
@@ -55,7 +55,7 @@ def test_files_beneath_are_read_and_written(root, folder):
         root.open("sub/none")
 
 
-@pytest.mark.parametrize("path", ["link", "up/secret", "up/root/file", "inner/deep", "sub/../link"])
+@pytest.mark.parametrize("path", ["link", "up/secret", "up/tree/file", "inner/deep", "sub/../link"])
 @pytest.mark.parametrize("mode", ["r", "w", "a", "x"])
 def test_no_link_is_followed(root, folder, path, mode):
     try:

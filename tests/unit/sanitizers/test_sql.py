@@ -37,7 +37,7 @@ ATTACKS = {
         "SET ROLE postgres": "SQL_KIND",
         "CALL p()": "SQL_KIND",
         "VACUUM t": "SQL_KIND",
-        "DO $$ BEGIN DELETE FROM t; END $$": "SQL_LITERAL",
+        "DO $$ BEGIN DELETE FROM t; END $$": "SQL_KIND",
         "SELECT $a$ x $a$": "SQL_LITERAL",
         "SELECT a FROM t WHERE b = E'\\'' OR c = ' OR 1=1 --'": "SQL_COMMENT",
         'SELECT U&"\\0061" FROM t': "SQL_MALFORMED",
@@ -65,10 +65,15 @@ ATTACKS = {
         "SELECT a FROM t WHERE id = :id OR TRUE": "SQL_CONSTANT_CONDITION",
         "SELECT a FROM t WHERE id = :id OR id = id": "SQL_CONSTANT_CONDITION",
         'SELECT a FROM t WHERE id = :id OR "1" = "1"': "SQL_CONSTANT_CONDITION",
+        'SELECT a FROM t WHERE id = :id OR "1"': "SQL_LITERAL",
+        'SELECT a FROM t WHERE id = :id OR -"1"': "SQL_LITERAL",
+        'SELECT a FROM t WHERE name = "" OR ""-""': "SQL_LITERAL",
         'SELECT a FROM t WHERE id = :id OR "a" < "b"': "SQL_CONSTANT_CONDITION",
         "SELECT a FROM t WHERE id = :id OR 1 IN (1, 2)": "SQL_CONSTANT_CONDITION",
         "SELECT a FROM t WHERE id = 1": "SQL_LITERAL",
         "SELECT a FROM t WHERE id = -1": "SQL_LITERAL",
+        "SELECT a FROM t WHERE id = true": "SQL_LITERAL",
+        "SELECT a FROM t WHERE id IS 1": "SQL_LITERAL",
         "SELECT a FROM t WHERE name = 'x'": "SQL_LITERAL",
         "SELECT a FROM t WHERE name = x'41'": "SQL_LITERAL",
         "SELECT a FROM t JOIN u ON t.a = 5": "SQL_LITERAL",
@@ -80,7 +85,9 @@ ATTACKS = {
         "SELECT " + "NOT " * 1500 + "a FROM t": "SQL_MALFORMED",
         "SELECT " + "a, " * 2500 + "a FROM t": "TOO_LONG",
         "SELECT a FROM t WHERE": "SQL_MALFORMED",
-        "' OR '1'='1": "SQL_LITERAL",
+        "' OR '1'='1": "SQL_MALFORMED",
+        "SELECT a FROM t WHERE name = '' OR name LIKE '%'": "SQL_LITERAL",
+        "SELECT a FROM t WHERE name = 'x": "SQL_MALFORMED",
         "": "SQL_STATEMENTS",
     },
 }
@@ -93,6 +100,7 @@ HARMLESS = {
         "SELECT t.* FROM t LEFT JOIN LATERAL (SELECT * FROM u WHERE u.id = t.id LIMIT 3) x ON x.a = t.a",
         "SELECT a FROM t WHERE b = $1 AND (c, d) IN (SELECT e, f FROM g) ORDER BY a DESC NULLS LAST LIMIT 10 OFFSET 20",
         "SELECT data ->> :key, jsonb_array_length(data -> :list) FROM t WHERE data @> :filter",
+        "SELECT date_trunc('month', at), data ->> 'key', string_agg(name, ', ') FROM t GROUP BY 1, 2",
         "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a) FROM t GROUP BY ROLLUP (b, c)",
     ],
     "sqlite": [
@@ -100,10 +108,11 @@ HARMLESS = {
         'SELECT "order", `group` FROM "table" WHERE "order" = ? AND "my col" > ?',
         "SELECT a, count(*) AS n FROM t WHERE b LIKE ? ESCAPE ? GROUP BY a HAVING count(*) > ? ORDER BY 2 LIMIT 5",
         "SELECT CASE WHEN a = ? THEN 1 ELSE 0 END, coalesce(b, 0), cast(c AS varchar(10)) FROM t",
-        "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id) AND b IS NOT NULL AND NOT c",
+        "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id) AND b IS NOT NULL AND NOT c IS TRUE",
         "SELECT json_extract(a, ?), a ->> ?, strftime(?, b), group_concat(c) FROM t WHERE d BETWEEN ? AND ?",
         "SELECT a FROM t UNION ALL SELECT b FROM u EXCEPT SELECT c FROM v",
         "SELECT 1",
+        "SELECT strftime('%Y', at), group_concat(name, ', '), sum(CASE WHEN state = 'open' THEN 1 ELSE 0 END) FROM t",
     ],
 }
 
@@ -155,6 +164,8 @@ def test_kinds_can_be_added_each_for_itself():
     sql = compile_sanitizer("sql", {"dialect": "postgres", "kinds": ["select", "insert"]})
     assert refusal(sql, "INSERT INTO t (a, b) VALUES (:a, :b) RETURNING a") is None
     assert refusal(sql, "WITH n AS (INSERT INTO t (a) VALUES (:a) RETURNING a) SELECT a FROM n") is None
+    for stored in ("INSERT INTO t VALUES ('x')", "INSERT INTO t SELECT 'x' FROM u", "INSERT INTO t (a) VALUES (5)"):
+        assert refusal(sql, stored) == "SQL_LITERAL"
     assert refusal(sql, "UPDATE t SET a = :a") == "SQL_KIND"
     assert refusal(sql, "WITH n AS (DELETE FROM t RETURNING a) SELECT a FROM n") == "SQL_KIND"
     assert refusal(compile_sanitizer("sql", {"dialect": "sqlite", "kinds": ["delete"]}), "SELECT 1") == "SQL_KIND"

@@ -36,7 +36,6 @@ _KINDS: dict[str, type[exp.Expr]] = {
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f]")
 _COMMENT = re.compile(r"--|/\*|\*/|#(?![>\-#])")
-_QUOTE = re.compile(r"'|\$\w*\$")
 # Their rules of escaping depend on the database's settings.
 _ODD_STRINGS = frozenset(
     {
@@ -50,14 +49,16 @@ _ODD_STRINGS = frozenset(
     }
 )
 _UNICODE_NAME = re.compile(r"[uU]&[\"']")
+# To SQLite a name in quotes that no column has is a text, and a text that begins with a digit may be true.
+_NAME = re.compile(r"[^\W\d]")
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast", "sys"})
 _SYSTEM_TABLE = re.compile(r"(?:pg|sqlite|pragma)_.*|dbstat|fts\d.*")
 _WHO = frozenset("current_catalog current_role current_schema current_user session_user system_user user".split())
 # Words after which a parenthesis opens a list, a query or a window, and no arguments.
 _NO_CALLS = frozenset(
-    "all and any array as between by case cast cube default distinct else end except exists filter from group having in "
-    "intersect into is join lateral limit materialized not offset on or over partition recursive returning rollup row "
-    "select set sets some then union using values when where with within".split()
+    "all and any array as between by case cast cube default distinct else end except exists filter from group "
+    "having in intersect into is join lateral limit materialized not offset on or over partition recursive "
+    "returning rollup row select set sets some then union using values when where with within".split()
 )
 
 # It quotes the statement where it does not understand it, and statements belong in no log.
@@ -69,7 +70,7 @@ class SqlSanitizer:
 
     Options: `dialect`, `sqlite` or `postgres`; `kinds` (default `select`; also `insert`, `update`, `delete`);
     `functions`, instead of the default list; `tables`, without which all but the system's may be used; `literals`,
-    whether values may stand in the text; `max_length`.
+    whether values may stand in conditions and changes; `max_length`.
     """
 
     kind = KIND
@@ -97,8 +98,6 @@ class SqlSanitizer:
             raise Rejected(KIND, "CONTROL_CHARACTER", "holds a control character")
         if _COMMENT.search(text):
             raise Rejected(KIND, "SQL_COMMENT", "holds a comment, or what may be taken for one")
-        if not self._literals and _QUOTE.search(text):
-            raise Rejected(KIND, "SQL_LITERAL", "holds a text in quotes: bind values as parameters")
         if _UNICODE_NAME.search(text):
             raise Rejected(KIND, "SQL_MALFORMED", "holds a name or text in Unicode escapes")
         try:
@@ -144,10 +143,12 @@ class SqlSanitizer:
                 raise Rejected(KIND, "SQL_KIND", "does more than it is allowed to")
             if isinstance(node, exp.Anonymous) and _called(node) not in self._functions:
                 raise Rejected(KIND, "SQL_FUNCTION", "calls a function that is not allowed")
+            if isinstance(node, exp.Identifier) and not _NAME.match(node.name):
+                raise Rejected(KIND, "SQL_LITERAL", "has a name in quotes that is rather a value")
             if _is_constant_condition(node):
                 raise Rejected(KIND, "SQL_CONSTANT_CONDITION", "has a condition that is the same for every row")
-            if not self._literals and isinstance(node, exp.Literal) and _stands_in_a_condition(node):
-                raise Rejected(KIND, "SQL_LITERAL", "has a value in a condition: bind values as parameters")
+            if not self._literals and isinstance(node, exp.Literal | exp.Boolean) and _is_a_value(node):
+                raise Rejected(KIND, "SQL_LITERAL", "has a value in a condition or a change: bind values as parameters")
         self._refuse_tables(statement)
 
     def _refuse_tables(self, statement: exp.Expr) -> None:
@@ -241,11 +242,15 @@ def _is_quoted(column: exp.Column) -> bool:
     return bool(column.this.args.get("quoted"))
 
 
-def _stands_in_a_condition(literal: exp.Literal) -> bool:
-    """Whether it is compared with something; `$1` holds a number too, and `EXISTS (SELECT 1 ...)` compares none."""
-    if isinstance(literal.parent, exp.Parameter):
+def _is_a_value(literal: exp.Literal | exp.Boolean) -> bool:
+    """Whether it is compared or stored; `$1` and `IS TRUE` only look so, and `EXISTS (SELECT 1 ...)` does neither."""
+    if isinstance(literal.parent, exp.Parameter) or (
+        isinstance(literal, exp.Boolean) and isinstance(literal.parent, exp.Is)
+    ):
         return False
-    place = literal.find_ancestor(exp.Where, exp.Having, exp.Join, exp.Query)
+    if literal.find_ancestor(exp.Insert, exp.Update) is not None:
+        return True
+    place = literal.find_ancestor(exp.Where, exp.Having, exp.Join, exp.Delete, exp.Query)
     return place is not None and not isinstance(place, exp.Query)
 
 
