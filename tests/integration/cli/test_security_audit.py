@@ -4,7 +4,10 @@ import json
 
 import pytest
 
-from tests.integration.rig.caller import step
+from tests.integration.rig.api_rows import OPERATOR_TENANT
+from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.refusal import refusal_of
+from tests.integration.rig.requests import invoke
 
 READ_FILE = {"type": "object", "properties": {"path": {"type": "string"}}}
 
@@ -76,6 +79,17 @@ async def test_another_tenant_sees_nothing_of_it(denied, report, service, podium
     token = service.token("eve", roles=("admin",), tenant="elsewhere-entirely")
     ended = podium_command("audit", "security", "--json", PODIUM_ADDRESS=service.address, PODIUM_TOKEN=token)
     assert "bob" not in json.dumps(ended.json)
+
+
+async def test_who_fails_to_authenticate_is_in_the_operators_report(service, podium_command):
+    nobody = Caller(service.address, "no token at all")
+    assert (await refusal_of(invoke(nobody, "/podium.v1.WorkflowService/ListWorkflows"))).reason == "TOKEN_INVALID"
+    await nobody.close()
+    token = service.token("ana", roles=("admin",), tenant=OPERATOR_TENANT)
+    ended = podium_command("audit", "security", "--json", PODIUM_ADDRESS=service.address, PODIUM_TOKEN=token)
+    [finding] = by_kind(ended)["failed-authentications"]
+    assert finding["what"].startswith("127.0.0.1 failed to authenticate")
+    assert finding["events"]
 
 
 async def test_for_a_person_it_is_a_table(denied, report):
