@@ -34,7 +34,7 @@ faults: .venv/dev.stamp ## Run the fault table, a quarter of an hour: ARGS="--on
 faults-nightly: .venv/dev.stamp ## Run the fault table with new seeds until it is stopped
 	@$(BIN)/python -m tests.faults.table --scale nightly $(ARGS)
 
-bench: .venv/dev.stamp ## Measure it on a quiet machine, ten minutes: ARGS="--only a,d --store sqlite", ARGS=--help
+bench: .venv/dev.stamp ## Measure it on a quiet machine, a quarter of an hour: ARGS="--only a,d --store sqlite", ARGS=--help
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-smoke: .venv/dev.stamp ## Compare Podium with the bare prototype, half a minute: fails when it has fallen far behind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -15,34 +14,31 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from podium.v1 import (
-    access_service_pb2,
     access_service_pb2_grpc,
-    admin_service_pb2,
     admin_service_pb2_grpc,
-    audit_service_pb2,
     audit_service_pb2_grpc,
-    event_service_pb2,
     event_service_pb2_grpc,
-    executor_service_pb2,
     executor_service_pb2_grpc,
-    replay_service_pb2,
     replay_service_pb2_grpc,
-    tool_service_pb2,
     tool_service_pb2_grpc,
-    workflow_service_pb2,
     workflow_service_pb2_grpc,
 )
 from service.access import Access
+from service.admission.addresses import AddressGuard
+from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
+from service.admission.published_keys import PublishedKeys
+from service.admission.revocation import RevocationGuard
+from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
+from service.api.access_policies import PolicyAccess
 from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
-from service.api.authentication import Authentication
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
@@ -50,9 +46,12 @@ from service.api.ownership import Ownership
 from service.api.parts import ApiParts
 from service.api.plans import Plans
 from service.api.replay_servicer import ReplayServicer
+from service.api.service_names import SERVICE_NAMES
 from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
+from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
+from service.collector import settle_collector
 from service.config import Settings
 from service.domain.decide import Rules
 from service.domain.definition import Limits, Validation
@@ -63,13 +62,17 @@ from service.engine.dispatch import Dispatcher, Executor
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
 from service.engine.keys import StepKey, ToolVersion
+from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
+from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing, TenantSeals
 from service.engine.snapshots import Snapshots
 from service.engine.turn import Timing, TurnTaker
 from service.engine.watchers import Watchers
-from service.executors.session import SessionLimits, SessionParts
+from service.executors.output_rules import OutputRules
+from service.executors.secret_files import SecretFiles
+from service.executors.session_parts import SessionLimits, SessionParts
 from service.listening import bind, server_options
 from service.projections.audit import AuditTrail
 from service.projections.audit_query import AuditQuery
@@ -79,7 +82,6 @@ from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.tasks import Tasks
-from store.checkpoint_copies import CheckpointCommand, CheckpointCopy, CheckpointFile
 from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
@@ -89,26 +91,10 @@ logger = logging.getLogger(__name__)
 US_PER_MS = 1000
 
 
-SERVICE_NAMES = tuple(
-    descriptor.full_name
-    for module in (
-        workflow_service_pb2,
-        tool_service_pb2,
-        executor_service_pb2,
-        event_service_pb2,
-        replay_service_pb2,
-        audit_service_pb2,
-        admin_service_pb2,
-        access_service_pb2,
-    )
-    for descriptor in module.DESCRIPTOR.services_by_name.values()
-)
-
-
 class Service:
     """One process's worth of Podium, put together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root opens
         self,
         settings: Settings,
         *,
@@ -119,6 +105,7 @@ class Service:
         signer: Signer,
         stop: Callable[[], None],
         previous_master_key: bytes | None = None,
+        published_keys: PublishedKeys | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -129,7 +116,12 @@ class Service:
         self._signer = signer
         self._stop = stop
         self._tasks = Tasks()
-        self._access = Access()
+        self._published_keys = published_keys
+        self._access = Access(
+            settings.access, clock, self._tasks.spawn, condition_bytes=settings.limits.condition_bytes
+        )
+        self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
+        self._bounds = JsonBounds(*settings.limits.json_bounds)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
@@ -153,6 +145,9 @@ class Service:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
         stack.callback(parts.engine.close)
+        if (keys := self._published_keys) is not None:
+            await keys.refresh()
+            self._tasks.spawn(keys.run())
         await self._listen(parts, runners)
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
@@ -165,7 +160,13 @@ class Service:
         await self._access.load(store)
         payloads = PayloadCache(store)
         self._sealing = await self._open_sealing(store, catalog, payloads)
-        return self._api_parts(self._engine(store, catalog, payloads), store, catalog, payloads)
+        tenants = {tool.tenant for tool in catalog.versions()}
+        self._rate_limits = await counted_guard(
+            store, store.head, self._clock.now_us(), self._access.policy_of, tenants
+        )
+        engine = self._engine(store, catalog, payloads)
+        engine.open_counts.load(await store.open_workflows())
+        return self._api_parts(engine, store, catalog, payloads)
 
     def begin_work(self, parts: ApiParts) -> None:
         """Go on with what is open, and look at it again and again."""
@@ -199,20 +200,10 @@ class Service:
 
     def _checkpointer(self, store: EventStore) -> Checkpointer:
         settings = self._settings.checkpoints
-        copies: list[CheckpointCopy] = []
-        if settings.checkpoint_file is not None:
-            copies.append(CheckpointFile(settings.checkpoint_file))
-        if settings.command_words:
-            copies.append(CheckpointCommand(settings.command_words))
-        if not copies:
-            logger.warning(
-                "checkpoints are kept in the database alone, which proves nothing against whoever can change it: "
-                "set PODIUM_CHECKPOINT_FILE or PODIUM_CHECKPOINT_COMMAND to copy them elsewhere"
-            )
         return Checkpointer(
             store,
             self._signer,
-            copies,
+            checkpoint_copies(settings),
             every_events=settings.checkpoint_every_events,
             interval_s=settings.checkpoint_interval_ms / 1000,
         )
@@ -229,8 +220,12 @@ class Service:
         turns = TurnTaker(
             pipeline=Pipeline(
                 [
+                    AddressGuard(self._access.addresses),
+                    RevocationGuard(self._access.revocations),
                     PermissionGuard(self._access.policy_of),
-                    SchemaGuard(settings.limits.json_depth, settings.limits.payload_bytes),
+                    SchemaGuard(self._bounds),
+                    SanitizerGuard(self._access.policy_of),
+                    self._rate_limits,
                 ]
             ),
             expressions=expressions,
@@ -241,6 +236,8 @@ class Service:
             timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
             inline_limit_bytes=settings.limits.inline_bytes,
             sealing=self._sealing,
+            secrets=self._secrets,
+            revocations=self._access.revocations,
         )
         self._expressions = expressions
         engine = Engine(
@@ -259,7 +256,9 @@ class Service:
             reconnect_grace_us=settings.timings.reconnect_grace_ms * US_PER_MS,
             park_after_us=settings.timings.park_after_ms * US_PER_MS,
             bounds=Bounds(
-                mailbox=settings.limits.mailbox_commands, appends=max(1, settings.limits.waiting_appends // 2)
+                mailbox=settings.limits.mailbox_commands,
+                resident_workflows=settings.limits.resident_workflows,
+                appends=max(1, settings.limits.waiting_appends // 2),
             ),
         )
         return engine
@@ -281,7 +280,9 @@ class Service:
         )
 
         def validation_of(tenant: str) -> Validation:
-            return Validation(partial(catalog.newest, tenant), check_template, self._expressions, limits)
+            return Validation(
+                partial(catalog.newest, tenant), check_template, self._expressions, limits, self._bounds.problem
+            )
 
         return ApiParts(
             engine=engine,
@@ -291,13 +292,17 @@ class Service:
             clock=self._clock,
             tokens=self._randomness,
             policy_of=self._access.policy_of,
+            blocks=self._access.blocks,
+            tenants=self._access.tenants,
+            revocations=self._access.revocations,
+            revoker=Revoker(store, self._access.revocations, engine, self._access.streams.end_revoked),
             validation_of=validation_of,
             plans=Plans(validation_of),
             sealing=self._sealing,
             sensitivity=self._sensitivity,
             cancel_grace_ms=settings.timings.cancel_grace_ms,
             inline_bytes=settings.limits.inline_bytes,
-            payload_bytes=settings.limits.payload_bytes,
+            bounds=self._bounds,
         )
 
     def bind(self) -> None:
@@ -305,8 +310,10 @@ class Service:
         edge = EdgeInterceptor(
             [
                 Ownership(lambda: self._store is not None and self._store.is_current),
-                Authentication(self._tokens, self._clock, self._access.policy_of),
-            ]
+                *self._access.guards(self._tokens),
+            ],
+            self._access.refused,
+            self._access.streams.lasting,
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)
@@ -317,6 +324,7 @@ class Service:
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
+        self._access.policies.on_change(self._executors.recheck)
         lister = WorkflowLister(WorkflowQuery(workflows.model), workflows)
         workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
         tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
@@ -328,7 +336,8 @@ class Service:
         )
         projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
-        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts), server)
+        policies = PolicyAccess(parts, self._access.policies)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts, policies), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -337,10 +346,6 @@ class Service:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def _session_parts(self, parts: ApiParts) -> SessionParts:
-        def streams_output(tool: ToolVersion) -> bool:
-            definition = parts.catalog.definition(*tool)
-            return definition is not None and definition.streams_output
-
         def sealer_of(tool: ToolVersion) -> TenantSeals | None:
             return parts.sealing.of(tool.tenant) if parts.sensitivity.of_output(*tool) else None
 
@@ -351,13 +356,16 @@ class Service:
             payloads=parts.payloads,
             clock=self._clock,
             chance=self._randomness.chance,
-            streams_output=streams_output,
+            definition=parts.catalog.definition,
+            secrets=self._secrets,
             spawn=self._tasks.spawn,
             limits=SessionLimits(
                 inline_bytes=settings.limits.inline_bytes,
-                payload_bytes=settings.limits.payload_bytes,
                 chunk_bytes=settings.limits.chunk_bytes,
-                output_depth=settings.limits.json_depth,
+                json=self._bounds,
+            ),
+            rules=OutputRules(
+                parts.catalog.definition, self._access.policy_of, self._bounds, redact=settings.secrets.redact_outputs
             ),
             sealer_of=sealer_of,
         )
@@ -370,14 +378,4 @@ class Service:
         await self._health.enter_graceful_shutdown()
         self._executors.drain()
         await self._server.stop(self._settings.timings.drain_ms / 1000)
-
-
-def settle_collector() -> None:
-    """Leave to the garbage collector only what it is good for.
-
-    States and messages hold no cycles, so that counting references frees them: to look at every young object once
-    in 700 allocations, and at all of them whenever a quarter is new, finds nothing and took a tenth of a step.
-    """
-    # What lives as long as the process need not be looked at by any collection.
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
+        await self._access.drain()

@@ -12,16 +12,27 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from service.domain.retry import RetryDefaults
+from service.token_settings import PublicKeyFile, TokenSettings, is_loopback, token_problems
+
+Network = IPv4Network | IPv6Network
 
 _PREFIX = "PODIUM_"
-_CLIENT_NAMES = frozenset({"PODIUM_ADDRESS", "PODIUM_TOKEN", "PODIUM_DEV_FILE"})
-_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
+_CLIENT_NAMES = frozenset(
+    {
+        "PODIUM_ADDRESS",
+        "PODIUM_TOKEN",
+        "PODIUM_DEV_FILE",
+        "PODIUM_TLS_CA_FILE",
+        "PODIUM_TLS_CLIENT_CERTIFICATE_FILE",
+        "PODIUM_TLS_CLIENT_KEY_FILE",
+    }
+)
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _PORT_MAX = 65_535
 _KIB = 1024
@@ -54,11 +65,7 @@ class Listening:
         """Whether only this machine can reach the address."""
         if self.listen_address.startswith("unix:"):
             return True
-        host = self.listen_address.rpartition(":")[0].strip("[]")
-        try:
-            return host == "localhost" or ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.listen_address.rpartition(":")[0].strip("[]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +79,16 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKeyFile:
-    """A public key in PEM with which others sign tokens."""
+class AccessSettings:
+    """Whose callers may do what, and who is believed to say where they are."""
 
-    id: str
-    algorithm: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSettings:
-    """How callers prove who they are."""
-
-    token_key_file: Path | None = None
-    """The service's own key, made when it is missing; unset: token.key in the state directory."""
-    token_public_keys: tuple[PublicKeyFile, ...] = ()
-    """ID=ALGORITHM:PATH, several joined by commas. With any, the service's own key is not used."""
-    token_audience: str = "podium"  # noqa: S105 - no secret
-    token_leeway_s: int = 10
+    operator_tenant: str = "default"
+    """The tenant whose policy guards the door (blocks and lockouts that hold before a caller is known), and the only
+    one in which permissions over what all tenants share count."""
+    tenants_must_exist: bool = False
+    """Refuse tokens for tenants that nobody made with `podium tenants create`."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of proxies, joined by commas: what they say in x-forwarded-for is believed, and nobody else is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +101,16 @@ class SealingSettings:
     """The master key before this one, while it is replaced: at the next start all data keys are wrapped by the new."""
     seal_everything: bool = False
     """Seal every input, argument, output and chunk. Conditions can then read the states of steps only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSettings:
+    """What tools are given beside their arguments, and what they must not give away."""
+
+    secrets_directory: Path | None = None
+    """Holds the secrets of tools as files TENANT/NAME, which only the service's user may read."""
+    redact_outputs: bool = True
+    """Take what looks like a well-known secret out of outputs, chunks, failures and progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +144,24 @@ class Limits:
     chunk_bytes: int = 64 * _KIB
     workflow_steps: int = 100_000
     json_depth: int = 64
+    json_elements: int = 1_000_000
+    """Members and elements in one argument, input or output, all levels together."""
+    json_string_length: int = 8 * _KIB * _KIB
+    """Characters of one string in it."""
     condition_bytes: int = 4 * _KIB
     mailbox_commands: int = 1_000
     """Commands that wait for one workflow."""
+    resident_workflows: int = 50_000
+    """Open workflows in memory; of more, those without work are parked before their time."""
     waiting_appends: int = 10_000
     """Appends that wait for the writer of the log."""
     watcher_items: int = 1_000
     """Items that wait for one reader of a stream before it reads from the log again."""
+
+    @property
+    def json_bounds(self) -> tuple[int, int, int, int]:
+        """Of an argument, input or output: its bytes, its depth, its elements, the length of a string in it."""
+        return self.payload_bytes, self.json_depth, self.json_elements, self.json_string_length
 
     @property
     def message_bytes(self) -> int:
@@ -178,7 +198,9 @@ class Settings:
     listening: Listening = field(default_factory=Listening)
     storage: Storage = field(default_factory=Storage)
     tokens: TokenSettings = field(default_factory=TokenSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     sealing: SealingSettings = field(default_factory=SealingSettings)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
@@ -202,7 +224,7 @@ class Settings:
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
         problems = [*_listening(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
-        problems += _checkpoints(self.checkpoints)
+        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens)]
         if problems:
             raise ConfigurationError(problems)
         return self
@@ -258,17 +280,20 @@ def _parse(text: str, kind: object) -> object:
         return _TRUTH[text.lower()]
     if kind in (Path, Path | None):
         return Path(text)
+    if kind == tuple[Network, ...]:
+        return tuple(_network(part.strip()) for part in text.split(","))
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(","))
     if kind == tuple[PublicKeyFile, ...]:
-        return tuple(_public_key(part.strip()) for part in text.split(","))
+        return tuple(PublicKeyFile.parse(part.strip()) for part in text.split(","))
     return text
 
 
-def _public_key(text: str) -> PublicKeyFile:
-    key_id, _, rest = text.partition("=")
-    algorithm, _, path = rest.partition(":")
-    if not key_id or not path or algorithm not in _ALGORITHMS:
-        raise ValueError(f"has {text!r}, which is not ID=ALGORITHM:PATH with one of {', '.join(sorted(_ALGORITHMS))}")
-    return PublicKeyFile(key_id, algorithm, Path(path))
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f"has {text!r}, which is no address and no network such as 10.0.0.0/8") from None
 
 
 def _listening(listening: Listening) -> Iterator[str]:
@@ -330,8 +355,6 @@ def _numbers(settings: Settings) -> Iterator[str]:
         for setting in fields(section):
             if getattr(section, setting.name) < 1:
                 yield f"{_PREFIX}{prefix}{setting.name.upper()} must be at least 1"
-    if settings.tokens.token_leeway_s < 0:
-        yield "PODIUM_TOKEN_LEEWAY_S must not be negative"
     if settings.limits.inline_bytes > settings.limits.payload_bytes:
         yield "PODIUM_LIMIT_INLINE_BYTES must not be more than PODIUM_LIMIT_PAYLOAD_BYTES"
     if settings.limits.json_depth > 200:  # noqa: PLR2004 - explained

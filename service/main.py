@@ -15,6 +15,9 @@ from typing import Any
 
 import uvloop
 
+from service.admission.key_endpoint import KeyEndpoint
+from service.admission.published_keys import PublishedKeys
+from service.admission.token_claims import TokenRules
 from service.admission.token_keys import (
     KeyRefused,
     load_or_make_key,
@@ -27,6 +30,7 @@ from service.assembly import Service
 from service.clock import SystemClock, SystemRandomness
 from service.config import Settings
 from service.domain.canonical import state_digest
+from service.domain.errors import Unauthenticated
 from service.domain.rebuild import RebuildError, rebuild
 from service.engine.data_keys import MasterKeyError, require_master_key
 from service.listening import ListenError
@@ -165,11 +169,13 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         loop.add_signal_handler(number, stop.set)
     clock = SystemClock()
     master_key, previous_master_key = open_master_key(settings), open_previous_master_key(settings)
+    published = published_keys(settings)
     service = Service(
         settings,
         clock=clock,
         randomness=SystemRandomness(),
-        tokens=open_tokens(settings),
+        tokens=open_tokens(settings, published),
+        published_keys=published,
         master_key=master_key,
         previous_master_key=previous_master_key,
         signer=open_signer(settings),
@@ -227,15 +233,55 @@ def list_offline(database: str | Path) -> list[tuple[str, str]]:
         raise ServeError(str(error)) from None
 
 
-def open_tokens(settings: Settings) -> Tokens:
+def open_tokens(settings: Settings, published: PublishedKeys | None = None) -> Tokens:
     """The keys of the settings; on first start a key is made. Raises ServeError for keys that are not safe to use."""
+    chosen = settings.tokens
     try:
-        keys = [load_public_key(key.id, key.algorithm, key.path) for key in settings.tokens.token_public_keys]
-        if not keys:
+        keys = [load_public_key(key.id, key.algorithm, key.path) for key in chosen.token_public_keys]
+        if chosen.made_here:
             keys = [load_or_make_key(settings.key_file, SystemRandomness().bytes)]
     except (KeyRefused, OSError) as error:
         raise ServeError(str(error)) from None
-    return Tokens(keys, audience=settings.tokens.token_audience, leeway_s=settings.tokens.token_leeway_s)
+    rules = TokenRules(
+        issuers=chosen.token_issuer,
+        audience=chosen.token_audience,
+        leeway_s=chosen.token_leeway_s,
+        kept_claims=chosen.token_claims,
+        roles_claim=chosen.token_roles_claim,
+        session_max_age_s=chosen.session_max_age_s,
+    )
+    return Tokens(keys, rules, remote=published or published_keys(settings))
+
+
+def check_token(settings: Settings, token: str) -> str | None:
+    """Why the keys of the settings refuse a token; empty: they accept it; None: there is no key to check it with.
+
+    Nothing is made, and no service is asked. Raises ServeError for keys that are not safe to use.
+    """
+    if settings.tokens.made_here and not settings.key_file.exists():
+        return None
+    published = published_keys(settings)
+    if published is not None and not asyncio.run(published.refresh()):
+        return None
+    try:
+        open_tokens(settings, published).verify(token, SystemClock().now_us())
+    except Unauthenticated as refused:
+        return refused.reason
+    return ""
+
+
+def published_keys(settings: Settings) -> PublishedKeys | None:
+    """The keys that an issuer publishes, not fetched yet; None: the settings name no address."""
+    chosen = settings.tokens
+    if not chosen.token_jwks_url:
+        return None
+    return PublishedKeys(
+        KeyEndpoint(chosen.token_jwks_url).fetch,
+        SystemClock().monotonic,
+        refresh_s=chosen.token_jwks_refresh_s,
+        cooldown_s=chosen.token_jwks_cooldown_s,
+        grace_s=chosen.token_jwks_grace_s,
+    )
 
 
 def open_master_key(settings: Settings) -> bytes:
@@ -322,7 +368,7 @@ def newest_checkpoint(database: str) -> str | None:
         raise ServeError(str(error)) from None
 
 
-def mint_token(
+def mint_token(  # noqa: PLR0913 - the claims of a token
     settings: Settings,
     *,
     subject: str,
@@ -331,6 +377,7 @@ def mint_token(
     scopes: tuple[str, ...] | None = None,
     ttl_s: int = 86_400,
     agent: str = "",
+    session_id: str = "",
     on_behalf_of: str = "",
 ) -> str:
     """Make a token with the settings' key. Raises ValueError for claims that no token may have."""
@@ -343,5 +390,6 @@ def mint_token(
         roles=roles,
         scopes=scopes,
         agent=agent,
+        session_id=session_id,
         on_behalf_of=on_behalf_of,
     )

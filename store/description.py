@@ -40,6 +40,8 @@ class DatabaseDescription:
     tenants: int = 0
     streams: int = 0
     open_workflows: int = 0
+    may_change_events: bool | None = None
+    """Whether the role that asks could change or remove events, or take their triggers away; None: no roles."""
 
 
 _SIZE = {
@@ -50,6 +52,11 @@ _VERSION = {
     "sqlite": text("SELECT 'SQLite ' || sqlite_version()"),
     "postgresql": text("SELECT 'Postgres ' || current_setting('server_version')"),
 }
+_MAY_CHANGE = text(
+    "SELECT pg_has_role(current_user, relowner, 'MEMBER') OR has_table_privilege('events', 'UPDATE, DELETE, TRUNCATE, "
+    "TRIGGER') FROM pg_class WHERE oid = 'events'::regclass"
+)
+"""Of a superuser both are true."""
 _TABLES = schema("sqlite").tables
 
 
@@ -78,6 +85,7 @@ def _with_log(connection: Connection, described: DatabaseDescription) -> Databas
     def count(table: str) -> int:
         return connection.execute(select(func.count()).select_from(_TABLES[table])).scalar_one()
 
+    has_roles = connection.dialect.name == "postgresql"
     return DatabaseDescription(
         address=described.address,
         server=described.server,
@@ -88,6 +96,7 @@ def _with_log(connection: Connection, described: DatabaseDescription) -> Databas
         tenants=count("tenants"),
         streams=count("streams"),
         open_workflows=count("open_workflows"),
+        may_change_events=connection.execute(_MAY_CHANGE).scalar_one() if has_roles else None,
     )
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_BRACKETS_ALIKE = str.maketrans({"{": "[", "}": "]"})
-_OTHER = re.compile(r"[^\[\]]+")
+STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A JSON string. One that does not end is taken to the end of the text: to look for an end again from each of its
+quotes would be quadratic."""
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_QUOTED = re.compile(rb'"[^"]*+(?:"|\Z)')
+_BRACKETS_ALIKE = bytes.maketrans(b"{}", b"[]")
+_OTHER = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 def nested_within(text: str, depth_limit: int) -> bool:
@@ -16,10 +20,11 @@ def nested_within(text: str, depth_limit: int) -> bool:
     """
     if text.count("[") + text.count("{") <= depth_limit:
         return True
-    rest = _OTHER.sub("", _STRING.sub("", text).translate(_BRACKETS_ALIKE))
+    bare = _ESCAPE.sub("", text) if "\\" in text else text
+    rest = _QUOTED.sub(b"", bare.encode(errors="surrogatepass").translate(_BRACKETS_ALIKE, _OTHER))
     for _ in range(depth_limit):
         # Each pass removes exactly the innermost level: what it joins is not looked at again.
-        rest = rest.replace("[]", "")
+        rest = rest.replace(b"[]", b"")
         if not rest:
             return True
     return not rest

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import orjson
 
@@ -63,11 +64,22 @@ class ToolRequest:
         """What takes the place of SHA-256, for arguments that hold something sealed."""
 
     @property
+    def holds_secrets(self) -> bool:
+        """Whether something sealed was opened for the arguments."""
+        return self.digest is not None
+
+    @property
     def arguments(self) -> object:
         """The arguments as parsed JSON. Raises ValueError for text that is no JSON."""
         if self._arguments is _UNSET:
             self._arguments = orjson.loads(self.arguments_json)
         return self._arguments
+
+    def replace_arguments(self, arguments_json: str) -> None:
+        """Take these in the place of the arguments that were given: they were cleaned."""
+        self.arguments_json = arguments_json
+        self._arguments = _UNSET
+        self._arguments_digest = None
 
     @property
     def arguments_digest(self) -> bytes:
@@ -84,9 +96,13 @@ class ToolRequest:
 
 
 class Allowed(NamedTuple):
-    """The guard has nothing against the call. `check` is what a guard of permissions puts on record."""
+    """The guard has nothing against the call. `check` is what a guard of permissions puts on record.
+
+    `arguments_json`, where a guard cleaned them, are the arguments from here on.
+    """
 
     check: events_pb2.PermissionChecked | None = None
+    arguments_json: str | None = None
 
 
 class Denied(NamedTuple):
@@ -96,6 +112,8 @@ class Denied(NamedTuple):
     failure: value_pb2.Failure
     field: str = ""
     check: events_pb2.PermissionChecked | None = None
+    reason: str = ""
+    """Of a sanitizer: why, in upper snake case."""
 
 
 class Answered(NamedTuple):
@@ -104,11 +122,36 @@ class Answered(NamedTuple):
     value: value_pb2.Value
 
 
+class WaitingLine(Protocol):
+    """Calls that wait in a guard's own order. Named by their steps: (tenant, workflow, step)."""
+
+    def __contains__(self, step: tuple[str, str, str]) -> bool:
+        """Whether a step waits in it."""
+
+    def __hash__(self) -> int:
+        """A line is itself and no other."""
+
+    def let_through(self, now_us: int) -> tuple[list[tuple[str, str, str]], int | None]:
+        """Take out those that may be asked for again now, and tell when the next may be; None: nobody is left."""
+
+    def leave(self, step: tuple[str, str, str]) -> None:
+        """A step that joined has started or ended."""
+
+    def move_away(self, step: tuple[str, str, str]) -> None:
+        """A step that joined waits in another line."""
+
+
 class Wait(NamedTuple):
-    """The call may be asked for again at `until_us`, microseconds since the Unix epoch."""
+    """The call may be asked for again at `until_us`, microseconds since the Unix epoch.
+
+    With a `limited` it is a rate limit that it waits for, and a caller that would wait itself is refused. With a `join`
+    it waits in a line, and the line says when it may be asked for again.
+    """
 
     until_us: int
     reason: str
+    limited: events_pb2.RateLimited | None = None
+    join: Callable[[], WaitingLine] | None = None
 
 
 Verdict = Allowed | Denied | Answered | Wait
@@ -128,6 +171,14 @@ class Guard(Protocol):
         """Decide. An exception is a denial."""
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """A guard that counts what starts. Asking it about a call counts nothing."""
+
+    def started(self, request: ToolRequest, now_us: int) -> None:
+        """Count an attempt that all guards allowed in this turn, and that starts now."""
+
+
 class Admission(NamedTuple):
     """What the pipeline decided, and the events that say so."""
 
@@ -141,6 +192,7 @@ class Pipeline:
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self._guards = tuple(guards)
+        self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
         """Ask the guards until one does not allow the call. Never raises for what a guard does."""
@@ -152,16 +204,24 @@ class Pipeline:
                 verdict = _broken(guard, error)
             if isinstance(verdict, Allowed):
                 checked = verdict.check or checked
+                if verdict.arguments_json is not None:
+                    request.replace_arguments(verdict.arguments_json)
             elif isinstance(verdict, Denied):
                 return Admission(verdict, verdict.check or checked, _input_rejected(request, verdict))
             else:
                 return Admission(verdict, checked)
         return Admission(ALLOWED, checked)
 
+    def started(self, request: ToolRequest, now_us: int) -> None:
+        """An attempt that was admitted in this turn starts: whoever counts counts it, once."""
+        for guard in self._counting:
+            guard.started(request, now_us)
+
 
 def _broken(guard: Guard, error: Exception) -> Denied:
-    """The denial for a guard that raised. Nothing of the exception's text is recorded: it may hold what is secret."""
-    _log.error("the guard %s raised %s", guard.name, type(error).__name__, exc_info=error)
+    """The denial for a guard that raised. The exception's text goes nowhere, nor to the log: it may hold a secret."""
+    place = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("the guard %s raised %s:\n%s", guard.name, type(error).__name__, place)
     message = f"the guard {guard.name} could not decide, so the call is denied"
     return Denied(guard.name, value_pb2.Failure(reason="GUARD_ERROR", message=message))
 
@@ -170,5 +230,9 @@ def _input_rejected(request: ToolRequest, denied: Denied) -> events_pb2.InputRej
     if not denied.field:
         return None
     return events_pb2.InputRejected(
-        step_id=request.step_id, field=denied.field, guard=denied.guard, message=denied.failure.message
+        step_id=request.step_id,
+        field=denied.field,
+        guard=denied.guard,
+        message=denied.failure.message,
+        reason=denied.reason,
     )

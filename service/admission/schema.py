@@ -14,9 +14,12 @@ import jsonschema_rs
 import orjson
 
 from podium.v1 import definition_pb2, value_pb2
+from service.admission.json_bounds import JsonBounds
 from service.admission.json_schema import DEPTH_LIMIT, Path, SchemaRefused, compile_schema, explain, field_path
 from service.admission.nesting import nested_within
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
+from service.admission.redacted_places import redaction_violations
+from service.admission.sanitizing import declaration_violations, literal_violations
 from service.domain.errors import Violation
 
 _VALIDATORS = 4096
@@ -30,6 +33,8 @@ _DURATION_MAX_MS = 30 * 24 * 60 * 60 * 1000
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PERMISSION = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
 _PERMISSION_LENGTH = 128
+_SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_SECRETS_MAX = 16
 
 _compiled = lru_cache(maxsize=_COMPILED)(compile_schema)
 
@@ -39,19 +44,16 @@ class SchemaGuard:
 
     name = "schema"
 
-    def __init__(self, depth_limit: int = DEPTH_LIMIT, size_limit_bytes: int = 8 * 1024 * 1024) -> None:
-        self._depth_limit = depth_limit
-        self._size_limit_bytes = size_limit_bytes
+    def __init__(self, bounds: JsonBounds = JsonBounds()) -> None:  # noqa: B008 - frozen
+        self._bounds = bounds
         # By version: to look the schema's text up would cost more than to validate with it.
         self._validators: dict[tuple[str, str, int], jsonschema_rs.Validator] = {}
 
     def check(self, request: ToolRequest, now_us: int) -> Allowed | Denied:  # noqa: ARG002 - a guard's signature
         """Decide from memory; see service.admission.pipeline.Guard."""
-        text = request.arguments_json
-        if len(text) > self._size_limit_bytes or len(text.encode()) > self._size_limit_bytes:
-            return self._denied((), f"is larger than {self._size_limit_bytes} bytes")
-        if not nested_within(text, self._depth_limit):
-            return self._denied((), f"is nested more than {self._depth_limit} levels deep")
+        problem = self._bounds.problem(request.arguments_json)
+        if problem:
+            return self._denied((), problem)
         try:
             arguments: Any = request.arguments
         except ValueError:
@@ -91,6 +93,7 @@ def check_definition(tool: definition_pb2.ToolDefinition) -> list[Violation]:
     if tool.output_schema_json:
         violations += _schema_violations("output_schema_json", tool.output_schema_json, of_object=False)
     violations += _permission_violations(tool)
+    violations += _secret_violations(tool)
     for field, duration_ms in (("timeout_ms", tool.timeout_ms), ("heartbeat_timeout_ms", tool.heartbeat_timeout_ms)):
         if duration_ms > _DURATION_MAX_MS:
             violations.append((field, "is longer than 30 days"))
@@ -107,14 +110,14 @@ def check_template(tool: definition_pb2.ToolDefinition, template: definition_pb2
         validator = _compiled(tool.input_schema_json)
     except SchemaRefused as refused:
         return [("arguments", f"cannot be checked: the tool's schema {refused}")]
-    if validator.is_valid(instance):
-        return []
     violations: dict[Violation, None] = {}
-    for error in validator.iter_errors(instance):
+    for error in () if validator.is_valid(instance) else validator.iter_errors(instance):
         if _is_certain(error, built.holes):
             violations.update(((field_path(path), problem), None) for path, problem in explain(error))
         if len(violations) >= _PROBLEMS_MAX:
             break
+    if not violations:
+        violations.update(dict.fromkeys(literal_violations(tool, template, has_holes=bool(built.holes))))
     return list(violations)[:_PROBLEMS_MAX]
 
 
@@ -126,6 +129,19 @@ def _schema_violations(field: str, text: str, *, of_object: bool) -> Iterator[Vi
         return
     if of_object and orjson.loads(text).get("type") != "object":
         yield field, 'must describe an object: "type": "object"'
+    yield from declaration_violations(field, text)
+    if not of_object:
+        yield from redaction_violations(field, text)
+
+
+def _secret_violations(tool: definition_pb2.ToolDefinition) -> Iterator[Violation]:
+    if len(tool.secrets) > _SECRETS_MAX:
+        yield "secrets", f"are more than {_SECRETS_MAX}"
+    for index, name in enumerate(tool.secrets):
+        if not _SECRET.fullmatch(name):
+            yield f"secrets[{index}]", "must be 1 to 128 of the characters A-Z a-z 0-9 _ . - and not begin with . or -"
+        if name in tool.secrets[:index]:
+            yield f"secrets[{index}]", "is named twice"
 
 
 def _permission_violations(tool: definition_pb2.ToolDefinition) -> Iterator[Violation]:

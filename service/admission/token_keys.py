@@ -19,6 +19,7 @@ KEY_BYTES = 32
 _PRIVATE = 0o600
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _RSA_BITS_MIN = 2048
+_RSA_BITS_MAX = 8192
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -87,16 +88,25 @@ def load_public_key(key_id: str, algorithm: str, path: Path) -> TokenKey:
         raise KeyRefused(f"the public key {path} cannot be read: {error.strerror}") from None
     except (ValueError, UnsupportedAlgorithm):
         raise KeyRefused(f"{path} holds no public key in PEM") from None
-    if algorithm == "RS256" and isinstance(key, rsa.RSAPublicKey) and key.key_size >= _RSA_BITS_MIN:
-        return TokenKey(key_id, algorithm, key)
-    if algorithm == "ES256" and isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return TokenKey(key_id, algorithm, key)
-    if algorithm == "EdDSA" and isinstance(key, ed25519.Ed25519PublicKey):
+    if isinstance(key, PublicKey) and algorithm_of(key) == algorithm:
         return TokenKey(key_id, algorithm, key)
     raise KeyRefused(
         f"the public key {path} is not for {algorithm}: use RS256 with RSA of {_RSA_BITS_MIN} bits or more, "
         "ES256 with P-256 or EdDSA with Ed25519"
     )
+
+
+def algorithm_of(key: PublicKey) -> str | None:
+    """The one algorithm that a public key is used with; None: it is too weak, or larger than is worth a check."""
+    match key:
+        case rsa.RSAPublicKey() if _RSA_BITS_MIN <= key.key_size <= _RSA_BITS_MAX:
+            return "RS256"
+        case ec.EllipticCurvePublicKey() if isinstance(key.curve, ec.SECP256R1):
+            return "ES256"
+        case ed25519.Ed25519PublicKey():
+            return "EdDSA"
+        case _:
+            return None
 
 
 def _make(path: Path, random_bytes: Callable[[int], bytes]) -> None:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import orjson
-
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import executor_service_pb2_grpc as grpc_stubs
-from service.admission.nesting import nested_within
+from service.admission.sanitizing import clean_arguments
+from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
-from service.api.tool_servicer import register
-from service.api.workflow_servicer import workflow_key
-from service.domain.errors import IllegalState, InvalidInput, NotFound
+from service.api.tool_servicer import register, require_secrets
+from service.api.uploads import Uploads
+from service.domain.errors import IllegalState, InvalidInput, NotFound, Unavailable
+from service.domain.permissions import decide
 from service.domain.values import PayloadNotLoadedError, SealBrokenError, arguments_text
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
-from service.engine.sealing import TenantSeals
-from service.executors.session import ExecutorSession, SessionParts
+from service.engine.tenants import check_quota
+from service.executors.session import ExecutorSession
+from service.executors.session_parts import SessionParts
 from service.tasks import Tasks
 
 MAX_ATTEMPTS = 10_000
@@ -36,12 +37,26 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         self._parts = parts
         self._session_parts = session_parts
         self._heartbeat_interval_ms = heartbeat_interval_ms
-        self._sessions: dict[ExecutorSession, None] = {}
+        self._sessions: dict[ExecutorSession, Caller] = {}
+        self._uploads = Uploads(parts, session_parts)
 
     def drain(self) -> None:
         """Tell every executor that the service is about to stop."""
         for session in self._sessions:
             session.send(pb.ServiceItem(drain=pb.Drain()))
+
+    def recheck(self, tenant: str) -> None:
+        """End the sessions of a tenant whose policy has changed and does not let them serve their tools any more."""
+        for session, caller in list(self._sessions.items()):
+            if caller.tenant == tenant:
+                self._end_unless_allowed(session, caller)
+
+    def _end_unless_allowed(self, session: ExecutorSession, caller: Caller) -> None:
+        policy, now_us = self._parts.policy_of(caller.tenant), self._parts.clock.now_us()
+        for tool in session.place.serves if session.place is not None else ():
+            decision = decide(policy, caller.authority, ["tools.serve"], tool, now_us=now_us)
+            if not decision.allowed:
+                session.end()
 
     async def Session(
         self, request_iterator: AsyncIterator[pb.SessionRequest], context: Context
@@ -52,16 +67,19 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         if first is None or not first.items or first.items[0].WhichOneof("item") != "hello":
             raise InvalidInput("HELLO_EXPECTED", "the first item of a session must be hello")
         session = await self._open(first.items[0].hello)
-        self._sessions[session] = None
+        refused: list[InvalidInput] = []
+        # The policy may have changed while the session was opened.
+        self._end_unless_allowed(session, current_caller())
         try:
             async with Tasks() as tasks:
-                tasks.spawn(self._read(session, frames, first))
+                tasks.spawn(self._read(session, frames, first, refused))
                 tasks.spawn(self._watch_silence(session))
                 while (frame := await session.next_frame()) is not None:
                     yield frame
+            if refused:
+                raise refused[0]
         finally:
-            del self._sessions[session]
-            session.disconnect()
+            self._close(session)
 
     async def _open(self, hello: pb.Hello) -> ExecutorSession:
         names = {definition.name for definition in hello.tools}
@@ -80,22 +98,34 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             current = self._parts.catalog.newest(current_caller().tenant, definition.name)
             if current is None or current.definition != definition:
                 p.require(self._parts, "tools.register", definition.name)
+            require_secrets(self._parts, definition)
+        session = ExecutorSession(
+            self._parts.tokens.token(),
+            hello,
+            p.cause_of_request(),
+            current_caller().tenant,
+            self._session_parts,
+            current_caller().authority,
+        )
+        self._check_quota(session)
         # Only when all of them may be served: a refused executor leaves nothing behind.
         serves = {definition.name: await register(self._parts, definition) for definition in hello.tools}
-        session = ExecutorSession(
-            self._parts.tokens.token(), hello, p.cause_of_request(), current_caller().tenant, self._session_parts
-        )
-        for earlier in [s for s in self._sessions if s.is_of(session)]:
+        # Others may have come meanwhile.
+        self._check_quota(session)
+        for earlier in self._earlier(session):
             # The same process is back before its old connection was seen to be dead.
-            earlier.disconnect()
+            self._close(earlier)
             earlier.end()
+        self._sessions[session] = current_caller()
         session.connect(serves, hello.max_attempts)
         try:
             verdicts = [await session.claim(held) for held in hello.holding]
         except BaseException:
             # The connection broke in between: what was claimed on it belongs to nobody.
-            session.disconnect()
+            self._close(session)
             raise
+        if session not in self._sessions:
+            raise Unavailable("SESSION_REPLACED", "the same process has connected once more")
         welcome = pb.Welcome(
             session_id=session.session_id,
             heartbeat_interval_ms=self._heartbeat_interval_ms,
@@ -107,8 +137,26 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         session.begin(welcome)
         return session
 
+    def _earlier(self, session: ExecutorSession) -> list[ExecutorSession]:
+        """The sessions of the same process."""
+        return [other for other in self._sessions if other.is_of(session)]
+
+    def _check_quota(self, session: ExecutorSession) -> None:
+        """Raise LimitExceeded when the tenant has as many sessions as it may, those of the same process aside."""
+        used = sum(other.tenant == session.tenant for other in self._sessions) - len(self._earlier(session))
+        check_quota("executors", used, self._parts.tenants.quotas_of(session.tenant).executors)
+
+    def _close(self, session: ExecutorSession) -> None:
+        """A session takes no more work and counts no more. Closing it twice changes nothing."""
+        self._sessions.pop(session, None)
+        session.disconnect()
+
     async def _read(
-        self, session: ExecutorSession, frames: AsyncIterator[pb.SessionRequest], first: pb.SessionRequest
+        self,
+        session: ExecutorSession,
+        frames: AsyncIterator[pb.SessionRequest],
+        first: pb.SessionRequest,
+        refused: list[InvalidInput],
     ) -> None:
         try:
             del first.items[0]
@@ -116,6 +164,9 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             async for frame in frames:
                 session.receive(frame)
                 await session.may_read()
+        except InvalidInput as malformed:
+            # Told as the status of the whole session, which ends with it.
+            refused.append(malformed)
         finally:
             session.end()
 
@@ -136,34 +187,10 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
             if piece.HasField("attempt"):
                 attempt = piece.attempt
             data += piece.data
-            if len(data) > self._parts.payload_bytes:
-                problem = f"is larger than {self._parts.payload_bytes} bytes"
+            if len(data) > self._parts.bounds.size_bytes:
+                problem = f"is larger than {self._parts.bounds.size_bytes} bytes"
                 raise InvalidInput("PAYLOAD_TOO_LARGE", f"the value {problem}", violations=[("data", problem)])
-        problem = _problem(bytes(data), self._session_parts.limits.output_depth)
-        if problem:
-            raise InvalidInput("INVALID_PAYLOAD", f"the value {problem}", violations=[("data", problem)])
-        seals = await self._sealer_of_upload(attempt)
-        if seals is not None:
-            return pb.UploadResponse(payload=await seals.seal_upload(bytes(data)))
-        return pb.UploadResponse(payload=await self._parts.payloads.write(current_caller().tenant, bytes(data)))
-
-    async def _sealer_of_upload(self, attempt: pb.AttemptReference | None) -> TenantSeals | None:
-        tenant, sensitivity = current_caller().tenant, self._parts.sensitivity
-        if attempt is None:
-            if any(sensitivity.of_output(*tool) for tool in self._parts.catalog.versions() if tool.tenant == tenant):
-                problem = "is missing: this tenant has tools whose outputs are sealed"
-                raise InvalidInput("ATTEMPT_MISSING", f"attempt {problem}", violations=[("attempt", problem)])
-            return None
-
-        def tool_of(resident: Resident) -> tuple[str, int] | None:
-            step = resident.state.steps.get(attempt.step_id)
-            return (step.plan.definition.tool, step.plan.definition.tool_version) if step is not None else None
-
-        tool = await self._parts.engine.read(workflow_key(tenant, attempt.workflow_id), tool_of)
-        if tool is None:
-            raise NotFound("ATTEMPT_NOT_RUNNING", f"there is no step {attempt.step_id[:100]!r}")
-        p.require(self._parts, "tools.serve", tool[0])
-        return self._parts.sealing.of(tenant) if sensitivity.of_output(tenant, *tool) else None
+        return pb.UploadResponse(payload=await self._uploads.store(bytes(data), attempt))
 
     async def GetArguments(self, request: pb.GetArgumentsRequest, context: Context) -> pb.GetArgumentsResponse:
         """Make the arguments of a running attempt again, for an executor that got none inline."""
@@ -186,15 +213,6 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
 
         while not isinstance(made := await self._parts.engine.read(key, make), str):
             await self._parts.payloads.fetch(caller.tenant, made.reference.digest)
-        return pb.GetArgumentsResponse(arguments_json=made)
-
-
-def _problem(data: bytes, depth_limit: int) -> str:
-    """What is wrong with an uploaded value; empty: nothing is."""
-    try:
-        if not nested_within(data.decode(), depth_limit):
-            return f"is nested more than {depth_limit} levels deep"
-        orjson.loads(data)
-    except (UnicodeDecodeError, orjson.JSONDecodeError) as error:
-        return f"is not valid JSON: {error}"
-    return ""
+        definition = self._parts.catalog.definition(*live.tool)
+        assert definition is not None, "an attempt runs of a tool that is known"
+        return pb.GetArgumentsResponse(arguments_json=clean_arguments(definition, made))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,7 +12,9 @@ import grpc.aio
 from grpc_status import rpc_status
 
 from service.api.errors import status_of
+from service.api.malformed import all_well_formed, tolerant, well_formed
 from service.api.methods import OPEN_SERVICES
+from service.domain.errors import DomainError
 
 # As text: the classes of grpc are generic for type checkers only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -20,6 +22,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 Guard: TypeAlias = "Callable[[str, Context], None]"
 """Lets an RPC of a method through, or raises what refuses it."""
+Read: TypeAlias = "Callable[[Any], Any]"
+"""Gives a request, or a stream of them, to the servicer when it is a message at all."""
+Refused: TypeAlias = "Callable[[str, Context, DomainError], Awaitable[None]]"
+"""Takes note of what refused an RPC of a method, before its caller is told."""
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
@@ -29,8 +35,16 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     worth of time. A method's handler is surrounded once and kept.
     """
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        refused: Refused,
+        lasting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        """`lasting` surrounds a stream of answers that passed the guards for as long as it lasts."""
         self._guards = tuple(guards)
+        self._refused = refused
+        self._lasting = lasting
         self._surrounded: dict[str, tuple[Handler, Handler]] = {}
 
     async def intercept_service(
@@ -59,42 +73,47 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }
         construct: Any = constructors[handler.request_streaming, handler.response_streaming]
+        deserialize: Any = handler.request_deserializer
+        read = all_well_formed if handler.request_streaming else well_formed
         surround = self._generating if inspect.isasyncgenfunction(behaviour) else self._calling
-        surrounded = surround(method, behaviour)
-        return construct(surrounded, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
+        surrounded = surround(method, behaviour, read)
+        return construct(surrounded, tolerant(deserialize), handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
 
-    def _calling(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> object:
+    def _calling(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], read: Read) -> object:
         async def call(request: object, context: Context) -> object:
             try:
                 for guard in self._guards:
                     guard(method, context)
-                return await behaviour(request, context)
+                return await behaviour(read(request), context)
             except Exception as error:
-                await _end(method, context, error)
+                await self._end(method, context, error)
                 raise
 
         return call
 
-    def _generating(self, method: str, behaviour: Callable[[Any, Context], Any]) -> object:
-        async def generate(request: object, context: Context) -> AsyncIterator[object]:
+    def _generating(self, method: str, behaviour: Callable[[Any, Context], Any], read: Read) -> object:
+        # It writes and does not yield: what ends a stream from outside then meets it here, even while it sends.
+        async def stream(request: object, context: Context) -> None:
             try:
                 for guard in self._guards:
                     guard(method, context)
                 # aclosing: a client that goes away ends the servicer's generator now and not when it is collected.
-                async with aclosing(behaviour(request, context)) as responses:
+                async with self._lasting(), aclosing(behaviour(read(request), context)) as responses:
                     async for response in responses:
-                        yield response
+                        await context.write(response)
             except Exception as error:
-                await _end(method, context, error)
+                await self._end(method, context, error)
                 raise
 
-        return generate
+        return stream
 
-
-async def _end(method: str, context: Context, error: Exception) -> None:
-    """End an RPC with the status of an exception. A cancel is none, and leaves as it came."""
-    # What was aborted has its status already.
-    if not isinstance(error, grpc.aio.AbortError):
+    async def _end(self, method: str, context: Context, error: Exception) -> None:
+        """End an RPC with the status of an exception. A cancel is none, and leaves as it came."""
+        # What was aborted has its status already.
+        if isinstance(error, grpc.aio.AbortError):
+            return
+        if isinstance(error, DomainError):
+            await self._refused(method, context, error)
         await context.abort_with_status(rpc_status.to_status(status_of(method, error)))
 
 

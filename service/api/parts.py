@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podium.v1 import value_pb2, workflow_service_pb2
+from service.admission.json_bounds import JsonBounds
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Caller
 from service.api.authentication import current_caller
 from service.api.plans import Plans
 from service.domain import permissions
 from service.domain.definition import Validation
-from service.domain.errors import Denied, InvalidInput
+from service.domain.errors import Basis, Denied, InvalidInput
 from service.domain.permissions import Policy
+from service.domain.revocations import Revocations
+from service.engine.address_blocks import AddressBlocks
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
+from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing
+from service.engine.tenants import Tenants
 from service.engine.timers import Clock
 from store.contract import SHARD, EventStore
 
@@ -73,6 +78,10 @@ class ApiParts:
     clock: Clock
     tokens: Tokens
     policy_of: Callable[[str], Policy]
+    blocks: AddressBlocks
+    tenants: Tenants
+    revocations: Revocations
+    revoker: Revoker
     validation_of: Callable[[str], Validation]
     """The validation of workflows of a tenant."""
     plans: Plans
@@ -80,16 +89,17 @@ class ApiParts:
     sensitivity: Sensitivity
     cancel_grace_ms: int
     inline_bytes: int
-    payload_bytes: int
+    bounds: JsonBounds
 
 
-def require(parts: ApiParts, permission: str, resource: str) -> None:
-    """Raise Denied unless the caller has a permission for a resource."""
-    decision = permissions.decide(
-        parts.policy_of(current_caller().tenant), current_caller().authority, [permission], resource
-    )
+def require(parts: ApiParts, permission: str, resource: str, *, why: str = "") -> None:
+    """Raise Denied unless the caller has a permission for a resource; `why` it is needed is told before its name."""
+    caller, now_us = current_caller(), parts.clock.now_us()
+    policy = parts.policy_of(caller.tenant)
+    decision = permissions.decide(policy, caller.authority, [permission], resource, now_us=now_us)
     if not decision.allowed:
-        raise Denied("PERMISSION_DENIED", f"{resource} needs {permission} (rule {decision.rule})")
+        basis = Basis(permission, resource, decision.rule, policy.name, policy.revision)
+        raise Denied("PERMISSION_DENIED", f"{why}{resource} needs {permission} (rule {decision.rule})", basis=basis)
 
 
 def cause_of_request(request_id: str = "") -> Cause:
@@ -98,11 +108,18 @@ def cause_of_request(request_id: str = "") -> Cause:
 
 
 def authority_for(
-    caller: Caller, *, now_us: int, on_behalf_of: str = "", narrowed: bool = False, granted: list[str] | None = None
+    parts: ApiParts,
+    caller: Caller,
+    *,
+    now_us: int,
+    on_behalf_of: str = "",
+    narrowed: bool = False,
+    granted: list[str] | None = None,
 ) -> value_pb2.Authority:
     """The caller's authority for steps: never more than the token gives, less when it is narrowed.
 
-    Raises Denied when the token is bound to act on behalf of somebody else.
+    Raises Denied when the token is bound to act on behalf of somebody else, and, when it is bound to nobody, unless the
+    caller may act on behalf of who is named.
     """
     authority = value_pb2.Authority()
     authority.CopyFrom(caller.authority)
@@ -111,6 +128,14 @@ def authority_for(
     bound = authority.principal.on_behalf_of
     if bound and on_behalf_of and on_behalf_of != bound:
         raise Denied("ON_BEHALF_OF_BOUND", f"the token acts on behalf of {bound} and of nobody else")
+    if on_behalf_of and not bound:
+        # Before it was narrowed: whom the caller stands for is not among what its steps may do.
+        policy = parts.policy_of(caller.tenant)
+        decision = permissions.decide(policy, caller.authority, [permissions.ACT_ON_BEHALF], on_behalf_of)
+        if not decision.allowed:
+            subject = caller.authority.principal.subject
+            message = f"{subject} needs {permissions.ACT_ON_BEHALF}:{on_behalf_of} (rule {decision.rule})"
+            raise Denied("PERMISSION_DENIED", message)
     authority.principal.on_behalf_of = bound or on_behalf_of
     authority.granted_at_us = now_us
     return authority

@@ -10,10 +10,12 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.sealing import check_same_body, recorded_digest, seal_steps
 from service.domain import commands as c
-from service.domain.errors import InvalidInput
+from service.domain.errors import InvalidInput, LimitExceeded, NotFound
 from service.domain.state import Workflow
 from service.domain.templates import TemplateError, check_literal
 from service.engine.keys import WorkflowKey
+from service.engine.resident import Cause
+from service.engine.tenants import QUOTA_EXCEEDED, check_quota
 from store.contract import StreamConflictError
 
 
@@ -51,6 +53,7 @@ async def start(
     digest = p.body_digest(request)
     value = await _input(parts, caller.tenant, submission.input_json)
     authority = p.authority_for(
+        parts,
         caller,
         now_us=parts.clock.now_us(),
         on_behalf_of=submission.on_behalf_of,
@@ -65,16 +68,27 @@ async def start(
         steps = parts.plans.normalise(
             caller.tenant, submission.steps, shorthand=submission.shorthand, path=submission.path
         )
+        quota = parts.tenants.quotas_of(caller.tenant).open_workflows
+        check_quota("open workflows", parts.engine.open_counts.of(caller.tenant), quota)
         steps, sealed = seal_steps(parts, caller.tenant, steps)
         sealed = sealed or (value is not None and value.HasField("sealed"))
         recorded = recorded_digest(parts, caller.tenant, digest, sealed=sealed)
         return _command(parts, submission, steps, authority, value, recorded)
 
-    cause = p.cause_of_request(request_id)
+    # With whom the request names, which the token need not.
+    cause = Cause(authority.principal, request_id)
     try:
         return key, await parts.engine.ask(key, prepare, cause, create=True)
     except StreamConflictError:
         return key, await parts.engine.ask(key, prepare, cause)
+    except LimitExceeded as refused:
+        if not request_id or refused.reason != QUOTA_EXCEEDED:
+            raise
+        # A request that was accepted before is answered, however much is used now; only the log tells.
+        try:
+            return key, await parts.engine.ask(key, prepare, cause)
+        except NotFound:
+            raise refused from None
 
 
 def _command(
@@ -105,9 +119,9 @@ async def _input(parts: p.ApiParts, tenant: str, text: str) -> value_pb2.Value |
     if not text:
         return None
     data = text.encode()
-    if len(data) > parts.payload_bytes:
-        problem = f"is larger than {parts.payload_bytes} bytes"
-        raise InvalidInput("INPUT_TOO_LARGE", f"input_json {problem}", violations=[("input_json", problem)])
+    if problem := parts.bounds.problem(text):
+        reason = "INPUT_TOO_LARGE" if len(data) > parts.bounds.size_bytes else "INVALID_INPUT"
+        raise InvalidInput(reason, f"input_json {problem}", violations=[("input_json", problem)])
     try:
         check_literal(text, depth_limit=parts.validation_of(tenant).limits.json_depth)
     except TemplateError as error:

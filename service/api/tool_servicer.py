@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from itertools import islice
 
 from podium.v1 import definition_pb2, events_pb2, value_pb2
 from podium.v1 import tool_service_pb2 as pb
@@ -16,6 +17,7 @@ from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
 from service.domain import permissions
 from service.domain.errors import InvalidInput, NotFound
+from service.domain.policy_rules import facts_of
 from service.engine.catalog import CatalogTool
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
@@ -44,14 +46,18 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         caller = current_caller()
         if request.include_denied:
             p.require(self._parts, "tools.administer", "ListTools")
-        authority = p.authority_for(caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions))
+        authority = p.authority_for(
+            self._parts, caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions)
+        )
         after = _after(request.page_token)
         size = p.page_size(request.page_size)
-        tools = [
+        seen = (
             tool
             for tool in self._parts.catalog.of_tenant(caller.tenant)
             if tool.definition.name > after and (request.include_denied or self._may_see(tool, authority))
-        ]
+        )
+        # One more than the page tells whether there is another.
+        tools = list(islice(seen, size + 1))
         token = _token(tools[size - 1].definition.name) if len(tools) > size else ""
         return pb.ListToolsResponse(tools=[self._message(tool) for tool in tools[:size]], next_page_token=token)
 
@@ -98,10 +104,12 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         return outcomes
 
     def _may_see(self, tool: CatalogTool, authority: value_pb2.Authority) -> bool:
-        required = tool.definition.permissions
-        return permissions.decide(
-            self._parts.policy_of(current_caller().tenant), authority, required, tool.definition.name
-        ).allowed
+        """Whether the caller may use the tool, with some arguments at least."""
+        name, required = tool.definition.name, tool.definition.permissions
+        policy = self._parts.policy_of(current_caller().tenant)
+        case = permissions.case_of(policy, authority, required, name, is_call=True)
+        now_us = self._parts.clock.now_us()
+        return case.might_allow(facts_of(authority, case.needs, tool=name, now_us=now_us))
 
     def _message(self, tool: CatalogTool) -> pb.Tool:
         sessions = self._parts.engine.dispatcher.sessions(current_caller().tenant, tool.definition.name)
@@ -113,8 +121,13 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
     caller = current_caller()
     dispatcher = parts.engine.dispatcher
     administer = permissions.decide(
-        parts.policy_of(current_caller().tenant), caller.authority, ["tools.administer"], definition.name
+        parts.policy_of(caller.tenant),
+        caller.authority,
+        ["tools.administer"],
+        definition.name,
+        now_us=parts.clock.now_us(),
     )
+    require_secrets(parts, definition)
     await make_ready(parts, caller.tenant, definition)
     return await parts.catalog.register(
         caller.tenant,
@@ -124,7 +137,14 @@ async def register(parts: p.ApiParts, definition: definition_pb2.ToolDefinition)
             executor.serves.get(name) == version for executor in dispatcher.sessions(caller.tenant, name)
         ),
         may_administer=administer.allowed,
+        tools_max=parts.tenants.quotas_of(caller.tenant).tools,
     )
+
+
+def require_secrets(parts: p.ApiParts, definition: definition_pb2.ToolDefinition) -> None:
+    """Raise Denied unless the caller may use every secret that a tool names: whoever serves the tool is given them."""
+    for name in definition.secrets:
+        p.require(parts, permissions.USE_SECRET, name, why=f"tool {definition.name} uses the secret ")
 
 
 def _step(call: pb.ToolCall) -> definition_pb2.StepDefinition:

@@ -163,7 +163,9 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
             sealed_steps, sealed = seal_steps(self._parts, caller.tenant, steps)
             recorded = recorded_digest(self._parts, caller.tenant, digest, sealed=sealed)
             now_us = self._parts.clock.now_us()
-            return c.AddSteps(now_us, sealed_steps, _within(state, caller, now_us), request.request_id, recorded)
+            return c.AddSteps(
+                now_us, sealed_steps, _within(self._parts, state, caller, now_us), request.request_id, recorded
+            )
 
         position = await self._ask(request.workflow_id, prepare, request.request_id)
         return pb.AddStepsResponse(step_ids=step_ids, consistency_token=p.consistency_token(position))
@@ -208,10 +210,10 @@ def _key(workflow_id: str) -> WorkflowKey:
     return workflow_key(current_caller().tenant, workflow_id)
 
 
-def _within(state: Workflow, caller: Caller, now_us: int) -> value_pb2.Authority:
-    """The caller's authority, narrowed as the workflow was and for whom the workflow runs."""
+def _within(parts: p.ApiParts, state: Workflow, caller: Caller, now_us: int) -> value_pb2.Authority:
+    """The caller's authority, narrowed as the workflow was and for whom the workflow runs. Raises Denied."""
     started = state.authorities[0]
-    authority = p.authority_for(caller, now_us=now_us, on_behalf_of=started.principal.on_behalf_of)
+    authority = p.authority_for(parts, caller, now_us=now_us, on_behalf_of=started.principal.on_behalf_of)
     return narrow(authority, started.scopes) if started.limited else authority
 
 

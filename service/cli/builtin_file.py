@@ -17,7 +17,8 @@ from podium.sanitizers.sql import SqlSanitizer
 from podium.sanitizers.url import UrlSanitizer
 from service.cli.failures import Violation
 from service.cli.fields import Fields
-from service.cli.workflow_file import invalid, parsed
+from service.cli.file_text import parsed
+from service.cli.workflow_file import invalid
 from service.tools import command_run, http_request, sql_query
 from service.tools.settings import (
     READ_KINDS,

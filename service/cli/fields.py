@@ -155,6 +155,17 @@ class Fields:
         for number, each in enumerate(value):
             yield Fields(each, f"{self._at(name)}[{number}]", self._problems)
 
+    def members(self, name: str) -> Iterator[tuple[str, Fields]]:
+        """Yield the objects in a member that is an object of named ones; nothing when it is not there."""
+        value = self._content.get(name)
+        if value is None:
+            return
+        if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value):
+            self._wrong(name, f"must be an object with named members, not {_kind(value)}")
+            return
+        for each, content in value.items():
+            yield each, Fields({} if content is None else content, f"{self._at(name)}.{each}", self._problems)
+
     def wrong(self, name: str, problem: str) -> None:
         """Note what is wrong with a member."""
         self._wrong(name, problem)

@@ -13,22 +13,28 @@ from typing import Annotated, NoReturn
 import typer
 
 from service.cli import (
+    addresses_commands,
     audit_commands,
     bench_command,
     builtin_commands,
     call_command,
+    check_command,
     database_commands,
     demo_command,
     events_command,
     executor_command,
     keys_commands,
     log_commands,
+    policy_commands,
     projections_commands,
     quarantine_commands,
     replay_command,
     run_command,
+    security_command,
     server_commands,
+    tenants_commands,
     token_commands,
+    tool_docs_command,
     tools_commands,
     workflows_commands,
 )
@@ -65,16 +71,22 @@ app.command("dev", epilog=server_commands.DEV_EXAMPLE)(server_commands.dev)
 app.command("run", epilog=run_command.EXAMPLE)(run_command.run_file)
 app.command("call", epilog=call_command.EXAMPLE)(call_command.call)
 app.add_typer(workflows_commands.app, name="workflows")
+tools_commands.app.command("docs", epilog=tool_docs_command.EXAMPLE)(tool_docs_command.docs)
 app.add_typer(tools_commands.app, name="tools")
 app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
+audit_commands.app.command("security", epilog=security_command.EXAMPLE)(security_command.security)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(projections_commands.app, name="projections")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
+app.add_typer(addresses_commands.app, name="addresses")
+app.add_typer(tenants_commands.app, name="tenants")
+app.add_typer(policy_commands.app, name="policy")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
+app.command("check", epilog=check_command.EXAMPLE)(check_command.check)
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(builtin_commands.app, name="builtin")
 app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)

@@ -120,7 +120,8 @@ def dev_settings(folder: Path, port: int) -> Settings:
     """Return the settings of a development server whose data are in a folder."""
     from dataclasses import replace
 
-    from service.config import CheckpointSettings, Listening, TokenSettings, load_settings
+    from service.config import CheckpointSettings, Listening, load_settings
+    from service.token_settings import TokenSettings
 
     settings = load_settings()
     storage = replace(settings.storage, database_url=f"sqlite:///{folder / 'podium.db'}", state_directory=folder)

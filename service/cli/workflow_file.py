@@ -5,18 +5,13 @@ Strings in arguments may hold ${...}; the service parses them, so that a file me
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from podium.v1 import definition_pb2, events_pb2, workflow_service_pb2
 from service.cli.failures import CommandFailed, ExitCode, Violation
 from service.cli.fields import Fields
-
-if TYPE_CHECKING:
-    import yaml
+from service.cli.file_text import parsed
 
 _DIALECTS = {"": workflow_service_pb2.DIALECT_UNSPECIFIED, "shorthand": workflow_service_pb2.DIALECT_SHORTHAND}
 _JOINS = {"": definition_pb2.JOIN_UNSPECIFIED, "all": definition_pb2.JOIN_ALL, "done": definition_pb2.JOIN_DONE}
@@ -178,54 +173,3 @@ def _timeouts(timeouts: Fields) -> definition_pb2.Timeouts:
         start_to_close_ms=timeouts.duration_ms("start_to_close"),
         heartbeat_ms=timeouts.duration_ms("heartbeat"),
     )
-
-
-def parsed(text: str, name: str) -> object:
-    """Return the content of a file, YAML or JSON by its name. Raises CommandFailed."""
-    if Path(name).suffix.lower() == ".json":
-        try:
-            return json.loads(text, object_pairs_hook=_unique)
-        except (ValueError, RecursionError) as error:
-            raise CommandFailed(
-                f"is not valid JSON: {error}", ExitCode.BAD_INPUT, "INVALID_FILE", context=name
-            ) from None
-    import yaml
-
-    try:
-        return yaml.load(text, Loader=_loader())  # noqa: S506 -- a safe loader, which refuses duplicate names too
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise CommandFailed(f"is not valid YAML: {problem}", ExitCode.BAD_INPUT, "INVALID_FILE", context=name) from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} is there twice")
-    return content
-
-
-def _loader() -> type[yaml.SafeLoader]:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML's safe values that JSON has too; of two members with one name, neither is passed over in silence."""
-
-        # A date has no JSON form; written without quotes, it is the text that it looks like.
-        yaml_implicit_resolvers = {  # noqa: RUF012 -- as PyYAML declares it
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            names = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for (key, _), name in zip(node.value, names, strict=True):
-                if names.count(name) > 1:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the name {name!r} is there twice", key.start_mark
-                    )
-            return super().construct_mapping(node, deep=deep)
-
-    return Loader

@@ -63,6 +63,7 @@ def _step(step: Step) -> dict[str, object]:
         "deadline_at_us": step.deadline_at_us,
         "output": _hex(step.output),
         "failure": _hex(step.failure),
+        "limited_by": step.limited_by,
         "skip_reason": step.skip_reason,
         "chunk_count": step.chunk_count,
         "items_held": [item.id for item in step.items_held or ()],

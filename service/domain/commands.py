@@ -67,15 +67,18 @@ class StartAttempt(NamedTuple):
     executor: str
     session_id: str
     timeout_ms: int
+    secrets: Sequence[str] = ()
+    """The names of the secrets that go with the assignment."""
 
 
 class QueueStep(NamedTuple):
-    """Admission allowed a step but no executor has a place."""
+    """Admission allowed a step but no executor has a place, or a rate limit lets it wait."""
 
     now_us: int
     step_id: str
     waits_for: str
     schedule_to_start_ms: int
+    limited: events_pb2.RateLimited | None = None
 
 
 class DenyStep(NamedTuple):
@@ -87,6 +90,7 @@ class DenyStep(NamedTuple):
     failure: value_pb2.Failure
     check: events_pb2.PermissionChecked | None = None
     rejected: events_pb2.InputRejected | None = None
+    limited: events_pb2.RateLimited | None = None
 
 
 class AnswerStep(NamedTuple):
@@ -116,6 +120,8 @@ class CompleteAttempt(NamedTuple):
     output: value_pb2.Value | None
     chunk_count: int = 0
     chunks_digest: bytes = b""
+    sanitized: Sequence[str] = ()
+    """What changed the output before it came here."""
 
 
 class FailAttempt(NamedTuple):

@@ -162,6 +162,7 @@ def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules
         session_id=command.session_id,
         deadline_at_us=s.later_us(command.now_us, command.timeout_ms),
         budget_ends_at_us=s.later_us(command.now_us, budget_ms) if budget_ms and not step.attempts else 0,
+        secrets=command.secrets,
     )
     return [command.check, started]
 
@@ -169,10 +170,15 @@ def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules
 def _queue_step(state: Workflow, command: c.QueueStep, ports: Ports, rules: Rules) -> list[Message]:
     del ports, rules
     step = _waiting_step(state, command.step_id)
-    if step is None or step.state == s.QUEUED:
+    if step is None:
         return []
-    deadline = s.later_us(command.now_us, command.schedule_to_start_ms)
-    return [events_pb2.StepQueued(step_id=step.id, waits_for=command.waits_for, deadline_at_us=deadline)]
+    events: list[Message] = []
+    if command.limited is not None and command.limited.limit != step.limited_by:
+        events.append(command.limited)
+    if step.state != s.QUEUED:
+        deadline = s.later_us(command.now_us, command.schedule_to_start_ms)
+        events.append(events_pb2.StepQueued(step_id=step.id, waits_for=command.waits_for, deadline_at_us=deadline))
+    return events
 
 
 def _deny_step(state: Workflow, command: c.DenyStep, ports: Ports, rules: Rules) -> list[Message]:
@@ -180,7 +186,7 @@ def _deny_step(state: Workflow, command: c.DenyStep, ports: Ports, rules: Rules)
     step = _waiting_step(state, command.step_id)
     if step is None:
         return []
-    facts: list[Message] = [fact for fact in (command.check, command.rejected) if fact is not None]
+    facts: list[Message] = [fact for fact in (command.check, command.rejected, command.limited) if fact is not None]
     return [*facts, events_pb2.StepDenied(step_id=step.id, guard=command.guard, failure=command.failure)]
 
 
@@ -216,6 +222,7 @@ def _complete_attempt(state: Workflow, command: c.CompleteAttempt, ports: Ports,
             output=command.output,
             chunk_count=command.chunk_count,
             chunks_digest=command.chunks_digest,
+            sanitized=command.sanitized,
         )
     ]
 

@@ -68,6 +68,8 @@ class Validation:
     """What is wrong with a template as arguments of a tool, as far as can be known before its holes are filled."""
     expressions: conditions.Expressions
     limits: Limits = Limits()
+    bounds_problem: Callable[[str], str] = lambda _text: ""
+    """What is wrong with JSON text before it is parsed; empty: nothing is."""
 
 
 def normalise(
@@ -151,6 +153,9 @@ class _Normaliser:
         if len(text) > limits.arguments_bytes or len(text.encode()) > limits.arguments_bytes:
             self._wrong(field, f"is larger than {limits.arguments_bytes} bytes")
             return None
+        if problem := self._validation.bounds_problem(text):
+            self._wrong(field, problem)
+            return None
         try:
             return parse_json(text, shorthand=self._shorthand, depth_limit=limits.json_depth)
         except TemplateError as error:
@@ -178,6 +183,9 @@ class _Normaliser:
             self._wrong(field, f"is larger than {limits.arguments_bytes} bytes")
             return
         for literal in literals(template):
+            if problem := self._validation.bounds_problem(literal):
+                self._wrong(field, problem)
+                continue
             try:
                 check_literal(literal, depth_limit=limits.json_depth)
             except TemplateError as error:

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 Violation = tuple[str, str]
 """(path of the field or subject at fault, what is wrong with it)."""
+
+
+class Basis(NamedTuple):
+    """What a denial rests on, for its record."""
+
+    required: str = ""
+    """The permission that was needed."""
+    resource: str = ""
+    """What it was needed for."""
+    rule: str = ""
+    """The rule, limit or network that decided."""
+    policy: str = ""
+    policy_revision: int = 0
 
 
 class DomainError(Exception):
@@ -13,7 +27,8 @@ class DomainError(Exception):
 
     `reason` is stable and in upper snake case, `message` is for a person and holds no secret, `violations` are the
     fields (or, for a state or a limit, the subjects) at fault, `retry_after_ms` is the shortest wait before the same
-    request may be accepted (None: waiting does not help), `event` is the recorded decision, shard:position.
+    request may be accepted (None: waiting does not help), `event` is the recorded decision, shard:position, and `basis`
+    what a denial rests on.
     """
 
     def __init__(
@@ -23,6 +38,8 @@ class DomainError(Exception):
         violations: Sequence[Violation] = (),
         retry_after_ms: int | None = None,
         event: str = "",
+        *,
+        basis: Basis | None = None,
     ) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
@@ -30,6 +47,7 @@ class DomainError(Exception):
         self.violations = list(violations)
         self.retry_after_ms = retry_after_ms
         self.event = event
+        self.basis = basis or Basis()
 
 
 class InvalidInput(DomainError):

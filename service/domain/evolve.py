@@ -281,7 +281,8 @@ def _permission_checked(state: Workflow, event: events_pb2.PermissionChecked) ->
 
 
 def _rate_limited(state: Workflow, event: events_pb2.RateLimited) -> None:
-    """A fact: the step queues or is denied by what follows."""
+    # Remembered until it starts, so that a wait is recorded once; it queues or is denied by what follows.
+    state.steps[event.step_id].limited_by = event.limit
 
 
 def _input_rejected(state: Workflow, event: events_pb2.InputRejected) -> None:
@@ -296,6 +297,7 @@ def _attempt_started(state: Workflow, event: events_pb2.AttemptStarted) -> None:
     step.executor = event.executor
     step.session_id = event.session_id
     step.deadline_at_us = event.deadline_at_us
+    step.limited_by = ""
     if event.budget_ends_at_us:
         step.budget_ends_at_us = event.budget_ends_at_us
     state.changed[step.id] = None

@@ -47,7 +47,7 @@ class Read(NamedTuple):
     """One place where an expression reads a value."""
 
     step: str
-    """The id of the step; empty: the workflow's input."""
+    """The id of the step; empty: the workflow's input. In a policy's condition: the fact."""
     path: tuple[str, ...]
     """The members on the way to the value; for a step the first is `output` or `state`."""
     whole: bool
@@ -86,11 +86,13 @@ def error_at(text: str, offset: int, message: str) -> ExpressionError:
 
 def scan(text: str) -> list[Read]:
     """What the CEL expression `text` reads, in its order. Raises ExpressionError for what cannot be followed."""
-    return _Scan(text).run()
+    return Scan(text).run()
 
 
-class _Scan:
-    """One pass over the tokens of an expression."""
+class Scan:
+    """One pass over the tokens of an expression that reads below `roots`."""
+
+    roots: tuple[str, ...] = ("steps", "input")
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -104,20 +106,22 @@ class _Scan:
         self._reads: list[Read] = []
 
     def run(self) -> list[Read]:
+        """What the expression reads, in its order. Raises ExpressionError for what cannot be followed."""
         index = 1
         while index < len(self._tokens) - 1:
             token = self._tokens[index]
-            if token.kind == "name" and token.text in ("steps", "input") and not self._is_member(index):
+            if token.kind == "name" and token.text in self.roots and not self._is_member(index):
                 index = self._root(index)
             else:
                 self._other(index)
                 index += 1
         if self._comprehends and self._building is not None:
             problem = "+, and a list or map of anything but constants, cannot be in one condition with all or exists"
-            raise self._error(self._building, problem)
+            raise self.error(self._building, problem)
         return self._reads
 
-    def _error(self, token: Token, message: str) -> ExpressionError:
+    def error(self, token: Token, message: str) -> ExpressionError:
+        """An error at a token."""
         return error_at(self._text, token.offset, message)
 
     def _at(self, index: int) -> Token:
@@ -128,7 +132,7 @@ class _Scan:
         if self._tokens[index - 1].text != ".":
             return False
         if not self._ends_value(index - 2):
-            raise self._error(self._tokens[index - 1], "a name cannot begin with a dot")
+            raise self.error(self._tokens[index - 1], "a name cannot begin with a dot")
         return True
 
     def _ends_value(self, index: int) -> bool:
@@ -140,25 +144,26 @@ class _Scan:
         """Follow the path from `input` or `steps`, and return the index after it."""
         root = self._tokens[index]
         path, after = self._path(index + 1)
-        step = ""
-        if root.text == "steps":
-            step, path = self._step_path(root, path)
+        step, path = self.named(root, path)
         if "literal" in self._open:
             self._building = self._building or root
         whole = not self._only_null_matters(index, after)
         self._reads.append(Read(step, path, whole, "comprehension" in self._open))
         return after
 
-    def _step_path(self, root: Token, path: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    def named(self, root: Token, path: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """What a path below a root is read from, and the path there. Raises ExpressionError for what is not there."""
+        if root.text == "input":
+            return "", path
         if not path:
-            raise self._error(
+            raise self.error(
                 root, 'steps can only be used as steps.NAME or steps["NAME"], with a name that is written there'
             )
         step, below = path[0], path[1:]
         if not _STEP_NAME.fullmatch(step):
-            raise self._error(root, f"{step[:80]!r} is no step id; the items of a for_each step cannot be named")
+            raise self.error(root, f"{step[:80]!r} is no step id; the items of a for_each step cannot be named")
         if not below or below[0] not in ("output", "state"):
-            raise self._error(root, f"a step has an output and a state: steps.{step}.output, steps.{step}.state")
+            raise self.error(root, f"a step has an output and a state: steps.{step}.output, steps.{step}.state")
         return step, below
 
     def _path(self, index: int) -> tuple[tuple[str, ...], int]:
@@ -188,7 +193,7 @@ class _Scan:
             self._open.append(self._use(index))
         elif token.text in (")", "]", "}"):
             if not self._open:
-                raise self._error(token, f"{token.text} closes nothing")
+                raise self.error(token, f"{token.text} closes nothing")
             self._open.pop()
         elif token.text == "+" or (
             "literal" in self._open and token.kind == "name" and token.text not in ("true", "false", "null")
@@ -203,17 +208,17 @@ class _Scan:
         if called.kind != "name":
             return "call"
         if called.text == "map":
-            raise self._error(called, "map cannot be used in a condition; all, exists, exists_one and filter can")
+            raise self.error(called, "map cannot be used in a condition; all, exists, exists_one and filter can")
         inside = "comprehension" in self._open
         if called.text == "matches":
             self._matches += 1
             if inside or self._matches > MATCHES_MAX:
-                raise self._error(
+                raise self.error(
                     called, f"matches cannot be used inside of all or exists, nor more than {MATCHES_MAX} times"
                 )
         if called.text not in _COMPREHENSIONS:
             return "call"
         if inside:
-            raise self._error(called, f"{called.text} cannot be used inside of another all, exists or filter")
+            raise self.error(called, f"{called.text} cannot be used inside of another all, exists or filter")
         self._comprehends = True
         return "comprehension"

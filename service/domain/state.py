@@ -98,6 +98,8 @@ class Step:
     failure: value_pb2.Failure | None = None
     skip_reason: int = 0
     chunk_count: int = 0
+    limited_by: str = ""
+    """The rate limit for which it waits, or waited before it waits for a place."""
     parent: Step | None = None
     item: int = -1
     items: Sequence[Step] = ()

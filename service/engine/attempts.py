@@ -7,8 +7,9 @@ say they hold. An attempt whose executor is gone for longer than the grace is lo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from podium.v1 import executor_service_pb2 as wire
@@ -17,6 +18,7 @@ from service.engine.dispatch import Executor
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.timers import Clock, Timers
 
+_NONE: Mapping[str, bytes] = MappingProxyType({})
 MOMENT_US = 50_000
 """An attempt that was given out for so long is none of a quick tool."""
 
@@ -36,7 +38,11 @@ class LiveAttempt:
         "key",
         "lost_us",
         "received_chunks",
+        "sanitized",
+        "secrets",
+        "stream",
         "tool",
+        "uploads",
     )
 
     def __init__(self, key: StepKey, tool: ToolVersion, attempt: int, fence: int, heartbeat_ms: int) -> None:
@@ -53,6 +59,14 @@ class LiveAttempt:
         self._chunks_digest: Any = None
         self.deferred: wire.AttemptResult | None = None
         """A result that waits until all of its chunks are durable."""
+        self.secrets: Mapping[str, bytes] = _NONE
+        """What its executor was given, by name: it must not come back."""
+        self.sanitized: dict[str, None] | None = None
+        """What changed in the output that came in so far, in order."""
+        self.stream: Any = None
+        """What holds back the end of the streamed output; see service.executors.chunk_redaction."""
+        self.uploads: set[bytes] | None = None
+        """The digests of the uploaded outputs that were found in order for it."""
 
     @property
     def chunks_digest(self) -> Any:  # noqa: ANN401 - the class of hashes has no public name
@@ -62,7 +76,8 @@ class LiveAttempt:
         return self._chunks_digest
 
     def restart_chunks(self, chunks: Sequence[bytes]) -> None:
-        """Take these as the chunks that are durable."""
+        """Take these as the chunks that are durable; what was held back comes again."""
+        self.stream = None
         self._chunks_digest = hashlib.sha256(b"".join(chunks))
         self.received_chunks = self.durable_chunks = len(chunks)
 

@@ -10,6 +10,7 @@ from podium.v1 import definition_pb2, events_pb2
 from service.domain.errors import Denied, IllegalState, InvalidInput
 from service.engine.keys import ToolVersion
 from service.engine.resident import Cause
+from service.engine.tenants import check_quota
 from store.contract import SHARD, Append, EventStore, NewEvent, StreamAppend
 from store.records import decode_record, encode_envelope, known_payload
 
@@ -79,11 +80,13 @@ class Catalog:
         *,
         is_served: Callable[[str, int], bool],
         may_administer: bool = False,
+        tools_max: int = 0,
     ) -> int:
         """Register a tool and return its version: the current one when nothing changed.
 
         Raises InvalidInput for a definition that is none, IllegalState for another contract while executors serve
-        the current one (`is_served(name, version)`), Denied for removing a required permission.
+        the current one (`is_served(name, version)`), Denied for removing a required permission, and LimitExceeded for
+        a tool more than the tenant may have (`tools_max`, 0: any number).
         """
         violations = list(self._check_definition(definition))
         if violations:
@@ -95,6 +98,8 @@ class Catalog:
                 return current.version
             if current is not None:
                 self._check_change(current, definition, is_served=is_served, may_administer=may_administer)
+            elif tools_max:
+                check_quota("tools", len(self.of_tenant(tenant)), tools_max)
             version = current.version + 1 if current is not None else 1
             await self._record(tenant, definition, version, cause)
             self._versions.setdefault((tenant, definition.name), []).append(definition)

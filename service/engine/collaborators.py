@@ -45,6 +45,8 @@ class Bounds:
 
     mailbox: int = 1_000
     """Commands of callers that wait for one workflow."""
+    resident_workflows: int = 50_000
+    """Open workflows in memory, about 13 KB each; of more, those without work are parked at once."""
     workflows: int = 10_000
     """Workflows that wait for their turn before callers are refused."""
     appends: int = 5_000

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from podium.v1 import executor_service_pb2 as wire
+from podium.v1 import value_pb2
 from service.engine.keys import StepKey, ToolVersion
 
 
@@ -24,6 +25,10 @@ class Session(Protocol):
     @property
     def executor(self) -> str:
         """The executor's name."""
+
+    @property
+    def authority(self) -> value_pb2.Authority:
+        """What the executor may do."""
 
     def send(self, item: wire.ServiceItem) -> None:
         """Queue an item for the next frame."""

@@ -7,9 +7,10 @@ from service.domain.effects import Run
 from service.domain.state import RUNNING
 from service.engine.attempts import Attempts, LiveAttempt
 from service.engine.dispatch import Dispatcher
-from service.engine.keys import StepKey, ToolVersion
+from service.engine.keys import StepKey
+from service.engine.lines import WaitingSteps
 from service.engine.resident import Resident
-from service.engine.timers import Clock, Timers
+from service.engine.timers import Clock
 from service.engine.turn import Assigned, Turn, TurnTaker
 
 
@@ -20,17 +21,18 @@ class Effects:
         self._turns = turns
         self._dispatcher = dispatcher
         self._attempts = attempts
-        self._delayed: Timers[tuple[StepKey, ToolVersion]] = Timers(clock, lambda step: dispatcher.enqueue(*step))
+        self.waiting = WaitingSteps(clock, dispatcher.enqueue)
 
     def close(self) -> None:
         """Release nothing more by itself."""
-        self._delayed.close()
+        self.waiting.close()
 
     def release(self, turn: Turn) -> None:
         """Do in the world what a turn found. Called only when its events are durable."""
         # What ended goes first: a step may have been started again in the same turn.
         for key in turn.settled:
             self._dispatcher.forget(key)
+            self.waiting.leave(key)
             live = self._attempts.drop(key)
             if live is not None:
                 self._tell_to_stop(live, "the attempt has ended")
@@ -41,8 +43,8 @@ class Effects:
         for key, tool in turn.queued:
             if key not in turn.delayed:
                 self._dispatcher.enqueue(key, tool)
-        for key, (tool, until_us) in turn.delayed.items():
-            self._delayed.set((key, tool), until_us)
+        for key, (tool, wait) in turn.delayed.items():
+            self.waiting.join(key, tool, wait)
 
     def _assign(self, turn: Turn, assigned: Assigned) -> None:
         reference = assigned.item.assign.attempt
@@ -54,12 +56,15 @@ class Effects:
             return
         tenant, workflow_id = turn.resident.key
         key = StepKey(tenant, workflow_id, step.id)
+        self.waiting.leave(key)
         live = self._attempts.track(key, assigned.tool, step.attempts, step.fence, assigned.heartbeat_ms)
         executor.holding.add((workflow_id, step.id, step.attempts))
         if executor.gone:
             self._attempts.lose(live)
             return
         self._attempts.hold(live, executor)
+        if assigned.item.assign.secrets:
+            live.secrets = {secret.name: secret.value for secret in assigned.item.assign.secrets}
         executor.session.send(assigned.item)
 
     def _follow_run(self, resident: Resident, run: Run) -> None:

@@ -21,6 +21,7 @@ from service.engine.collaborators import Bounds, Collaborators
 from service.engine.dispatch import Executor
 from service.engine.effects import Effects
 from service.engine.keys import StepKey, WorkflowKey
+from service.engine.open_counts import OpenCounts
 from service.engine.reading import Reading, not_found
 from service.engine.residency import Residency
 from service.engine.resident import Cause, Content, Mail, Offer, Resident, answering
@@ -59,11 +60,14 @@ class Engine:
         self.watchers = parts.watchers
         self.attempts = Attempts(parts.clock, reconnect_grace_us, self.fail_attempt)
         parts.store.expect(self.attempts.coming)
-        self.residency = Residency(parts.store, parts.snapshots, parts.clock, park_after_us)
+        self._bounds = bounds or Bounds()
+        self.residency = Residency(
+            parts.store, parts.snapshots, parts.clock, park_after_us, self._bounds.resident_workflows
+        )
         self._reading = Reading(parts.store, self.residency, self._load)
         self.timers: Timers[WorkflowKey] = Timers(parts.clock, self.wake)
-        self._effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
-        self._bounds = bounds or Bounds()
+        self.effects = Effects(parts.clock, parts.turns, parts.dispatcher, self.attempts)
+        self.open_counts = OpenCounts()
         self._ready: deque[Resident] = deque()
         self._run_scheduled = False
         self._appends_in_flight = 0
@@ -75,7 +79,7 @@ class Engine:
         """Take no more turns. What was submitted to the store still commits."""
         self._stopped = True
         self.timers.close()
-        self._effects.close()
+        self.effects.close()
         self.attempts.close()
 
     # Mail
@@ -199,6 +203,9 @@ class Engine:
         running = resident.state.running
         opened = [OpenWorkflow(key.tenant, key.workflow_id)] if running and not resident.opened else []
         closed = [] if running else [(key.tenant, key.workflow_id)]
+        began, ended = resident.version == 0, not running
+        if began:
+            self.open_counts.began(key.tenant)
         stream = StreamAppend(key.tenant, key.workflow_id, resident.version, turn.events)
         resident.version += len(turn.events)
         resident.opened = running
@@ -209,6 +216,8 @@ class Engine:
             resident.in_flight = False
             self._appends_in_flight -= 1
             self._schedule_run()
+            if ended if isinstance(outcome, Committed) else began:
+                self.open_counts.ended(key.tenant)
             if isinstance(outcome, StoreError):
                 self._append_failed(turn, outcome)
             else:
@@ -268,7 +277,7 @@ class Engine:
             if self.watchers.watched(resident.key):
                 for recorded in committed.events:
                     self.watchers.publish(resident.key, recorded)
-        self._effects.release(turn)
+        self.effects.release(turn)
         for reply, error in turn.replies:
             reply(error, position)
         self._call_readers(resident)

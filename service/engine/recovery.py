@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import islice
 
 from service.domain.effects import Queue, Run, effects
 from service.domain.errors import DomainError, NotFound, Unavailable
 from service.engine.engine import Engine
 from service.engine.keys import StepKey, WorkflowKey
+from service.engine.residency import is_at_rest
 from service.engine.resident import Mail, Resident, answering
 from service.engine.snapshots import SnapshotTooLargeError, is_due_at_rest
 from service.engine.timers import Clock
@@ -21,10 +23,14 @@ logger = logging.getLogger(__name__)
 FAR_FUTURE_US = 2**62
 """The wake-up time of a parked workflow that only a message can move."""
 LOADS_AT_ONCE = 64
+PARKS_AT_ONCE = 64
 
 
 async def recover(engine: Engine, store: EventStore) -> int:
-    """Fold every open workflow that is not parked and set the timers of the parked ones. Returns how many are open."""
+    """Fold every open workflow that is not parked and set the timers of the parked ones. Returns how many are open.
+
+    When more are open than may be in memory, those without work are parked as it goes on.
+    """
     opened = await store.open_workflows()
     unparked = []
     for entry in opened:
@@ -35,6 +41,8 @@ async def recover(engine: Engine, store: EventStore) -> int:
             engine.timers.set(key, entry.wake_at_us)
     for first in range(0, len(unparked), LOADS_AT_ONCE):
         await _fold(engine, unparked[first : first + LOADS_AT_ONCE])
+        if engine.residency.surplus >= PARKS_AT_ONCE:
+            await park_idle(engine, store)
     if engine.residency.quarantined:
         logger.error(
             "%d open workflows cannot be folded and are quarantined; `podium quarantine` lists and releases them",
@@ -81,18 +89,34 @@ async def release(engine: Engine, key: WorkflowKey) -> str:
 
 async def park_idle(engine: Engine, store: EventStore) -> int:
     """Park the workflows that have been idle for long. Returns how many."""
+    idle = engine.residency.idle()
     parked = 0
-    for resident in engine.residency.idle():
-        wake_us = resident.state.wake_at_us()
-        entry = OpenWorkflow(*resident.key, wake_at_us=FAR_FUTURE_US if wake_us is None else wake_us)
-        async with _held(engine, resident.key):
+    while residents := list(islice(idle, PARKS_AT_ONCE)):
+        for resident in residents:
             if is_due_at_rest(resident):
-                await _write_snapshot(engine, resident)
+                async with _held(engine, resident.key) as held:
+                    await _write_snapshot(engine, held)
+        parked += await _park(engine, store, [resident.key for resident in residents])
+    return parked
+
+
+async def _park(engine: Engine, store: EventStore, keys: Sequence[WorkflowKey]) -> int:
+    """Park those of the workflows that still have no work, in one append. Returns how many."""
+    async with AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(_held(engine, key)) for key in keys]
+        resting = [resident for resident in held if is_at_rest(resident.state)]
+        if not resting:
+            return 0
+        for resident in resting:
             # The next append of a workflow that stays after all says that it is not parked.
             resident.opened = False
-            await store.append(Append((), opened=[entry]))
-        parked += _forget_if_idle(engine, resident, wake_us)
-    return parked
+        await store.append(Append((), opened=[_parked(resident) for resident in resting]))
+    return sum(_forget_if_idle(engine, resident) for resident in resting)
+
+
+def _parked(resident: Resident) -> OpenWorkflow:
+    wake_us = resident.state.wake_at_us()
+    return OpenWorkflow(*resident.key, wake_at_us=FAR_FUTURE_US if wake_us is None else wake_us)
 
 
 async def write_snapshots(engine: Engine) -> int:
@@ -136,11 +160,12 @@ async def _write_snapshot(engine: Engine, resident: Resident) -> bool:
     return False
 
 
-def _forget_if_idle(engine: Engine, resident: Resident, wake_us: int | None) -> bool:
+def _forget_if_idle(engine: Engine, resident: Resident) -> bool:
     # Mail may have come while the entry was written, or someone who waits for the end.
     if resident.mailbox or resident.scheduled or resident.waiters:
         return False
     engine.residency.remove(resident)
+    wake_us = resident.state.wake_at_us()
     if wake_us is not None:
         engine.timers.set(resident.key, wake_us)
     return True
@@ -169,7 +194,7 @@ def _unattended(engine: Engine, resident: Resident) -> list[str]:
     for step_id, effect in effects(resident.state).items():
         key = StepKey(*resident.key, step_id)
         if isinstance(effect, Queue):
-            attended = engine.dispatcher.is_waiting(key)
+            attended = engine.dispatcher.is_waiting(key) or engine.effects.waiting.holds(key)
         elif isinstance(effect, Run):
             attended = engine.attempts.of_step(key) is not None
         else:

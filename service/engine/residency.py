@@ -12,7 +12,7 @@ from itertools import islice
 
 from service.domain.errors import Unavailable
 from service.domain.evolve import evolve
-from service.domain.state import BACKING_OFF
+from service.domain.state import BACKING_OFF, Workflow
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Resident
 from service.engine.snapshots import AT_REST_EVENTS, Snapshots, is_due
@@ -33,7 +33,10 @@ PAGE_EVENTS = AT_REST_EVENTS
 class Residency:
     """The workflows in memory, the least recently active first."""
 
-    def __init__(self, reader: EventReader, snapshots: Snapshots, clock: Clock, park_after_us: int) -> None:
+    def __init__(
+        self, reader: EventReader, snapshots: Snapshots, clock: Clock, park_after_us: int, resident_max: int = 50_000
+    ) -> None:
+        self._resident_max = resident_max
         self._reader = reader
         self._snapshots = snapshots
         self._clock = clock
@@ -87,13 +90,20 @@ class Residency:
         """The workflows in memory that have not ended."""
         return iter(list(self._residents.values()))
 
+    @property
+    def surplus(self) -> int:
+        """How many more workflows are in memory than may be, when they are without work."""
+        return max(0, len(self._residents) - self._resident_max)
+
     def idle(self) -> Iterator[Resident]:
-        """Workflows that have been idle for long enough to be parked."""
+        """Workflows to park: those that have been idle for long, and as many more as are too many in memory."""
         before = self._clock.now_us() - self._park_after_us
+        surplus = self.surplus
         for resident in list(self._residents.values()):
-            if resident.active_us > before:
+            if resident.active_us > before and surplus <= 0:
                 return
             if _parkable(resident):
+                surplus -= 1
                 yield resident
 
     def due_for_a_snapshot(self) -> list[WorkflowKey]:
@@ -171,7 +181,11 @@ def _parkable(resident: Resident) -> bool:
     """Whether nothing but time or a message can move the workflow: what holds a slot backs off."""
     if not resident.durable or resident.mailbox or resident.scheduled or resident.unadmitted or resident.waiters:
         return False
-    state = resident.state
+    return is_at_rest(resident.state)
+
+
+def is_at_rest(state: Workflow) -> bool:
+    """Whether a workflow is open and has no work but what waits for a time."""
     if not state.running or state.to_settle or state.changed:
         return False
     if state.running_slots == 0:

@@ -125,6 +125,7 @@ class Resident:
         "opened",
         "principal",
         "readers",
+        "revocations_seen",
         "scheduled",
         "snapshot_version",
         "started_us",
@@ -165,6 +166,8 @@ class Resident:
         self.principal: value_pb2.Principal | None = None
         self.started_us = 0
         self.ended_us = 0
+        self.revocations_seen = 0
+        """The revision of the revocations that it was last compared with."""
         self.envelope = b""
         """The envelope of events that the service itself causes."""
 

@@ -7,7 +7,7 @@ the append fails, the workflow is dropped and folded again from the log.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
@@ -20,6 +20,7 @@ from service.domain.decide import Rules, StaleFenceError, decide
 from service.domain.effects import Admit, Queue, Run, changed_effects
 from service.domain.errors import DomainError, Unavailable
 from service.domain.evolve import evolve
+from service.domain.revocations import Revocations
 from service.domain.state import Step, TimerKind
 from service.domain.templates import TemplateError
 from service.domain.values import PayloadNotLoadedError, Ports, SealBrokenError, make_arguments
@@ -27,16 +28,14 @@ from service.engine.dispatch import Dispatcher, Executor
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause, Mail, Offer, Reply, Resident
+from service.engine.revoked_work import cancel_command, revoked
 from service.engine.sealing import Sealing
+from service.engine.secrets import NoSecrets, SecretSource, SecretWithheld, Versions, secrets_for
 from store.contract import SHARD, NewEvent
 from store.records import encode_envelope
 
-
-class Tools(Protocol):
-    """The registered tools."""
-
-    def definition(self, tenant: str, name: str, version: int) -> definition_pb2.ToolDefinition | None:
-        """The definition of a version of a tool."""
+_DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
+"""Kinds of workflows for whose outcome a caller waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Turn:
     queued: list[tuple[StepKey, ToolVersion]] = field(default_factory=list)
     running: list[Run] = field(default_factory=list)
     settled: list[StepKey] = field(default_factory=list)
-    delayed: dict[StepKey, tuple[ToolVersion, int]] = field(default_factory=dict)
+    delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
     missing: value_pb2.PayloadReference | None = None
     """A stored value that must be loaded before the turn can go on."""
@@ -90,14 +89,17 @@ class TurnTaker:
         pipeline: Pipeline,
         expressions: Expressions,
         payloads: PayloadCache,
-        tools: Tools,
+        tools: Versions,
         dispatcher: Dispatcher,
         rules: Rules,
         timing: Timing,
         inline_limit_bytes: int,
         sealing: Sealing | None = None,
+        revocations: Revocations | None = None,
+        secrets: SecretSource = NoSecrets(),  # noqa: B008 - it holds nothing
     ) -> None:
-        """Without `sealing` nothing that is sealed can be opened."""
+        """Without `sealing` nothing that is sealed can be opened; without `revocations` nothing is revoked."""
+        self._secrets = secrets
         self._pipeline = pipeline
         self._expressions = expressions
         self._payloads = payloads
@@ -107,6 +109,7 @@ class TurnTaker:
         self._timing = timing
         self._inline_limit_bytes = inline_limit_bytes
         self._sealing = sealing
+        self._revocations = revocations or Revocations()
         self._ports: dict[str, Ports] = {}
         self._pinned: dict[tuple[str, str, int], Pinned] = {}
         """Versions of tools that were asked for: they never change, and are as many as the catalogue has."""
@@ -144,6 +147,8 @@ class TurnTaker:
                 shard=SHARD, tenant=resident.key.tenant, stream_id=resident.key.workflow_id
             )
         try:
+            if resident.revocations_seen != self._revocations.revision and resident.state.started:
+                self._cancel_revoked(turn)
             while resident.mailbox:
                 self._read(turn, resident.mailbox[0])
                 resident.mailbox.popleft()
@@ -158,6 +163,17 @@ class TurnTaker:
                 reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
         return turn
+
+    def _cancel_revoked(self, turn: Turn) -> None:
+        """End a workflow whose authority was revoked since its last turn, in the name of who revoked it."""
+        resident = turn.resident
+        resident.revocations_seen = self._revocations.revision
+        hit = revoked(resident, self._revocations)
+        if hit is not None:
+            cause = encode_envelope(
+                shard=0, tenant="", stream_id="", principal=hit.revoked_by, causation_position=hit.position
+            )
+            self._apply(turn, cancel_command(hit, turn.now_us), resident.envelope + cause)
 
     def _read(self, turn: Turn, mail: Mail) -> None:
         error: Exception | None = None
@@ -281,8 +297,17 @@ class TurnTaker:
             )
             self._give_up(turn, deny, place)
         elif isinstance(verdict, Wait):
-            turn.delayed[StepKey(*resident.key, step.id)] = (tool, verdict.until_us)
-            self._give_up(turn, self._queue(turn, step, verdict.reason), place)
+            limited = verdict.limited
+            if limited is not None and resident.state.kind in _DIRECT:
+                # Somebody waits for the answer, and knows better whether it is worth the wait.
+                failure = _limit_failure(limited, turn.now_us)
+                deny = c.DenyStep(
+                    turn.now_us, step.id, "rate_limit", failure, admission.permission_checked, limited=limited
+                )
+                self._give_up(turn, deny, place)
+            else:
+                turn.delayed[StepKey(*resident.key, step.id)] = (tool, verdict)
+                self._give_up(turn, self._queue(turn, step, verdict.reason, limited), place)
         elif isinstance(verdict, Answered):
             answer = c.AnswerStep(turn.now_us, step.id, admission.permission_checked, verdict.value)
             self._give_up(turn, answer, place)
@@ -292,9 +317,9 @@ class TurnTaker:
         if place is not None:
             self._dispatcher.give_back(place)
 
-    def _queue(self, turn: Turn, step: Step, reason: str) -> c.QueueStep:
+    def _queue(self, turn: Turn, step: Step, reason: str, limited: events_pb2.RateLimited | None = None) -> c.QueueStep:
         wait_ms = step.plan.definition.timeouts.schedule_to_start_ms or self._timing.schedule_to_start_ms
-        return c.QueueStep(turn.now_us, step.id, reason, wait_ms)
+        return c.QueueStep(turn.now_us, step.id, reason, wait_ms, limited)
 
     def _start_or_queue(
         self,
@@ -315,8 +340,15 @@ class TurnTaker:
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
         heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
-        command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms)
+        try:
+            secrets = secrets_for(place, tool, request.tool, self._tools, self._secrets)
+        except SecretWithheld as withheld:
+            self._give_up(turn, c.FailStep(turn.now_us, step.id, withheld.failure), place)
+            return
+        names = [secret.name for secret in secrets]
+        command = c.StartAttempt(turn.now_us, step.id, check, session.executor, session.session_id, timeout_ms, names)
         self._apply(turn, command, turn.resident.envelope)
+        self._pipeline.started(request, turn.now_us)
         workflow_id = turn.resident.key.workflow_id
         # Filled in place: each message that is handed to the constructor of another is copied.
         item = executor_service_pb2.ServiceItem()
@@ -335,7 +367,19 @@ class TurnTaker:
         assignment.heartbeat_timeout_ms = heartbeat_ms
         assignment.tenant = tool.tenant
         assignment.principal.CopyFrom(request.authority.principal)
+        if secrets:
+            assignment.secrets.extend(secrets)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
+
+
+def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Failure:
+    retry_after_ms = max(1, -(-(limited.retry_at_us - now_us) // 1000))
+    return value_pb2.Failure(
+        reason="RATE_LIMITED",
+        message=f"the limit {limited.limit} lets it through in {retry_after_ms} ms",
+        retryable=True,
+        retry_after_ms=retry_after_ms,
+    )
 
 
 def _tool_version(resident: Resident, step: Step) -> ToolVersion:

@@ -5,18 +5,24 @@ Nothing that is to be sealed reaches the store, or whoever watches, before it is
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
-import orjson
-
+from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
-from service.admission.nesting import nested_within
 from service.engine.attempts import LiveAttempt
 from service.engine.keys import ToolVersion
 from service.engine.payloads import PayloadCache
 from service.engine.sealing import TenantSeals
+from service.executors.chunk_redaction import ChunkRedactor
+from service.executors.output_rules import OutputRules
 from store.contract import EventStore
+
+_TOLD_LENGTH = 16 * 1024
+"""Characters of a message that are looked at at all."""
+_LONG_LENGTH = 256 * 1024
+"""A longer output is cleaned in a thread."""
 
 SealerOf = Callable[[ToolVersion], TenantSeals | None]
 """What seals the outputs and the chunks of a version of a tool; None: they are not sealed."""
@@ -30,17 +36,41 @@ class Outputs:
         store: EventStore,
         payloads: PayloadCache,
         sealer_of: SealerOf,
+        rules: OutputRules,
         *,
         inline_limit_bytes: int,
         payload_limit_bytes: int,
-        depth_limit: int,
     ) -> None:
         self._store = store
         self._payloads = payloads
         self._sealer_of = sealer_of
         self._inline_limit_bytes = inline_limit_bytes
         self._payload_limit_bytes = payload_limit_bytes
-        self._depth_limit = depth_limit
+        self._rules = rules
+
+    def next_chunks(self, live: LiveAttempt, chunk: wire.AttemptChunk) -> list[wire.AttemptChunk]:
+        """The chunks that may be recorded now that this one has come, without secrets."""
+        if live.stream is None:
+            live.stream = ChunkRedactor(self._rules.redactor(live.key.tenant, live.secrets), _names(live))
+        chunks: list[wire.AttemptChunk] = live.stream.take(chunk)
+        return chunks
+
+    def last_chunks(self, live: LiveAttempt) -> list[wire.AttemptChunk]:
+        """The chunks that were held back in case that more follow."""
+        chunks: list[wire.AttemptChunk] = [] if live.stream is None else live.stream.end()
+        return chunks
+
+    def told(self, live: LiveAttempt, text: str, length: int) -> str:
+        """What a tool says beside its output, without secrets, and no longer than this."""
+        if not text:
+            return text
+        redactor = self._rules.redactor(live.key.tenant, live.secrets)
+        cut = text[:_TOLD_LENGTH]
+        if len(cut) < len(text):
+            # Where it was cut there may be the beginning of a secret.
+            data = cut.encode()
+            cut = data[: redactor.pending_from(data)].decode(errors="ignore")
+        return redactor.text(cut, {})[:length]
 
     def chunk(self, live: LiveAttempt, data: bytes) -> bytes:
         """A chunk as it is recorded."""
@@ -52,22 +82,43 @@ class Outputs:
         text = output.json
         if len(text) > self._inline_limit_bytes or len(text.encode()) > self._inline_limit_bytes:
             raise ValueError(f"the output is larger than {self._inline_limit_bytes} bytes: upload it")
-        if not nested_within(text, self._depth_limit):
-            raise ValueError(f"the output is nested more than {self._depth_limit} levels deep")
-        try:
-            orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise ValueError(f"the output is not valid JSON: {error}") from None
+        cleaned = self._clean(live, text)
         seals = self._sealer_of(live.tool)
-        return output if seals is None else seals.seal_inline(text)
+        if cleaned is not text and len(cleaned.encode()) > self._inline_limit_bytes:
+            # What stands in the place of a secret may be longer than it.
+            raise ValueError(
+                f"the output is larger than {self._inline_limit_bytes} bytes once it is cleaned: upload it"
+            )
+        if seals is not None:
+            return seals.seal_inline(cleaned)
+        return output if cleaned is text else value_pb2.Value(json=cleaned)
 
     async def uploaded(self, live: LiveAttempt, output: value_pb2.Value) -> value_pb2.Value:
         """An output that was uploaded before. Raises StoreError when it was not."""
         seals = self._sealer_of(live.tool)
         if seals is not None:
-            return await seals.adopt(output.payload)
-        await self._payloads.load(live.key.tenant, output.payload.digest)
-        return output
+            output = await seals.adopt(output.payload)
+            text = seals.text(output.sealed)
+        else:
+            text = await self._payloads.load(live.key.tenant, output.payload.digest)
+        if live.uploads is not None and _digest(output) in live.uploads:
+            return output
+        # It was uploaded for another attempt, or before a restart.
+        cleaned = await self.cleaned(live, text)
+        if cleaned == text:
+            return output
+        return await self._stored(live, cleaned.encode(), seals)
+
+    async def upload(self, live: LiveAttempt, text: str) -> value_pb2.PayloadReference:
+        """Store an output over the inline limit, cleaned and sealed as its tool's are. Raises ValueError."""
+        seals = self._sealer_of(live.tool)
+        data = (await self.cleaned(live, text)).encode()
+        if seals is None:
+            reference = await self._payloads.write(live.key.tenant, data)
+        else:
+            reference = await seals.seal_upload(data)
+        live.uploads = {*(live.uploads or ()), reference.digest}
+        return reference
 
     async def joined_chunks(self, live: LiveAttempt) -> value_pb2.Value:
         """The output of a tool whose chunks are its output: their text, joined."""
@@ -79,11 +130,33 @@ class Outputs:
             joined = b"".join(pieces).decode()
         except UnicodeDecodeError:
             raise ValueError("the streamed output is not UTF-8 text: let the tool return a value of its own") from None
-        data = json.dumps(joined, ensure_ascii=False).encode()
-        if len(data) > self._payload_limit_bytes:
+        text = json.dumps(joined, ensure_ascii=False)
+        if len(text) > self._payload_limit_bytes or len(text.encode()) > self._payload_limit_bytes:
             raise ValueError(f"the streamed output is larger than {self._payload_limit_bytes} bytes")
+        return await self._stored(live, (await self.cleaned(live, text)).encode(), seals)
+
+    async def _stored(self, live: LiveAttempt, data: bytes, seals: TenantSeals | None) -> value_pb2.Value:
         if seals is not None:
             return await seals.seal(data)
         if len(data) <= self._inline_limit_bytes:
             return value_pb2.Value(json=data.decode())
-        return value_pb2.Value(payload=await self._payloads.write(key.tenant, data))
+        return value_pb2.Value(payload=await self._payloads.write(live.key.tenant, data))
+
+    def _clean(self, live: LiveAttempt, text: str) -> str:
+        return self._rules.clean(live.tool, text, live.secrets, _names(live))
+
+    async def cleaned(self, live: LiveAttempt, text: str) -> str:
+        """An output of any size as it may be recorded; a large one does not hold up the loop. Raises ValueError."""
+        if len(text) <= _LONG_LENGTH:
+            return self._clean(live, text)
+        return await asyncio.to_thread(self._clean, live, text)
+
+
+def _names(live: LiveAttempt) -> dict[str, None]:
+    if live.sanitized is None:
+        live.sanitized = {}
+    return live.sanitized
+
+
+def _digest(output: value_pb2.Value) -> bytes:
+    return output.sealed.payload.digest if output.HasField("sealed") else output.payload.digest

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2, workflow_service_pb2
@@ -21,72 +19,49 @@ from service.domain.errors import DomainError, Unavailable
 from service.domain.values import SealBrokenError
 from service.engine.attempts import LiveAttempt
 from service.engine.dispatch import Executor
-from service.engine.engine import Engine
 from service.engine.keys import ToolVersion, WorkflowKey
-from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause, Mail
-from service.engine.timers import Clock
-from service.executors.outputs import Outputs, SealerOf
-from store.contract import EventStore, OutputChunk, StoreError
+from service.engine.secrets import SecretWithheld
+from service.executors.chunk_intake import ChunkIntake
+from service.executors.session_parts import SessionParts, outputs_of
+from store.contract import StoreError
 
 logger = logging.getLogger(__name__)
 
 OUTBOX_ITEMS = 50_000
 """Items that may wait for an executor: more than the places any executor may have, each with a few words."""
-UNSAVED_BYTES = 8 * 1024 * 1024
-"""Bytes of chunks that may wait to be durable before the executor is not read any further."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """Bounds on what an executor may send."""
-
-    inline_bytes: int = 64 * 1024
-    payload_bytes: int = 8 * 1024 * 1024
-    chunk_bytes: int = 64 * 1024
-    output_depth: int = 64
-
-
-@dataclass(slots=True)
-class SessionParts:
-    """What a session works with."""
-
-    engine: Engine
-    store: EventStore
-    payloads: PayloadCache
-    clock: Clock
-    chance: Callable[[], float]
-    streams_output: Callable[[ToolVersion], bool]
-    """Whether a version of a tool declares its chunks to be its output."""
-    spawn: Callable[[Coroutine[Any, Any, object]], None]
-    limits: SessionLimits
-    sealer_of: SealerOf = lambda _tool: None
 
 
 class ExecutorSession:
     """One connection of an executor."""
 
-    def __init__(self, session_id: str, hello: wire.Hello, cause: Cause, tenant: str, parts: SessionParts) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        hello: wire.Hello,
+        cause: Cause,
+        tenant: str,
+        parts: SessionParts,
+        authority: value_pb2.Authority,
+    ) -> None:
         self.session_id = session_id
+        self.authority = authority
         self.executor = hello.executor
         self.instance_id = hello.instance_id
         self.tenant = tenant
         self.heard_us = parts.clock.now_us()
         self._cause = cause
         self._parts = parts
-        self._outputs = Outputs(
+        self._outputs = outputs_of(parts)
+        self._chunks = ChunkIntake(
             parts.store,
-            parts.payloads,
-            parts.sealer_of,
-            inline_limit_bytes=parts.limits.inline_bytes,
-            payload_limit_bytes=parts.limits.payload_bytes,
-            depth_limit=parts.limits.output_depth,
+            self._outputs,
+            parts.engine.watchers,
+            spawn=parts.spawn,
+            durable=self._chunks_durable,
+            lost=self.end,
         )
         self._outbox: list[wire.ServiceItem] = []
-        self._unsaved: list[tuple[LiveAttempt, wire.AttemptChunk]] = []
-        self._unsaved_bytes = 0
-        self._saved = asyncio.Event()
-        self._saving = False
         self._wake = asyncio.Event()
         self.place: Executor | None = None
         self._ended = False
@@ -105,9 +80,7 @@ class ExecutorSession:
 
     async def may_read(self) -> None:
         """Wait until so much of what was read is durable that more may be read."""
-        while self._unsaved_bytes > UNSAVED_BYTES and not self._ended:
-            self._saved.clear()
-            await self._saved.wait()
+        await self._chunks.may_take()
 
     async def next_frame(self) -> wire.SessionResponse | None:
         """Wait for something to say and take all of it; None: the session has ended."""
@@ -122,7 +95,7 @@ class ExecutorSession:
         """Say no more: the executor is gone or silent."""
         self._ended = True
         self._wake.set()
-        self._saved.set()
+        self._chunks.end()
 
     def is_of(self, other: ExecutorSession) -> bool:
         """Whether both are connections of one process."""
@@ -164,6 +137,10 @@ class ExecutorSession:
         if live.durable_chunks != len(chunks) or live.received_chunks != len(chunks):
             live.restart_chunks([chunk.data for chunk in chunks])
         live.deferred = None
+        if not live.secrets:
+            # After a restart nothing is known of what it was given; what it would be given now must not come back.
+            served = ToolVersion(self.tenant, live.tool.tool, self.place.serves[live.tool.tool])
+            live.secrets = self._secrets_of(served)
         self.place.taken += 1
         self.place.holding.add((reference.workflow_id, reference.step_id, reference.attempt))
         self._parts.engine.attempts.hold(live, self.place)
@@ -194,9 +171,22 @@ class ExecutorSession:
                 self._heartbeat(item.attempt_heartbeat.attempt)
             elif kind == "leaving" and self.place is not None:
                 self._parts.engine.dispatcher.disconnect(self.place)
-        if self._unsaved and not self._saving:
-            self._saving = True
-            self._parts.spawn(self._save_chunks())
+        self._chunks.save()
+
+    def _secrets_of(self, tool: ToolVersion) -> Mapping[str, bytes]:
+        definition = self._parts.definition(*tool)
+        if definition is None or not definition.secrets:
+            return {}
+        try:
+            given = self._parts.secrets.give(self.tenant, definition.secrets, self)
+        except SecretWithheld:
+            return {}
+        return {secret.name: secret.value for secret in given}
+
+    def _streams_output(self, live: LiveAttempt) -> bool:
+        """Whether its tool declares its chunks to be its output."""
+        definition = self._parts.definition(*live.tool)
+        return definition is not None and definition.streams_output
 
     def _heartbeat(self, reference: wire.AttemptReference) -> None:
         live = self._live(reference)
@@ -222,7 +212,7 @@ class ExecutorSession:
                 step_id=live.key.step_id,
                 attempt=live.attempt,
                 fraction=progress.fraction,
-                message=progress.message[:1000],
+                message=self._outputs.told(live, progress.message, 1000),
             ),
         )
 
@@ -238,49 +228,13 @@ class ExecutorSession:
         if problem:
             self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=problem))
             return
-        live.received_chunks += 1
-        self._unsaved.append((live, chunk))
-        self._unsaved_bytes += len(chunk.data)
+        self._chunks.take(live, chunk)
 
-    async def _save_chunks(self) -> None:
-        """Make chunks durable, one batch after the other: an attempt's digest is over their order."""
-        try:
-            while self._unsaved and not self._ended:
-                chunks, self._unsaved = self._unsaved, []
-                await self._make_durable(chunks)
-                self._unsaved_bytes -= sum(len(chunk.data) for _, chunk in chunks)
-                self._saved.set()
-        finally:
-            self._saving = False
-
-    async def _make_durable(self, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
-        rows = [
-            OutputChunk(
-                *live.key, attempt=live.attempt, sequence=chunk.sequence, data=self._outputs.chunk(live, chunk.data)
-            )
-            for live, chunk in chunks
-        ]
-        try:
-            recorded = await self._parts.store.append_chunks(rows)
-        except StoreError:
-            logger.exception("chunks could not be made durable; the executor sends them again when it is back")
-            self.end()
-            return
-        acknowledged: dict[int, LiveAttempt] = {}
-        for (live, chunk), row in zip(chunks, recorded, strict=True):
-            acknowledged[id(live)] = live
-            if chunk.sequence != live.durable_chunks + 1:
-                # It was on its way to the log from an earlier session already, and has been counted.
-                continue
-            # As it is recorded: a sealed chunk that comes again is sealed anew, and left as it was.
-            live.chunks_digest.update(row.data)
-            live.durable_chunks = chunk.sequence
-            self._parts.engine.watchers.publish(live.key.workflow, row)
-        for live in acknowledged.values():
-            note = wire.ChunksAcknowledged(attempt=live.reference, sequence=live.durable_chunks)
-            self.send(wire.ServiceItem(chunks_acknowledged=note))
-            if live.deferred is not None and live.durable_chunks >= live.deferred.chunk_count:
-                self._result(live.deferred)
+    def _chunks_durable(self, live: LiveAttempt) -> None:
+        note = wire.ChunksAcknowledged(attempt=live.reference, sequence=live.durable_chunks)
+        self.send(wire.ServiceItem(chunks_acknowledged=note))
+        if live.deferred is not None and live.durable_chunks >= live.deferred.chunk_count:
+            self._result(live.deferred)
 
     def _result(self, result: wire.AttemptResult) -> None:
         live = self._parts.engine.attempts.find(self.tenant, result.attempt)
@@ -293,9 +247,10 @@ class ExecutorSession:
                 self._fail(live, value_pb2.Failure(reason="INVALID_OUTPUT", message=message))
             else:
                 live.deferred = result
+                self._chunks.complete(live)
             return
         kind = result.output.WhichOneof("kind")
-        if kind == "payload" or (live.durable_chunks and self._parts.streams_output(live.tool)):
+        if kind == "payload" or (live.durable_chunks and self._streams_output(live)):
             self._parts.spawn(self._complete_large(live, result))
             return
         if kind not in (None, "json"):
@@ -310,12 +265,13 @@ class ExecutorSession:
 
     def _output_refused(self, live: LiveAttempt, error: Exception) -> None:
         reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "INVALID_OUTPUT"
-        self._fail(live, value_pb2.Failure(reason=reason, message=str(error)))
+        # A place in an output may be called what the tool was given.
+        self._fail(live, value_pb2.Failure(reason=reason, message=self._outputs.told(live, str(error), 4000)))
 
     async def _complete_large(self, live: LiveAttempt, result: wire.AttemptResult) -> None:
         """Complete with an uploaded payload, or with the joined chunks of a tool whose chunks are its output."""
         try:
-            if live.durable_chunks and self._parts.streams_output(live.tool):
+            if live.durable_chunks and self._streams_output(live):
                 output = await self._outputs.joined_chunks(live)
             else:
                 output = await self._outputs.uploaded(live, result.output)
@@ -333,6 +289,7 @@ class ExecutorSession:
             output,
             live.durable_chunks,
             live.chunks_digest.digest() if live.durable_chunks else b"",
+            tuple(live.sanitized or ()),
         )
         self._settle(live, command)
 
@@ -342,14 +299,15 @@ class ExecutorSession:
             self._outcome_refused(failure.attempt)
             return
         told = failure.failure
+        self._chunks.complete(live)
         self._fail(
             live,
             value_pb2.Failure(
-                reason=told.reason[:64] or "TOOL_ERROR",
-                message=told.message[:4000],
+                reason=self._outputs.told(live, told.reason, 64) or "TOOL_ERROR",
+                message=self._outputs.told(live, told.message, 4000),
                 retryable=told.retryable,
                 retry_after_ms=told.retry_after_ms,
-                field=told.field[:256],
+                field=self._outputs.told(live, told.field, 256),
             ),
         )
 

@@ -75,6 +75,7 @@ def _policy_applied(event: events_pb2.PolicyApplied, actor: Principal) -> Line:
         "rules": len(event.policy.rules),
         "limits": len(event.policy.limits),
         "proposal_id": event.proposal_id,
+        "proposer": event.proposer.subject,
         "rolled_back_to": event.rolled_back_to,
     }
     summary = f"{who(actor)} {verb}: revision {event.revision}{back}{_because(event.note)}"

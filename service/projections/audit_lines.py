@@ -66,6 +66,7 @@ def _steps_added(event: events_pb2.StepsAdded, actor: Principal) -> Line:
         "authority": authority.principal.subject,
         "roles": list(authority.roles),
         "scopes": list(authority.scopes) if authority.limited else None,
+        "issued_at_us": authority.issued_at_us or None,
     }
     if event.request_digest:
         details["request_digest"] = event.request_digest.hex()
@@ -133,7 +134,7 @@ def _input_rejected(event: events_pb2.InputRejected, _actor: Principal) -> Line:
     at = f" at {quoted(event.field)}" if event.field else ""
     why = f": {quoted(event.message)}" if event.message else ""
     summary = f"the arguments of {event.step_id} were refused by {quoted(event.guard)}{at}{why}"
-    return Line(summary, event.step_id, details={"guard": event.guard, "field": event.field})
+    return Line(summary, event.step_id, details={"guard": event.guard, "field": event.field, "reason": event.reason})
 
 
 def _attempt_started(event: events_pb2.AttemptStarted, _actor: Principal) -> Line:

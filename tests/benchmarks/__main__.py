@@ -34,7 +34,7 @@ def main(arguments=None):
     """Measure what is asked for. Returns the exit code: 1 when something could not be measured, 0 otherwise."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description="Measure Podium on this machine, each part in a process of its own. All of it takes ten minutes.",
+        description="Measure Podium on this machine, each part in its own process; a quarter of an hour in all.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -18,7 +18,7 @@ QUICK_WORKFLOWS = 2_000
 STATES = (
     ("h idle", IDLE, None, "no workflow"),
     ("h parked", WITH_MANY, write_mostly_parked, "99 of 100 are parked; the others run and are in memory"),
-    ("h in memory", WITH_MANY, write_unparked, "all idle, not parked and in memory, with two ended steps each"),
+    ("h unparked", WITH_MANY, write_unparked, "none was parked; the start parks those that are too many in memory"),
 )
 
 

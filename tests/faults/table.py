@@ -32,6 +32,7 @@ ROWS = (
     "service_kills",
     "postgres_outcomes",
     "tampered_log",
+    "fuzzed_requests",
     "postgres_kills",
     "store_kills",
     "stopped_processes",

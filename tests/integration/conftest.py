@@ -50,6 +50,23 @@ def tenant():
 
 
 @pytest.fixture
+def secrets(tmp_path, tenant):
+    """Writes a secret of the test's tenant: `secrets(name, value)`. `secrets.directory` is the setting."""
+
+    def write(name, value, mode=0o600):
+        folder = write.directory / tenant
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).write_text(value)
+        (folder / name).chmod(mode)
+
+    # Beside what a service keeps, which tests search for them.
+    write.directory = tmp_path / "secrets-of-tenants"
+    write.directory.mkdir()
+    return write
+
+
+@pytest.fixture
 async def admit(service, tenant):
     """Makes callers: `admit("bob", roles=["viewer"])`. With `to`, at another service than the shared one."""
     async with contextlib.AsyncExitStack() as stack:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 
 from podium.v1 import definition_pb2
 from service.engine.keys import WorkflowKey
-from service.engine.recovery import FAR_FUTURE_US
+from service.engine.recovery import FAR_FUTURE_US, PARKS_AT_ONCE
 from tests.simulation.service_life import SETTINGS, ServiceGone
 from tests.simulation.stage import play, step
 from tests.simulation.virtual_time import EPOCH_US, elapse
@@ -165,6 +166,31 @@ def test_someone_who_gave_up_waiting_does_not_keep_a_run_in_memory():
         await stage.until(lambda: not stage.in_memory(workflow_id), PARKED_WITHIN_S)
 
     play(scene)
+
+
+@pytest.mark.parametrize(("resident_max", "parked_early"), [(10, True), (1_000, False)])
+def test_more_runs_than_may_be_in_memory_are_parked_before_their_time(resident_max, parked_early):
+    many = 2 * PARKS_AT_ONCE
+    settings = replace(SETTINGS, limits=replace(SETTINGS.limits, resident_workflows=resident_max))
+
+    def in_memory(stage):
+        return len(stage.life.engine.residency)
+
+    async def scene(stage):
+        idle = [await stage.start(is_open=True) for _ in range(many)]
+        queued = await stage.start(step())
+        await stage.crash_and_begin()
+        # After a start: while they are folded, and long before they have been idle for as long as others may be.
+        await stage.until(lambda: stage.in_memory(queued), 2)
+        assert (in_memory(stage) <= 10 + PARKS_AT_ONCE) is parked_early
+        assert (stage.parked_until_us(idle[0]) == FAR_FUTURE_US) is parked_early
+
+        executor = await stage.executor()
+        assert (await executor.hear("assign")).attempt.workflow_id == queued
+        await stage.add(idle[0], step("more"))
+        assert (await executor.hear("assign")).attempt.workflow_id == idle[0]
+
+    play(scene, settings)
 
 
 def test_recovery_folds_what_is_not_parked_and_only_arms_what_is():

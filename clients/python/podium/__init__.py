@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Unreadable,
     )
     from podium.executor import Executor
+    from podium.marks import Redacted, Sensitive
     from podium.outcomes import Outcome, Result, StepStatus, WorkflowStatus
     from podium.pieces import Output
     from podium.references import Reference, Text, index, item, text
@@ -57,10 +58,12 @@ _HOMES = {
     "PodiumError": "errors",
     "Principal": "context",
     "RateLimited": "errors",
+    "Redacted": "marks",
     "Reference": "references",
     "Result": "outcomes",
     "Retry": "workflow",
     "Run": "run",
+    "Sensitive": "marks",
     "Step": "workflow",
     "StepStatus": "outcomes",
     "TLS": "connection",
@@ -99,10 +102,12 @@ __all__ = [
     "PodiumError",
     "Principal",
     "RateLimited",
+    "Redacted",
     "Reference",
     "Result",
     "Retry",
     "Run",
+    "Sensitive",
     "Step",
     "StepStatus",
     "Text",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from podium.failures import failure_of
 from podium.invocation import invoke
 from podium.outbox import Outbox
 from podium.payloads import fetch_arguments, upload
+from podium.secret_values import NO_SECRETS, SecretValues
 from podium.tasks import spawn_held
 from podium.tool import Tool
 from podium.transcript import UNACKNOWLEDGED_MAX_BYTES, Chunk, Transcript
@@ -59,6 +61,7 @@ class Attempt:
         self.outcome: pb.ExecutorItem | None = None
         self._assignment = assignment
         self._tool = tool
+        self._secrets = SecretValues.of(assignment.secrets) if assignment.secrets else NO_SECRETS
         self._surroundings = surroundings
         self._outbox: Outbox | None = None
         self._transcript = Transcript(UNACKNOWLEDGED_MAX_BYTES)
@@ -145,6 +148,7 @@ class Attempt:
 
     def progress(self, fraction: float, message: str) -> None:
         """Sends how far the tool is."""
+        message = self._secrets.out_of_text(message)
         item = pb.ExecutorItem(
             progress=pb.AttemptProgressed(attempt=self.reference, fraction=fraction, message=message)
         )
@@ -198,6 +202,8 @@ class Attempt:
         result.attempt.CopyFrom(self.reference)
         result.chunk_count = self._transcript.count
         if output is not None:
+            if self._secrets:
+                output = self._secrets.out_of_json(output)
             text = output.encode()
             if len(text) <= self._surroundings.inline_limit_bytes:
                 result.output.json = output
@@ -207,6 +213,7 @@ class Attempt:
         return item
 
     async def _emit(self, data: bytes) -> None:
+        data = self._secrets.out_of_bytes(data)
         limit = self._surroundings.chunk_limit_bytes
         for start in range(0, len(data), limit):
             chunk = await self._transcript.add(data[start : start + limit])
@@ -217,10 +224,18 @@ class Attempt:
 
     def _failure(self, error: BaseException) -> pb.ExecutorItem:
         if self._stopped_by is None:
-            foreseen = isinstance(error, PodiumError | SystemExit)
-            _logger.info("tool %s failed with %r", self._tool.name, error, exc_info=None if foreseen else error)
-        failure = self._stopped_by or failure_of(error)
+            self._log(error)
+        failure = self._stopped_by or failure_of(error, self._secrets)
         return pb.ExecutorItem(failure=pb.AttemptFailure(attempt=self.reference, failure=failure))
+
+    def _log(self, error: BaseException) -> None:
+        foreseen = isinstance(error, PodiumError | SystemExit)
+        if not self._secrets:
+            _logger.info("tool %s failed with %r", self._tool.name, error, exc_info=None if foreseen else error)
+        elif _logger.isEnabledFor(logging.INFO):
+            # What the exception and its causes say may hold what the tool was given.
+            told = repr(error) if foreseen else "".join(traceback.format_exception(error))
+            _logger.info("tool %s failed with %s", self._tool.name, self._secrets.out_of_text(told))
 
     def _time_out(self) -> None:
         message = f"no result within {self._assignment.timeout_ms} ms"
@@ -238,6 +253,7 @@ class Attempt:
             tenant=given.tenant,
             principal=Principal(who.subject, who.agent, who.on_behalf_of, who.session_id, who.token_id, who.address),
             trace_context=given.trace_context,
+            secrets=self._secrets,
         )
 
     def _send(self, item: pb.ExecutorItem) -> None:

@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from podium.backoff import Backoff
-from podium.discovery import REMEDY, Target
+from podium.discovery import REMEDY, Target, tls_files
 from podium.errors import InvalidInput, Unavailable
 from podium.rpc_errors import error_of
 
@@ -52,21 +52,28 @@ _FIRST_CONTACT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How to reach a server with TLS. Everything unset: the system's authorities, no certificate of our own."""
+    """How to reach a server with TLS. Everything unset: the system's authorities, no certificate of our own.
+
+    Without one, what the environment names counts: PODIUM_TLS_CA_FILE, PODIUM_TLS_CLIENT_CERTIFICATE_FILE and
+    PODIUM_TLS_CLIENT_KEY_FILE.
+    """
 
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Reads the files."""
+        """Reads the files. Raises InvalidInput."""
         return grpc.ssl_channel_credentials(
             *(_read(each) for each in (self.ca_file, self.key_file, self.certificate_file))
         )
 
 
 def _read(path: str | None) -> bytes | None:
-    return None if path is None else Path(path).read_bytes()
+    try:
+        return None if path is None else Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}", field="tls") from None
 
 
 class Connection:
@@ -76,6 +83,8 @@ class Connection:
         self.channel = channel
         self.target = target
         self._token = token
+        self.renews_token = callable(token)
+        """A call that is made again may carry another token."""
         self._constant = None if callable(token) else _bearer(token)
 
     def metadata(self) -> Metadata:
@@ -158,7 +167,7 @@ def open_connection(target: Target, token: Token | None = None, *, tls: TLS | bo
             field="address",
         )
     if secured:
-        chosen = tls if isinstance(tls, TLS) else TLS()
+        chosen = tls if isinstance(tls, TLS) else TLS(*tls_files())
         channel = grpc.aio.secure_channel(rest, chosen.credentials(), options=_OPTIONS)
     else:
         channel = grpc.aio.insecure_channel(rest, options=_OPTIONS)

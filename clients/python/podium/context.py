@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podium.errors import Canceled
+from podium.secret_values import NO_SECRETS, SecretValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class AttemptFacts:
     tenant: str = ""
     principal: Principal = Principal()
     trace_context: str = ""
+    secrets: SecretValues = NO_SECRETS
 
 
 class Signals(Protocol):
@@ -102,6 +104,14 @@ class Context:
     def trace_context(self) -> str:
         """The W3C traceparent of the call; empty: none."""
         return self._facts.trace_context
+
+    def secret(self, name: str) -> str:
+        """The value of a secret that the tool declares with `secrets=[...]`.
+
+        It is taken out of what the tool returns, streams, raises and tells of its progress, where it is found as it
+        is. What the tool makes of it, or logs, is the tool's own care.
+        """
+        return self._facts.secrets.get(name, self._facts.tool)
 
     @property
     def cancelled(self) -> bool:

@@ -47,6 +47,14 @@ def find_server(address: str | None, token: str | None) -> Target:
     return Target(found.address, held or found.token, discovered=True)
 
 
+def tls_files() -> tuple[str | None, str | None, str | None]:
+    """Returns the files for TLS that the environment names: authorities, our certificate, its key."""
+    environment = os.environ  # noqa: TID251 -- as above
+    names = ("PODIUM_TLS_CA_FILE", "PODIUM_TLS_CLIENT_CERTIFICATE_FILE", "PODIUM_TLS_CLIENT_KEY_FILE")
+    authorities, certificate, key = (environment.get(name) or None for name in names)
+    return authorities, certificate, key
+
+
 def default_file() -> Path:
     """Returns where the development server of this user leaves its file."""
     return Path(tempfile.gettempdir()) / f"podium-dev-{os.getuid()}.json"

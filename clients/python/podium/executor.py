@@ -74,6 +74,7 @@ class Executor:
         name: str | None = None,
         description: str | None = None,
         permissions: Iterable[str] = (),
+        secrets: Iterable[str] = (),
         read_only: bool = False,
         idempotent: bool = False,
         timeout: Duration | None = None,
@@ -89,6 +90,7 @@ class Executor:
         name: str | None = None,
         description: str | None = None,
         permissions: Iterable[str] = (),
+        secrets: Iterable[str] = (),
         read_only: bool = False,
         idempotent: bool = False,
         timeout: Duration | None = None,
@@ -103,6 +105,7 @@ class Executor:
             name: What the tool is called by; the function's name by default.
             description: What it does, for a model; the first paragraph of the docstring by default.
             permissions: What a caller needs, all of it.
+            secrets: Names of secrets that it is given, in `ctx.secret(name)`.
             read_only: It changes nothing: results may be cached, failures repeated.
             idempotent: It honours `ctx.idempotency_key`: failures may be repeated.
             timeout: How long one attempt may take when a step does not say.
@@ -114,6 +117,7 @@ class Executor:
             name=name,
             description=description,
             permissions=permissions,
+            secrets=secrets,
             read_only=read_only,
             idempotent=idempotent,
             timeout=timeout,

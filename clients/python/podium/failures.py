@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 
 from podium.errors import PodiumError, ToolFailed
+from podium.secret_values import NO_SECRETS, SecretValues
 from podium.v1 import value_pb2
 
 MESSAGE_MAX_CHARS = 8_192
 EXECUTOR_LOST = "EXECUTOR_LOST"
 
 
-def failure_of(error: BaseException) -> value_pb2.Failure:
-    """Returns the failure to record. No traceback: it names files and values that are nobody else's business."""
+def failure_of(error: BaseException, secrets: SecretValues = NO_SECRETS) -> value_pb2.Failure:
+    """Returns the failure to record, without `secrets`.
+
+    No traceback: it names files and values that are nobody else's business.
+    """
     try:
         known = plain(error)
         return value_pb2.Failure(
-            reason=known.reason,
-            message=_readable(known.message),
+            reason=secrets.out_of_text(known.reason),
+            message=_readable(secrets.out_of_text(known.message)),
             retryable=known.retryable,
             retry_after_ms=math.ceil((known.retry_after or 0) * 1000),
-            field=known.field,
+            field=secrets.out_of_text(known.field),
         )
     except Exception:  # noqa: BLE001 -- an exception that cannot even be told still ends its attempt
         return value_pb2.Failure(reason=ToolFailed.default_reason, message=type(error).__name__, retryable=True)

@@ -72,6 +72,7 @@ class Declaration:
     name: str | None = None
     description: str | None = None
     permissions: Iterable[str] = ()
+    secrets: Iterable[str] = ()
     read_only: bool = False
     idempotent: bool = False
     timeout: Duration | None = None
@@ -85,8 +86,8 @@ class Declaration:
         name = self.name or str(getattr(function, "__name__", ""))
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no tool name: 1 to 64 of A-Z a-z 0-9 _ -, so that every model accepts it")
-        if isinstance(self.permissions, str):
-            raise TypeError(f"{name}: permissions is a list of names, not one string")
+        if isinstance(self.permissions, str) or isinstance(self.secrets, str):
+            raise TypeError(f"{name}: permissions and secrets are lists of names, not one string")
         if self.streams_output and not kind.streams:
             raise TypeError(f"{name}: only a generator streams its output")
         if self.isolation == "process" and kind.on_loop:
@@ -103,5 +104,6 @@ class Declaration:
             timeout_ms=milliseconds(self.timeout),
             heartbeat_timeout_ms=milliseconds(self.heartbeat),
             streams_output=self.streams_output,
+            secrets=sorted(set(self.secrets)),
         )
         return Tool(function, kind, signature, definition, self.isolation, name)

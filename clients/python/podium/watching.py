@@ -77,7 +77,7 @@ async def watch(
             if give_up_at is None or loop.time() - began_at > OUTAGE_MAX_S:
                 give_up_at = loop.time() + OUTAGE_MAX_S
             delay = backoff.next_delay()
-            if not _can_resume(error) or loop.time() + delay > give_up_at:
+            if not _can_resume(error, connection) or loop.time() + delay > give_up_at:
                 raise error from rpc_error
         else:
             return
@@ -86,7 +86,10 @@ async def watch(
         await asyncio.sleep(delay)
 
 
-def _can_resume(error: PodiumError) -> bool:
+def _can_resume(error: PodiumError, connection: Connection) -> bool:
+    # A stream ends with its token: whoever has another goes on with it.
+    if error.reason == "TOKEN_EXPIRED":
+        return connection.renews_token
     # A reader that fell behind is told so with ABORTED and goes on from its cursor.
     return isinstance(error, Unavailable | Conflict)
 

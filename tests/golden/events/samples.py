@@ -280,6 +280,7 @@ PAYLOADS = {
         first_at_us=AT_US,
     ),
     "policy_proposed": e.PolicyProposed(proposal_id="p1", policy=POLICY, base_revision=16, note="for the audit"),
+    "policy_proposed.rollback": e.PolicyProposed(proposal_id="p3", policy=POLICY, base_revision=16, rolled_back_to=3),
     "policy_applied": e.PolicyApplied(
         revision=17, policy=POLICY, note="for the audit", proposal_id="p1", proposer=PRINCIPAL, rolled_back_to=3
     ),

@@ -2,11 +2,19 @@
 
 import asyncio
 
+import pytest
+
 from podium.v1 import admin_service_pb2 as pb
 from podium.v1 import workflow_service_pb2
 from tests.integration.rig.refusal import refusal_of
 
 NAMES = ["audit", "workflows"]
+
+
+@pytest.fixture
+def operator(admit):
+    """An admin of the operator's tenant."""
+    return admit(tenant="default")
 
 
 async def rebuilt(caller, name):
@@ -23,8 +31,8 @@ async def start(caller):
     return (await caller.workflows.StartWorkflow(request)).workflow_id
 
 
-async def test_they_are_listed_with_how_far_they_have_come(caller):
-    projections = (await caller.admin.ListProjections(pb.ListProjectionsRequest())).projections
+async def test_they_are_listed_with_how_far_they_have_come(operator):
+    projections = (await operator.admin.ListProjections(pb.ListProjectionsRequest())).projections
     assert [each.name for each in projections] == NAMES
     for each in projections:
         assert each.state == pb.PROJECTION_STATE_LIVE
@@ -33,13 +41,13 @@ async def test_they_are_listed_with_how_far_they_have_come(caller):
         assert each.position + each.lag_events == each.head
 
 
-async def test_one_is_rebuilt_while_it_is_read(caller):
+async def test_one_is_rebuilt_while_it_is_read(caller, operator):
     started = [await start(caller) for _ in range(5)]
     async with asyncio.timeout(30):
         while sorted(await ids(caller)) != sorted(started):
             pass
     async with asyncio.TaskGroup() as tasks:
-        rebuilding = [tasks.create_task(rebuilt(caller, name)) for name in NAMES]
+        rebuilding = [tasks.create_task(rebuilt(operator, name)) for name in NAMES]
         while not all(task.done() for task in rebuilding):
             assert sorted(await ids(caller)) == sorted(started)
     for task in rebuilding:
@@ -47,7 +55,17 @@ async def test_one_is_rebuilt_while_it_is_read(caller):
     assert sorted(await ids(caller)) == sorted(started)
 
 
-async def test_one_that_does_not_exist_is_refused(caller):
-    refusal = await refusal_of(rebuilt(caller, "audits"))
+async def test_one_that_does_not_exist_is_refused(operator):
+    refusal = await refusal_of(rebuilt(operator, "audits"))
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "PROJECTION_NOT_FOUND")
     assert "audit, workflows" in refusal.message
+
+
+async def test_they_are_the_operators_whatever_another_tenant_grants(caller, operator):
+    """The permission alone is not enough; the same calls of an admin in the operator's tenant are answered."""
+    asked = pb.ListProjectionsRequest(), pb.RebuildProjectionRequest(name="audit")
+    for name, call in (("read", caller.admin.ListProjections), ("rebuild", caller.admin.RebuildProjection)):
+        refusal = await refusal_of(call(asked[name == "rebuild"]))
+        assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED")
+        assert refusal.message == f"ana needs projections.{name} (rule operator-tenant)"
+    await operator.admin.ListProjections(asked[0])

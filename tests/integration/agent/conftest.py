@@ -54,7 +54,7 @@ class Agent:
 
     def _write_dev_file(self, roles):
         """As `podium dev` leaves it: for its user alone."""
-        token = self._service.token("dev", tenant=self._tenant, roles=roles)
+        token = self._service.token("dev", tenant=self._tenant, roles=roles, on_behalf_of="ana")
         self.dev_file.touch(mode=0o600)
         self.dev_file.write_text(json.dumps({"address": self._service.address, "token": token}))
 

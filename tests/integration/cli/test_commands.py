@@ -285,10 +285,10 @@ def test_a_token_is_minted_and_looked_into(command, service):
     minted = command("token", "mint", "--subject", "bob", "--role", "viewer", "--ttl", "1h", "--state-dir", state)
     token = minted.out.strip()
     assert command("tools", "list", PODIUM_ADDRESS=service.address, PODIUM_TOKEN=token).code == 0
-    claims = command("token", "show", token, "--json").json
+    claims = command("token", "inspect", token, "--json").json["claims"]
     assert (claims["sub"], claims["roles"], claims["exp"] - claims["iat"]) == ("bob", ["viewer"], 3600)
-    assert "bob" in command("token", "show", PODIUM_TOKEN=token).out
-    assert command("token", "show", "nonsense").code == 2
+    assert "bob" in command("token", "inspect", PODIUM_TOKEN=token).out
+    assert command("token", "inspect", "nonsense").code == 2
     assert command("token", "mint", "--subject", "", "--state-dir", state).code == 2
 
 

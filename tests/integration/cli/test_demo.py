@@ -71,7 +71,7 @@ def test_a_nonce_reaches_the_summary_with_its_document(for_people):
 def test_it_prints_who_was_allowed_what_by_which_rule(for_people):
     trail = for_people.out.partition("Audit trail")[2]
     rows = {line.split()[4]: line.split() for line in trail.splitlines() if " allow " in line}
-    assert rows["search"][2:] == ["demo", "search", "search", "role:agent", "default@1"]
+    assert rows["search"][2:] == ["demo", "search", "search", "role:agent", "default@0"]
     assert rows["sentiment"][5] == "no-permission-required"
     assert {"extract[0]", "summarize"} <= rows.keys()
 

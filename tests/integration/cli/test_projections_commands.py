@@ -13,7 +13,7 @@ from tests.integration.rig.service_process import environment
 @pytest.fixture
 def ask(service, podium_command):
     def run(*words, roles=("admin",)):
-        token = service.token("ana", roles=roles, tenant="operator")
+        token = service.token("ana", roles=roles, tenant="default")
         return podium_command("projections", *words, PODIUM_ADDRESS=service.address, PODIUM_TOKEN=token)
 
     return run
@@ -54,7 +54,7 @@ def test_who_may_not_rebuild_is_told_what_is_missing(ask):
 def test_a_bar_is_shown_on_a_terminal_and_nowhere_else(service, ask):
     assert "rebuilding" not in ask("rebuild", "audit").err
     controller, terminal = pty.openpty()
-    token = service.token("ana", roles=["admin"], tenant="operator")
+    token = service.token("ana", roles=["admin"], tenant="default")
     with subprocess.Popen(
         [*COMMAND, "projections", "rebuild", "audit"],
         stdin=subprocess.DEVNULL,

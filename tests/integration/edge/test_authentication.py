@@ -1,10 +1,8 @@
 """Nobody gets past the door without a token that is good, and a refusal helps no attacker."""
 
 import base64
-import datetime as dt
 import json
 
-import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,31 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from podium.v1 import workflow_service_pb2
 from service.api.methods import METHOD_PERMISSIONS
 from tests.integration.rig.caller import Caller
+from tests.integration.rig.forged_tokens import claims, secret_of, signed, unsigned
 from tests.integration.rig.refusal import refusal_if_any, refusal_of
 from tests.integration.rig.requests import METHODS, invoke
 
 LEEWAY_S = 10
 LIST = "/podium.v1.WorkflowService/ListWorkflows"
-
-
-def secret_of(service):
-    return bytes.fromhex((service.directory / "state" / "token.key").read_text())
-
-
-def claims(**changed):
-    now = int(dt.datetime.now(dt.UTC).timestamp())
-    told = {"iss": "podium", "aud": "podium", "sub": "mallory", "tenant": "default", "roles": ["admin"]}
-    whole = {**told, "iat": now, "exp": now + 3600, **changed}
-    return {name: value for name, value in whole.items() if value is not None}
-
-
-def signed(secret, payload=None, *, algorithm="HS256", **header):
-    return jwt.encode(payload or claims(), secret, algorithm=algorithm, headers={"kid": "podium", **header})
-
-
-def unsigned(payload, **header):
-    parts = [{"alg": "none", "typ": "JWT", "kid": "podium", **header}, payload]
-    return ".".join(base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts) + "."
 
 
 @pytest.fixture
@@ -123,23 +102,6 @@ async def test_a_good_token_sent_in_a_wrong_way_is_refused(service, knock, value
     metadata = tuple(("authorization", value.format(token=token)) for value in values)
     refusal = await knock(metadata=metadata)
     assert (refusal.code, refusal.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
-
-
-@pytest.mark.parametrize("path", METHODS)
-async def test_no_method_answers_without_a_token(service, path):
-    nobody = Caller(service.address)
-    refusal = await refusal_of(invoke(nobody, path))
-    assert (refusal.code, refusal.reason) == ("UNAUTHENTICATED", "TOKEN_MISSING"), path
-    await nobody.close()
-
-
-@pytest.mark.parametrize("path", METHODS)
-async def test_no_method_answers_a_caller_without_the_permission_it_needs(admit, path):
-    nobody = admit("bob", roles=[])
-    refusal = await refusal_of(invoke(nobody, path))
-    needed = METHOD_PERMISSIONS[path]
-    assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED")
-    assert refusal.message == f"bob needs {needed} (rule default-deny)"
 
 
 async def test_a_method_that_does_not_exist_is_not_there_for_anybody(service, caller):

@@ -6,16 +6,8 @@ import json
 import pytest
 
 import podium
-from podium.v1 import (
-    admin_service_pb2,
-    audit_service_pb2,
-    event_service_pb2,
-    executor_service_pb2,
-    replay_service_pb2,
-    tool_service_pb2,
-    value_pb2,
-    workflow_service_pb2,
-)
+from podium.v1 import access_service_pb2, executor_service_pb2, tool_service_pb2, value_pb2
+from tests.integration.rig.api_rows import plant, rows
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import invalid, refusal_of
@@ -29,11 +21,8 @@ RESPONSES = 3
 @pytest.fixture
 async def one(caller):
     """A tenant with a secret in every place where one can be."""
-    await caller.register("vault", description=SECRET)
-    workflow_id = await caller.start(
-        step("vault", {"what": SECRET}, id="secret_step"), name=SECRET, input_json=json.dumps(SECRET), open=True
-    )
-    caller.workflow_id = workflow_id
+    caller.planted = await plant(caller, SECRET)
+    caller.workflow_id = caller.planted.workflow_id
     return caller
 
 
@@ -43,39 +32,10 @@ def two(admit):
     return admit("eve", tenant="another-tenant")
 
 
-def requests_about(workflow_id):
+def requests_about(planted):
     """For each method, the request that would show the workflow or the tool to someone who may see it."""
-    filters = audit_service_pb2.AuditFilter(stream_id=workflow_id)
-    attempt = executor_service_pb2.AttemptReference(workflow_id=workflow_id, step_id="secret_step", attempt=1, fence=1)
-    w, t = workflow_service_pb2, tool_service_pb2
-    return {
-        "GetWorkflow": w.GetWorkflowRequest(workflow_id=workflow_id),
-        "ListWorkflows": w.ListWorkflowsRequest(name=SECRET),
-        "ListSteps": w.ListStepsRequest(workflow_id=workflow_id),
-        "WatchWorkflow": w.WatchWorkflowRequest(workflow_id=workflow_id),
-        "AwaitWorkflow": w.AwaitWorkflowRequest(workflow_id=workflow_id),
-        "AddSteps": w.AddStepsRequest(workflow_id=workflow_id, steps=[step("vault")]),
-        "FinishWorkflow": w.FinishWorkflowRequest(workflow_id=workflow_id),
-        "CancelWorkflow": w.CancelWorkflowRequest(workflow_id=workflow_id),
-        "GetTool": t.GetToolRequest(name="vault"),
-        "ListTools": t.ListToolsRequest(include_denied=True),
-        "ReadStream": event_service_pb2.ReadStreamRequest(stream_id=workflow_id),
-        "ReadAll": event_service_pb2.ReadAllRequest(),
-        "Subscribe": event_service_pb2.SubscribeRequest(),
-        "Replay": replay_service_pb2.ReplayRequest(workflow_id=workflow_id),
-        "QueryAudit": audit_service_pb2.QueryAuditRequest(filter=filters),
-        "ExportAudit": audit_service_pb2.ExportAuditRequest(),
-        "GetArguments": executor_service_pb2.GetArgumentsRequest(attempt=attempt),
-        "StartWorkflow": w.StartWorkflowRequest(steps=[step("vault")]),
-        "RunWorkflow": w.RunWorkflowRequest(workflow=w.StartWorkflowRequest(steps=[step("vault")])),
-        "CallTool": t.CallToolRequest(call=t.ToolCall(tool="vault")),
-        "CallToolBatch": t.CallToolBatchRequest(calls=[t.ToolCall(tool="vault")]),
-        "ListQuarantined": admin_service_pb2.ListQuarantinedRequest(),
-        "ReleaseQuarantined": admin_service_pb2.ReleaseQuarantinedRequest(workflow_id=workflow_id),
-        "ListDataKeys": admin_service_pb2.ListDataKeysRequest(),
-        "RotateDataKey": admin_service_pb2.RotateDataKeyRequest(),
-        "DestroyDataKey": admin_service_pb2.DestroyDataKeyRequest(key_id="of another"),
-    }
+    table = rows(planted)
+    return {path.rpartition("/")[2]: row.request for path, row in table.items()}
 
 
 NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload", "ListProjections", "RebuildProjection"}
@@ -84,7 +44,8 @@ NOTHING_TO_SEE = {"RegisterTool", "Session", "Upload", "ListProjections", "Rebui
 
 CHANGES_OR_WAITS = {
     *("AddSteps", "FinishWorkflow", "CancelWorkflow"),
-    *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow"),
+    *("CallTool", "CallToolBatch", "RunWorkflow", "AwaitWorkflow", "UnblockAddress"),
+    *("ApplyPolicy", "RollBackPolicy", "ApprovePolicy", "RejectPolicy", "RevokeCredentials", "BlockAddress"),
 }
 """To their owner they would do something, or wait for what no executor does."""
 
@@ -104,8 +65,7 @@ async def what_is_told(caller, path, request):
 
 
 async def test_no_method_tells_a_stranger_of_it(one, two):
-    requests = requests_about(one.workflow_id)
-    assert {path.rpartition("/")[2] for path in METHODS} == requests.keys() | NOTHING_TO_SEE
+    requests = requests_about(one.planted)
     async with one.recording_nothing():
         for path in METHODS:
             name = path.rpartition("/")[2]
@@ -118,7 +78,7 @@ async def test_no_method_tells_a_stranger_of_it(one, two):
 
 async def test_the_owner_sees_it_through_the_same_requests(one):
     """The test above would notice a leak: its requests do show the secret to whom it belongs."""
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.planted)
     shown = set()
     for path in METHODS:
         name = path.rpartition("/")[2]
@@ -128,10 +88,27 @@ async def test_the_owner_sees_it_through_the_same_requests(one):
         if SECRET.encode() in told:
             shown.add(name)
     assert shown >= {"GetWorkflow", "WatchWorkflow", "GetTool", "ListTools", "ReadStream", "ReadAll", "Subscribe"}
+    assert shown >= {"ListBlockedAddresses", "ListRevocations"}
+    assert shown >= {"GetPolicy", "ListPolicyRevisions", "ListPolicyProposals"}
+
+
+async def test_a_block_of_one_tenant_is_not_anothers_to_take_back(one, two):
+    asked = access_service_pb2.UnblockAddressRequest(network=one.planted.network)
+    refusal = await refusal_of(two.access.UnblockAddress(asked))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "ADDRESS_NOT_BLOCKED")
+    assert (await one.access.UnblockAddress(asked)).event
+
+
+async def test_a_refusal_of_one_tenant_is_recorded_for_nobody_else(one, two, admit):
+    viewer = admit("victor", roles=["viewer"])
+    refusal = await refusal_of(viewer.register("more"))
+    assert refusal.reason == "PERMISSION_DENIED"
+    assert [each.principal.subject for each in await one.refusals() if each.principal.subject == "victor"] == ["victor"]
+    assert [each for each in await two.refusals() if each.principal.subject == "victor"] == []
 
 
 async def test_what_a_stranger_names_does_not_exist_for_it(one, two):
-    requests = requests_about(one.workflow_id)
+    requests = requests_about(one.planted)
     not_there = ["GetWorkflow", "ListSteps", "WatchWorkflow", "AwaitWorkflow", "AddSteps", "FinishWorkflow"]
     not_there += ["CancelWorkflow", "Replay"]
     for name in not_there:

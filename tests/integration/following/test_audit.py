@@ -82,7 +82,7 @@ async def test_a_denial_says_who_wanted_what_and_which_rule_refused_it(trail):
     denial, ending = await entries(trail, decision=events_pb2.DECISION_DENY)
     assert (denial.type, ending.type) == ("permission_checked", "step_denied")
     assert (denial.step_id, denial.tool) == ("step_2", "pay")
-    assert (denial.rule, denial.policy) == ("default-deny", "default@1")
+    assert (denial.rule, denial.policy) == ("default-deny", "default@0")
     assert (denial.principal.subject, denial.principal.on_behalf_of) == ("bob", "carla")
     assert "pay" in denial.summary
     line, _ = [json.loads(each) for each in await lines(trail, decision=events_pb2.DECISION_DENY)]

@@ -24,6 +24,8 @@ from podium.v1 import (
 CALL_TIMEOUT_S = 30.0
 MESSAGE_BYTES = 16 * 1024 * 1024
 ANY_OBJECT = {"type": "object"}
+REFUSALS = "requests"
+"""The stream of refused requests."""
 
 _OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -57,9 +59,12 @@ class _Bound:
 class Caller:
     """One caller on a channel of its own."""
 
-    def __init__(self, address, token=None, *, metadata=None):
+    def __init__(self, address, token=None, *, metadata=None, credentials=None):
         self.token = token
-        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        if credentials is None:
+            self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        else:
+            self.channel = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
         if metadata is None:
             metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
         self.metadata = metadata
@@ -158,10 +163,17 @@ class Caller:
 
     @contextlib.asynccontextmanager
     async def recording_nothing(self):
-        """The block changes nothing in the log of the caller's tenant."""
-        before = await self.log()
+        """The block changes nothing in the log of the caller's tenant but the record of what was refused."""
+        before = await self._log_of_what_was_done()
         yield
-        assert await self.log() == before, "something was recorded"
+        assert await self._log_of_what_was_done() == before, "something was recorded"
+
+    async def _log_of_what_was_done(self):
+        return [(event.stream_id, event.stream_version) for event in await self.log() if event.stream_id != REFUSALS]
+
+    async def refusals(self):
+        """What was refused to the tenant's callers, as recorded, the oldest first."""
+        return [getattr(event, event.WhichOneof("payload")) for event in await self.history(REFUSALS)]
 
     async def close(self):
         """Closes the channel."""

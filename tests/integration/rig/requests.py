@@ -39,17 +39,33 @@ def invoke(caller, path, request=None, *, timeout=10.0):
     """
     method = METHODS[path]
     request_class, answer_class = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+    multicallable = _stub(caller, path)(
+        path, request_serializer=request_class.SerializeToString, response_deserializer=answer_class.FromString
+    )
+    sent = request_class() if request is None else request
+    return multicallable(_nothing() if method.client_streaming else sent, metadata=caller.metadata, timeout=timeout)
+
+
+def invoke_with_bytes(caller, path, *data, timeout=10.0):
+    """Calls a method with bytes in the place of its request, or of a stream of them, and gets bytes back."""
+    sent = _stream(data) if METHODS[path].client_streaming else data[0]
+    return _stub(caller, path)(path)(sent, metadata=caller.metadata, timeout=timeout)
+
+
+def _stub(caller, path):
+    method = METHODS[path]
     kinds = {
         (False, False): caller.channel.unary_unary,
         (False, True): caller.channel.unary_stream,
         (True, False): caller.channel.stream_unary,
         (True, True): caller.channel.stream_stream,
     }
-    multicallable = kinds[method.client_streaming, method.server_streaming](
-        path, request_serializer=request_class.SerializeToString, response_deserializer=answer_class.FromString
-    )
-    sent = request_class() if request is None else request
-    return multicallable(_nothing() if method.client_streaming else sent, metadata=caller.metadata, timeout=timeout)
+    return kinds[method.client_streaming, method.server_streaming]
+
+
+async def _stream(items):
+    for item in items:
+        yield item
 
 
 async def _nothing():

@@ -2,7 +2,8 @@
 
 Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever started it is gone: then its standard
 input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each;
-TEST_LOG_LEVEL is how much it logs.
+TEST_LOG_LEVEL is how much it logs. With TEST_DIES_REVOKING it is killed when a revocation has committed and nothing has
+followed from it yet; with TEST_FORGETS_REVOKED, a negative control, no workflow compares itself with what is revoked.
 """
 
 import json
@@ -15,6 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from service.config import load_settings
+from service.engine.revoking import Revoker
+from service.engine.turn import TurnTaker
 from service.main import open_log, serve
 
 
@@ -42,6 +45,10 @@ def telling_points(path):
 def main():
     logging.basicConfig(level=os.environ.get("TEST_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s %(message)s")
     threading.Thread(target=end_with_whoever_started_this, daemon=True).start()
+    if os.environ.get("TEST_DIES_REVOKING"):
+        Revoker._take_effect = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: SLF001 - the very moment
+    if os.environ.get("TEST_FORGETS_REVOKED"):
+        TurnTaker._cancel_revoked = lambda *_: None  # noqa: SLF001 - the negative control
     points = os.environ.get("TEST_POINTS_FILE")
     make_log = telling_points(Path(points)) if points else open_log
     serve(load_settings(), on_ready=announce, make_log=make_log)

@@ -35,6 +35,7 @@ class ServiceProcess:
         self._settings = settings
         self._process = None
         self._port = 0
+        self._listens_on = ""
 
     def configure(self, **settings):
         """Changes settings for the next start; an empty one is as good as unset."""
@@ -45,10 +46,14 @@ class ServiceProcess:
         """Listens there from the next start on."""
         self._port = port
 
-    def start(self, *, points=False):
-        """Starts it and waits until it serves; after the first start on the same port."""
+    def start(self, *, points=False, fault=None):
+        """Starts it and waits until it serves; after the first start on the same port.
+
+        With a fault of serve_child's by name, it has that.
+        """
         named = {f"PODIUM_{name.upper()}": str(value) for name, value in self._settings.items()}
         named |= {"TEST_POINTS_FILE": str(self.points)} if points else {}
+        named |= {fault: "1"} if fault else {}
         database_is_file = isinstance(self.database, Path)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -58,22 +63,26 @@ class ServiceProcess:
                 stderr=log,
                 cwd=self.directory,
                 env=environment(
-                    PODIUM_LISTEN_ADDRESS=f"127.0.0.1:{self._port}",
-                    PODIUM_DATABASE_URL=f"sqlite:///{self.database}" if database_is_file else self.database,
-                    PODIUM_STATE_DIRECTORY=str(self.directory / "state"),
-                    **named,
+                    **{
+                        "PODIUM_LISTEN_ADDRESS": f"127.0.0.1:{self._port}",
+                        "PODIUM_DATABASE_URL": f"sqlite:///{self.database}" if database_is_file else self.database,
+                        "PODIUM_STATE_DIRECTORY": str(self.directory / "state"),
+                        **named,
+                    }
                 ),
             )
         line = self._process.stdout.readline()
         if not line:
             self.ended()
             raise RuntimeError(f"the service did not start:\n{self.log.read_text()}")
-        self._port = int(json.loads(line)["address"].rpartition(":")[2])
+        self._listens_on = json.loads(line)["address"]
+        if not self._listens_on.startswith("unix:"):
+            self._port = int(self._listens_on.rpartition(":")[2])
         return self
 
     @property
     def address(self):
-        return f"127.0.0.1:{self._port}"
+        return self._listens_on if self._listens_on.startswith("unix:") else f"127.0.0.1:{self._port}"
 
     @property
     def port(self):

@@ -108,7 +108,7 @@ async def test_it_works_as_it_stands(program, caller, capsys):
 async def test_a_denial_is_told_to_the_model_with_the_event_that_proves_it(program, caller, capsys):
     model = Model([tool_use("toolu_1", "refund", invoice="i1", cents=500)])
     bank = Bank()
-    await program(model, bank, roles=["agent", "executor"]).main("Refund Ana's last invoice")
+    await program(model, bank, roles=["agent", "executor"], on_behalf_of="ana").main("Refund Ana's last invoice")
     said, _, run_id = capsys.readouterr().out.strip().rpartition(" ")
     [denied] = [event for event in await caller.history(run_id) if event.HasField("permission_checked")]
     rule = denied.permission_checked.rule

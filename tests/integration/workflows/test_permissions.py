@@ -7,7 +7,7 @@ import pytest
 from podium.v1 import definition_pb2, events_pb2, tool_service_pb2, value_pb2, workflow_service_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import kinds, of_step, payload, payloads, place
-from tests.integration.rig.refusal import refusal_of
+from tests.integration.rig.refusal import refusal_if_any, refusal_of
 from tests.integration.rig.toolbox import toolbox
 
 DENIED = value_pb2.STEP_STATE_DENIED
@@ -49,7 +49,7 @@ async def test_a_denied_step_leaves_its_record_and_nothing_runs(agent, watched, 
     assert (checked.step_id, checked.attempt, checked.tool) == ("step_1", 1, "pay")
     assert checked.decision == events_pb2.DECISION_DENY
     assert (list(checked.required), list(checked.missing)) == (["financial_operations"], ["financial_operations"])
-    assert (checked.rule, checked.policy, checked.policy_revision) == ("default-deny", "default", 1)
+    assert (checked.rule, checked.policy, checked.policy_revision) == ("default-deny", "default", 0)
     who = checked.principal
     assert (who.subject, who.agent, who.on_behalf_of, who.address) == ("bob", "assistant", "carla", "127.0.0.1")
     assert who.token_id
@@ -164,6 +164,72 @@ async def test_the_address_in_the_record_is_the_callers_and_not_what_it_claims(w
     assert (started.principal.subject, started.principal.address) == ("ana", "127.0.0.1")
     checked = payload(await watched.history(workflow_id), "permission_checked")
     assert (checked.principal.subject, checked.principal.on_behalf_of) == ("ana", "dora")
+
+
+async def test_nobody_acts_on_behalf_of_another_without_the_permission(admit, watched, tools):
+    """In all requests that name somebody; the negative control is ana, whose role grants everything."""
+    bob = admit("bob", roles=["agent"])
+    call = tool_service_pb2.ToolCall(tool="echo", arguments_json="{}")
+    start = workflow_service_pb2.StartWorkflowRequest(steps=[step("echo")], on_behalf_of="dora")
+
+    def requests(by):
+        return (
+            by.workflows.StartWorkflow(start),
+            by.workflows.RunWorkflow(workflow_service_pb2.RunWorkflowRequest(workflow=start)),
+            by.tools.CallTool(tool_service_pb2.CallToolRequest(call=call, on_behalf_of="dora")),
+            by.tools.CallToolBatch(tool_service_pb2.CallToolBatchRequest(calls=[call], on_behalf_of="dora")),
+        )
+
+    async with watched.recording_nothing():
+        for request in requests(bob):
+            refusal = await refusal_of(request)
+            assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED")
+            assert refusal.message == "bob needs act_on_behalf:dora (rule default-deny)"
+    for request in requests(watched):
+        await request
+
+
+async def test_a_scope_without_the_permission_takes_it_away_and_one_for_some_people_names_them(admit, watched, tools):
+    everyone = ["workflows.start", "workflows.read", "workflows.change"]
+    without = admit("bob", scopes=everyone)
+    some = admit("bob", scopes=[*everyone, "act_on_behalf:*@example.org"])
+    start = workflow_service_pb2.StartWorkflowRequest
+    for name, refused in (("dora@example.org", False), ("dora@example.com", True), ("example.org", True)):
+        call = some.workflows.StartWorkflow(start(open=True, on_behalf_of=name))
+        assert (await refusal_if_any(call) is not None) == refused, name
+    refusal = await refusal_of(without.workflows.StartWorkflow(start(open=True, on_behalf_of="dora@example.org")))
+    assert refusal.reason == "PERMISSION_DENIED"
+
+
+async def test_a_token_that_is_bound_to_somebody_needs_no_permission_and_names_nobody_else(agent, watched, tools):
+    start = workflow_service_pb2.StartWorkflowRequest
+    for name in ("", "carla"):
+        workflow_id = (await agent.workflows.StartWorkflow(start(steps=[step("echo")], on_behalf_of=name))).workflow_id
+        await agent.ended(workflow_id)
+        events = await watched.history(workflow_id)
+        assert {e.principal.on_behalf_of for e in events if e.principal.subject == "bob"} == {"carla"}
+    refusal = await refusal_of(agent.workflows.StartWorkflow(start(steps=[step("echo")], on_behalf_of="dora")))
+    assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "ON_BEHALF_OF_BOUND")
+
+
+async def test_whom_a_request_names_is_in_every_event_it_causes(watched, tools):
+    start = workflow_service_pb2.StartWorkflowRequest(steps=[step("echo")], on_behalf_of="dora")
+    workflow_id = (await watched.workflows.StartWorkflow(start)).workflow_id
+    await watched.ended(workflow_id)
+    caused = [event for event in await watched.history(workflow_id) if event.principal.subject == "ana"]
+    assert kinds(caused)[:2] == ["workflow_started", "steps_added"]
+    assert [event.principal.on_behalf_of for event in caused[:2]] == ["dora", "dora"]
+    assert payload(caused, "steps_added").authority.principal.on_behalf_of == "dora"
+
+
+async def test_nobody_adds_steps_on_behalf_of_another_without_the_permission(admit, watched, tools):
+    start = workflow_service_pb2.StartWorkflowRequest(open=True, on_behalf_of="dora")
+    workflow_id = (await watched.workflows.StartWorkflow(start)).workflow_id
+    bob = admit("bob", roles=["agent"])
+    async with watched.recording_nothing():
+        request = workflow_service_pb2.AddStepsRequest(workflow_id=workflow_id, steps=[step("echo")])
+        assert (await refusal_of(bob.workflows.AddSteps(request))).message.startswith("bob needs act_on_behalf:dora")
+    await admit("bob", roles=["agent"], on_behalf_of="dora").add(workflow_id, step("echo"))
 
 
 async def test_no_argument_is_copied_into_a_decision(agent, watched, tools):

@@ -143,9 +143,7 @@ class Walk:
             if isinstance(effect, Admit | Queue):
                 if isinstance(effect, Admit) and effect.not_before_us > self.now_us:
                     continue
-                found += [self._begin(step_id)] * 2 + [self._refuse(step_id)]
-                if isinstance(effect, Admit):
-                    found.append(self._queue(step_id))
+                found += [self._begin(step_id)] * 2 + [self._refuse(step_id), self._queue(step_id)]
             else:
                 found += [self._complete(step_id)] * 2 + [self._fail(step_id)]
         if self._additions and self.state.open:
@@ -196,7 +194,11 @@ class Walk:
         return refuse
 
     def _queue(self, step_id):
-        return lambda number: lambda walk: iter([c.QueueStep(walk.now_us, step_id, "a place", 30 + number % 100)])
+        def queue(number):
+            limited = e.RateLimited(step_id=step_id, limit=f"limit-{number % 2}") if number % 3 else None
+            return lambda walk: iter([c.QueueStep(walk.now_us, step_id, "a place", 30 + number % 100, limited)])
+
+        return queue
 
     def _complete(self, step_id):
         return lambda number: completes(step_id, OUTPUTS[number % len(OUTPUTS)])

@@ -5,7 +5,8 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from podium.v1 import value_pb2
-from service.domain.permissions import Forbid, PermissionDecision, Policy, decide, narrow
+from service.domain.permissions import PermissionDecision, Policy, decide, narrow
+from service.domain.policy_rules import Rule
 
 PERMISSIONS = ("tools.serve", "tools.call", "tools.callers", "email_send")
 RESOURCES = ("billing-refund", "billing", "search", "")
@@ -17,7 +18,14 @@ grants = st.builds(
     st.sampled_from([None, None, "*", "billing-*", "billing", "s?arch", ""]),
 )
 grant_sets = st.frozensets(grants, max_size=3)
-forbids = st.builds(Forbid, st.just("f"), grant_sets, st.frozensets(st.sampled_from(ROLES), max_size=2))
+patterns = st.sampled_from([*PERMISSIONS, "tools.*", "*", "tools", ".*"])
+forbids = st.builds(
+    Rule,
+    st.just("f"),
+    st.just(False),
+    st.frozensets(patterns, min_size=1, max_size=3),
+    st.frozensets(st.sampled_from(ROLES), max_size=2),
+)
 policies = st.builds(
     Policy,
     st.just("p"),
@@ -60,7 +68,7 @@ def effective(policy, authority, resource):
         scoped = not authority.limited or any(gives(g, permission, resource) for g in authority.scopes)
         forbidden = any(
             gives(g, permission, resource)
-            for forbid in policy.forbids
+            for forbid in policy.rules
             for g in forbid.permissions
             if not forbid.roles or set(authority.roles) & forbid.roles
         )
@@ -105,7 +113,7 @@ def test_the_same_question_has_the_same_answer(question):
 @given(questions, grants)
 def test_a_further_grant_never_takes_away(question, grant):
     policy, authority, required, resource = question
-    wider = Policy("p", 1, {**policy.roles, "a": policy.roles.get("a", frozenset()) | {grant}}, policy.forbids)
+    wider = Policy("p", 1, {**policy.roles, "a": policy.roles.get("a", frozenset()) | {grant}}, policy.rules)
     assert decide(*question).allowed <= decide(wider, authority, required, resource).allowed
 
 

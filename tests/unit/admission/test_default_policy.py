@@ -7,11 +7,12 @@ from service.domain.permissions import (
     API_PERMISSIONS,
     DEFAULT_POLICY,
     TOOL_PERMISSIONS,
-    Forbid,
     PermissionDecision,
     Policy,
+    case_of,
     decide,
 )
+from service.domain.policy_rules import Rule
 
 
 def authority(*roles, scopes=None):
@@ -97,25 +98,39 @@ def test_while_the_tool_is_not_known_a_grant_for_any_will_do():
     assert not decide(policy, authority("r"), ["tools.call"], None).allowed
 
 
+def forbidding(*permissions, **fields):
+    """A policy whose role r has everything but what a rule forbids."""
+    rule = Rule("f", allows=False, permissions=frozenset(permissions), **fields)
+    return Policy("p", 1, {"r": frozenset({"*"})}, (rule,))
+
+
 def test_a_forbid_overrides_every_grant():
-    policy = Policy("p", 1, {"r": frozenset({"*"})}, (Forbid("no-mail", frozenset({"email_send"})),))
+    policy = forbidding("email_send")
     assert decide(policy, authority("r"), ["email_send", "replay"], "x") == PermissionDecision(
-        False, "forbid:no-mail", ("email_send",)
+        False, "forbid:f", ("email_send",)
     )
     assert decide(policy, authority("r"), ["replay"], "x").allowed
 
 
 def test_a_forbid_for_a_role_leaves_others_alone():
-    policy = Policy("p", 1, {"r": frozenset({"*"})}, (Forbid("f", frozenset({"*"}), frozenset({"intern"})),))
+    policy = forbidding("*", roles=frozenset({"intern"}))
     assert decide(policy, authority("r"), ["replay"], "").allowed
     assert decide(policy, authority("r", "intern"), ["replay"], "").rule == "forbid:f"
 
 
-def test_a_forbid_for_some_tools_waits_until_the_tool_is_known():
-    policy = Policy("p", 1, {"r": frozenset({"*"})}, (Forbid("f", frozenset({"tools.call:refund"})),))
+def test_a_forbid_without_permissions_closes_even_what_needs_none():
+    policy = forbidding(roles=frozenset({"intern"}))
+    assert decide(policy, authority("r"), [], "").allowed
+    assert decide(policy, authority("intern"), [], "") == PermissionDecision(False, "forbid:f")
+
+
+def test_a_rule_about_tools_has_no_say_in_methods_of_the_api():
+    policy = forbidding("*", tools=("refund",))
     assert decide(policy, authority("r"), ["tools.call"], None).allowed
-    assert not decide(policy, authority("r"), ["tools.call"], "refund").allowed
-    assert decide(policy, authority("r"), ["tools.call"], "search").allowed
+    assert decide(policy, authority("r"), ["tools.call"], "refund").allowed
+    call = case_of(policy, authority("r"), ["email_send"], "refund", is_call=True)
+    assert call.settled == PermissionDecision(False, "forbid:f", ("email_send",))
+    assert case_of(policy, authority("r"), ["email_send"], "search", is_call=True).settled.allowed
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,6 @@ def test_an_allowed_call_leaves_a_complete_record():
         required=["network_access"],
         rule="role:agent",
         policy="default",
-        policy_revision=1,
         principal=value_pb2.Principal(subject="alice", agent="bot", token_id="t1", address="10.0.0.1"),
         arguments_digest=request.arguments_digest,
     )
@@ -55,7 +54,6 @@ def test_a_denied_call_leaves_a_complete_record_and_says_what_it_needs():
         missing=["financial_operations"],
         rule="default-deny",
         policy="default",
-        policy_revision=1,
         principal=value_pb2.Principal(subject="alice"),
         arguments_digest=request.arguments_digest,
     )

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
+from service.admission.json_bounds import JsonBounds
 from service.admission.pipeline import ALLOWED, Denied, Pipeline
 from service.admission.schema import SchemaGuard
 from tests.unit.admission.calls import SCHEMA, a_request, a_tool
 
 
 def check(arguments, schema=SCHEMA, **limits):
-    return SchemaGuard(**limits).check(a_request(arguments, a_tool(schema=schema)), 0)
+    return SchemaGuard(JsonBounds(**limits)).check(a_request(arguments, a_tool(schema=schema)), 0)
 
 
 def test_arguments_that_satisfy_the_schema_are_allowed():
@@ -74,8 +75,8 @@ def test_nesting_is_bounded_before_anything_parses(levels, allowed):
 
 
 def test_size_is_bounded_in_bytes():
-    assert check('{"query":"éé"}', size_limit_bytes=16) is ALLOWED
-    assert "larger than 15 bytes" in check('{"query":"éé"}', size_limit_bytes=15).failure.message
+    assert check('{"query":"éé"}', size_bytes=16) is ALLOWED
+    assert "larger than 15 bytes" in check('{"query":"éé"}', size_bytes=15).failure.message
 
 
 def test_each_version_of_a_tool_has_its_own_schema():

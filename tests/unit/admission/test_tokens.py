@@ -57,6 +57,7 @@ def test_a_token_carries_everything_it_was_made_with(tokens):
         roles=["agent", "viewer"],
         scopes=["tools.*", "read_files"],
         limited=True,
+        issued_at_us=NOW_US,
     )
 
 

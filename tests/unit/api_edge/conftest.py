@@ -22,7 +22,9 @@ from service.admission.token_keys import TokenKey
 from service.admission.tokens import Tokens
 from service.api.authentication import Authentication, current_caller
 from service.api.handlers import EdgeInterceptor
+from service.api.peers import Peers
 from service.domain.permissions import DEFAULT_POLICY, Policy
+from service.domain.revocations import Revocations
 
 
 class Clock:
@@ -44,6 +46,10 @@ class Script:
         self.seen = []
         self.ended = asyncio.Event()
         self.hold = None
+        self.refusals = []
+
+    async def refused(self, method, context, error):
+        self.refusals.append((method, error.reason))
 
     def run(self):
         self.seen.append(current_caller())
@@ -118,6 +124,7 @@ class Edge:
         self.script = script
         self.interceptor = interceptor
         self.policies = policies
+        self.revocations = interceptor._revocations  # noqa: SLF001 - those it was made with
         self.address = address
         self.workflows = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
         self.events = event_service_pb2_grpc.EventServiceStub(channel)
@@ -138,8 +145,16 @@ async def edge():
     clock, script = Clock(), Script()
     tokens = Tokens([TokenKey("podium", "HS256", bytes(range(32)))])
     policies = {"default": DEFAULT_POLICY, "closed": Policy("closed", 1, {})}
-    authentication = Authentication(tokens, clock, policies.__getitem__, remembered=8)
-    server = grpc.aio.server(interceptors=[EdgeInterceptor([authentication])])
+    authentication = Authentication(
+        tokens,
+        clock,
+        policies.__getitem__,
+        Revocations(),
+        peers=Peers(),
+        check_caller=lambda caller: None,
+        remembered=8,
+    )
+    server = grpc.aio.server(interceptors=[EdgeInterceptor([authentication], script.refused)])
     workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(Workflows(script), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(Events(script), server)
     executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(Executors(script), server)

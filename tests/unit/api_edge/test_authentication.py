@@ -17,13 +17,17 @@ from podium.v1 import (
     admin_service_pb2,
     audit_service_pb2,
     event_service_pb2,
+    events_pb2,
     executor_service_pb2,
     replay_service_pb2,
     tool_service_pb2,
+    value_pb2,
     workflow_service_pb2,
 )
-from service.api.authentication import address_of, current_caller
+from service.api.authentication import current_caller
 from service.api.methods import METHOD_PERMISSIONS
+from service.api.peers import address_of
+from service.domain.errors import Denied
 from service.domain.permissions import API_PERMISSIONS, Policy
 from tests.unit.api_edge.refusals import reason, refusal
 
@@ -126,10 +130,33 @@ async def test_a_remembered_token_is_not_verified_again(edge):
     metadata = edge.bearer("admin")
     await edge.get(metadata)
     # Without its keys the interceptor can verify nothing, which shows that it does not.
-    edge.interceptor._tokens = None  # noqa: SLF001
+    edge.tokens._keys.clear()  # noqa: SLF001
     await edge.get(metadata)
-    with pytest.raises(grpc.aio.AioRpcError):
-        await edge.get(edge.bearer("admin", token_id="t2"))
+    assert await reason(edge.get(edge.bearer("admin", token_id="t2"))) == (UNAUTHENTICATED, "TOKEN_INVALID")
+
+
+async def test_a_remembered_token_is_refused_once_it_is_revoked(edge):
+    metadata, other = edge.bearer("admin"), edge.bearer("admin", token_id="t2")
+    for each in (metadata, other):
+        await edge.get(each)
+    event = events_pb2.CredentialsRevoked(token_id="t1")
+    edge.revocations.add(
+        "default", event, revoked_at_us=edge.clock.us, revoked_by=value_pb2.Principal(subject="ana"), position=1
+    )
+    for _ in range(2):
+        assert await reason(edge.get(metadata)) == (UNAUTHENTICATED, "TOKEN_REVOKED")
+    await edge.get(other)
+
+
+async def test_permissions_over_what_tenants_share_count_in_the_operators_tenant_alone(edge):
+    """The negative control is the operator's own admin, who is let in."""
+    edge.policies["acme"] = edge.policies["default"]
+    method = "/podium.v1.AccessService/ListTenants"
+    ((_, mine),), ((_, theirs),) = edge.bearer("admin"), edge.bearer("admin", tenant="acme")
+    edge.interceptor.admit(method, [mine], "ipv4:127.0.0.1:1")
+    with pytest.raises(Denied) as denied:
+        edge.interceptor.admit(method, [theirs], "ipv4:127.0.0.1:1")
+    assert denied.value.message == "alice needs tenants.read (rule operator-tenant)"
 
 
 async def test_few_tokens_are_remembered(edge):

@@ -64,6 +64,8 @@ def test_every_kind_of_setting_is_read_from_the_environment():
             "PODIUM_HEARTBEAT_INTERVAL_MS": "1000",
             "PODIUM_RETRY_MULTIPLIER": "1.5",
             "PODIUM_ALLOW_INSECURE_LISTEN": "TRUE",
+            "PODIUM_TOKEN_ISSUER": "https://idp.example.com, podium",
+            "PODIUM_TOKEN_CLAIMS": "department,team",
         }
     )
     assert settings.listening == Listening(listen_address="[::1]:9000", allow_insecure_listen=True)
@@ -72,6 +74,9 @@ def test_every_kind_of_setting_is_read_from_the_environment():
         PublicKeyFile("idp", "ES256", Path("/keys/idp.pem")),
         PublicKeyFile("next", "EdDSA", Path("/keys/next.pem")),
     )
+    assert settings.tokens.token_issuer == ("https://idp.example.com", "podium")
+    assert settings.tokens.token_claims == ("department", "team")
+    assert not settings.tokens.made_here
     assert settings.limits.workflow_steps == 50_000
     assert settings.timings.heartbeat_interval_ms == 1000
     assert settings.retry.multiplier == 1.5
@@ -228,3 +233,47 @@ def test_an_address_that_cannot_be_read_is_refused_without_a_word_of_it(address)
 )
 def test_an_address_may_name_a_user_several_hosts_or_none(address):
     assert load_settings({"PODIUM_DATABASE_URL": address}).storage.database_url == address
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://idp.example.com/keys", "must begin with https://"),
+        ("https://user:hunter2@idp.example.com/keys", "no address https://host/path without a user"),
+        ("idp.example.com/keys", "no address"),
+        ("file:///etc/passwd", "no address"),
+        ("https://", "no address"),
+        ("https://idp:port/", "no address"),
+        ("https://[::1/", "no address"),
+    ],
+)
+def test_an_address_of_keys_that_is_none_or_not_protected_is_refused(url, words):
+    [problem] = problems(TOKEN_JWKS_URL=url)
+    assert problem.startswith("PODIUM_TOKEN_JWKS_URL ")
+    assert words in problem
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    "url", ["https://idp.example.com/keys", "http://127.0.0.1:80/x", "http://localhost/x", "http://[::1]:5/x"]
+)
+def test_an_address_of_keys_is_protected_or_on_this_machine(url):
+    assert load_settings({"PODIUM_TOKEN_JWKS_URL": url}).tokens.token_jwks_url == url
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"TOKEN_JWKS_COOLDOWN_S": "0"},
+        {"TOKEN_JWKS_COOLDOWN_S": "400"},
+        {"TOKEN_JWKS_GRACE_S": "-1"},
+        {"SESSION_MAX_AGE_S": "-1"},
+        {"TOKEN_ISSUER": "a,,b"},
+        {"TOKEN_CLAIMS": ",".join("abcdefghijklmnopq")},
+        {"TOKEN_CLAIMS": "a,"},
+    ],
+    ids=str,
+)
+def test_settings_of_tokens_that_make_no_sense_are_refused(environment):
+    [problem] = problems(**environment)
+    assert problem.startswith(f"PODIUM_{next(iter(environment))}")

@@ -33,6 +33,12 @@ def crash():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.tool(isolation="process", secrets=["token"])
+def tell(ctx: podium.Context) -> dict:
+    token = ctx.secret("token")
+    return {"length": len(token), "told": token}
+
+
 @app.tool(isolation="process")
 def fail():
     raise podium.ToolFailed("no", reason="NO_MONEY", retryable=False, retry_after=1)

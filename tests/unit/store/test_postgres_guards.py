@@ -115,6 +115,11 @@ async def test_a_database_tells_what_is_in_it_and_no_password(restricted, filled
     assert described.revision == described.wanted_revision
 
 
+async def test_a_database_tells_whether_who_asks_could_change_events(restricted, filled):
+    assert describe(restricted).may_change_events is False
+    assert describe(filled).may_change_events is True
+
+
 async def test_a_database_that_is_not_there_is_told_without_the_password(postgres_url):
     nowhere = (
         postgres_url.rpartition("/")[0].replace("://", "://u:hidden-word@", 1).replace("@postgres@", "@") + "/none"

@@ -1085,7 +1085,7 @@ class AuthenticationFailed(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     FIRST_AT_US_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SESSION_TOO_OLD."""
+    """Why: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, TOKEN_REVOKED, SESSION_TOO_OLD, TENANT_UNKNOWN."""
     method: _builtins.str
     """The method that was called last."""
     address: _builtins.str
@@ -1233,12 +1233,15 @@ class PolicyProposed(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     BASE_REVISION_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_TO_FIELD_NUMBER: _builtins.int
     proposal_id: _builtins.str
     """Names the proposal."""
     base_revision: _builtins.int
     """The revision it would replace; another one makes it stale."""
     note: _builtins.str
     """Why, in the proposer's words."""
+    rolled_back_to: _builtins.int
+    """The earlier revision that it would take back; 0: none."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """What is proposed."""
@@ -1250,10 +1253,11 @@ class PolicyProposed(_message.Message):
         policy: _policy_pb2.Policy | None = ...,
         base_revision: _builtins.int = ...,
         note: _builtins.str = ...,
+        rolled_back_to: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_revision", b"base_revision", "note", b"note", "policy", b"policy", "proposal_id", b"proposal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_revision", b"base_revision", "note", b"note", "policy", b"policy", "proposal_id", b"proposal_id", "rolled_back_to", b"rolled_back_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,78 @@
+"""The streams that callers hold open: each ends when its caller's token does, or is revoked.
+
+Whatever a stream waits for, it ends at once, and its servicer sees what it would see had the client gone away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from service.admission.tokens import Caller, ended
+from service.api.authentication import current_caller, refusal_of_revoked
+from service.domain.errors import Unauthenticated
+from service.domain.revocations import Revocations
+
+_US_PER_S = 1_000_000
+
+
+class Clock(Protocol):
+    """The time tokens end by."""
+
+    def now_us(self) -> int:
+        """Microseconds since the Unix epoch."""
+
+
+class _Stream:
+    """An open stream. With `refusal` it is ended."""
+
+    __slots__ = ("caller", "limit", "refusal")
+
+    def __init__(self, caller: Caller, limit: asyncio.Timeout) -> None:
+        self.caller = caller
+        self.limit = limit
+        self.refusal: Unauthenticated | None = None
+
+
+class OpenStreams:
+    """All of them."""
+
+    def __init__(self, revocations: Revocations, clock: Clock) -> None:
+        self._revocations = revocations
+        self._clock = clock
+        self._open: dict[_Stream, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @asynccontextmanager
+    async def lasting(self) -> AsyncGenerator[None, None]:
+        """For as long as a stream of the current caller lasts. Raises Unauthenticated in it when it must end."""
+        caller = current_caller()
+        left_s = (caller.ends_at_us - self._clock.now_us()) / _US_PER_S
+        stream = _Stream(caller, asyncio.timeout(max(0.0, left_s)))
+        self._open[stream] = None
+        try:
+            async with stream.limit:
+                yield
+        except TimeoutError:
+            if not stream.limit.expired():
+                raise
+            raise stream.refusal or ended(caller) from None
+        finally:
+            del self._open[stream]
+
+    def end_revoked(self, tenant: str) -> int:
+        """End the streams of a tenant whose credentials are revoked. Returns how many."""
+        count = 0
+        for stream in self._open:
+            if stream.caller.tenant != tenant or stream.refusal is not None or stream.limit.expired():
+                continue
+            hit = self._revocations.find(tenant, stream.caller.authority)
+            if hit is not None:
+                stream.refusal = refusal_of_revoked(hit)
+                stream.limit.reschedule(asyncio.get_running_loop().time())
+                count += 1
+        return count

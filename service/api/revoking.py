@@ -1,0 +1,71 @@
+"""What AccessService says and takes about revoked credentials."""
+
+from __future__ import annotations
+
+import base64
+
+from podium.v1 import access_service_pb2 as pb
+from podium.v1 import events_pb2
+from service.api import parts as p
+from service.api.authentication import current_caller
+from service.domain.errors import InvalidInput
+from service.domain.revocations import KINDS, Revocation
+
+NAME_LENGTH_MAX = 256
+"""As long as tokens may name anything."""
+REASON_LENGTH_MAX = 1000
+_FIELDS = {kind: field for field, kind in KINDS.items()}
+
+
+async def revoke(parts: p.ApiParts, request: pb.RevokeCredentialsRequest) -> pb.RevokeCredentialsResponse:
+    """Revoke credentials of the caller's tenant. Raises InvalidInput when none is named."""
+    field = request.WhichOneof("credential")
+    name = getattr(request, field) if field is not None else ""
+    if field is None or not 0 < len(name) <= NAME_LENGTH_MAX:
+        path: str = field or "credential"
+        problem = f"is missing, or longer than {NAME_LENGTH_MAX} characters"
+        raise InvalidInput("INVALID_CREDENTIAL", f"{path} {problem}", violations=[(path, problem)])
+    event = events_pb2.CredentialsRevoked(reason=request.reason[:REASON_LENGTH_MAX])
+    setattr(event, field, name)
+    done = await parts.revoker.revoke(current_caller().tenant, event, p.cause_of_request())
+    return pb.RevokeCredentialsResponse(
+        canceled_workflows=done.canceled_workflows,
+        ended_streams=done.ended_streams,
+        event=p.event_name(done.position),
+    )
+
+
+def list_revocations(parts: p.ApiParts, request: pb.ListRevocationsRequest) -> pb.ListRevocationsResponse:
+    """A page of what was revoked in the caller's tenant, the newest first. Raises InvalidInput."""
+    size = p.page_size(request.page_size)
+    found = parts.revocations.of_tenant(current_caller().tenant)
+    # Counted from the oldest, so that what is revoked meanwhile does not move the pages.
+    end = _end(request.page_token, len(found))
+    first = max(0, end - size)
+    page = [_message(each) for each in reversed(found[first:end])]
+    return pb.ListRevocationsResponse(revocations=page, next_page_token=_token(first) if first else "")
+
+
+def _message(revocation: Revocation) -> pb.Revocation:
+    message = pb.Revocation(
+        reason=revocation.reason, revoked_at_us=revocation.revoked_at_us, revoked_by=revocation.revoked_by
+    )
+    setattr(message, _FIELDS[revocation.kind], revocation.name)
+    return message
+
+
+def _token(end: int) -> str:
+    return base64.urlsafe_b64encode(f"revocations:{end}".encode()).decode()
+
+
+def _end(token: str, count: int) -> int:
+    if not token:
+        return count
+    try:
+        kind, _, end = base64.urlsafe_b64decode(token).decode().partition(":")
+        if kind == "revocations" and p.is_number(end) and int(end) <= count:
+            return int(end)
+    except ValueError:
+        pass
+    problem = "is not from this list"
+    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])

@@ -1,0 +1,138 @@
+"""Google's CEL library behind guards, because it is young: this is the only module that knows it.
+
+The library crashes the process on values nested some thousand levels deep, so nothing reaches it that did not pass
+through `orjson.dumps`, which refuses those, lone surrogates, integers beyond 64 bits and what is no JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from cel_expr_python import cel
+
+from service.domain.expression_scan import ExpressionError, Read
+
+_PLACE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
+_CODE = re.compile(r"^[A-Z_]+: ")
+_MESSAGE_LENGTH = 200
+
+ANYTHING = cel.Type.DYN
+TEXT = cel.Type.STRING
+TIME = cel.Type.TIMESTAMP
+MEMBERS = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+
+Tree = dict[str, Any]
+"""What of a value is wanted: the trees of members by their names with a dot before them, and whether `whole` is."""
+
+
+class Language:
+    """CEL with these variables, and expressions of at most `text_limit_bytes` that give a bool."""
+
+    def __init__(self, variables: Mapping[str, Any], text_limit_bytes: int) -> None:
+        self._environment = cel.NewEnv(variables=dict(variables))
+        self._text_limit_bytes = text_limit_bytes
+
+    def check_size(self, text: str) -> None:
+        """Raise ExpressionError for a text over the limit, before it costs anything else."""
+        if len(text) > self._text_limit_bytes or len(text.encode(errors="replace")) > self._text_limit_bytes:
+            raise ExpressionError(f"it is larger than {self._text_limit_bytes} bytes")
+
+    def compile(self, text: str) -> Program:
+        """Compile and type-check a text whose size was checked. Raises ExpressionError."""
+        try:
+            compiled = self._environment.compile(text)
+            kind = compiled.return_type().name()
+        except Exception as error:  # noqa: BLE001 - whatever the library raises, the expression failed
+            raise _explained(str(error)) from None
+        if kind not in ("BOOL", "DYN"):
+            raise ExpressionError(f"the result is of type {kind.lower()}, not bool")
+        return Program(compiled)
+
+
+class Program:
+    """A compiled expression."""
+
+    __slots__ = ("_compiled",)
+
+    def __init__(self, compiled: cel.Expression) -> None:
+        self._compiled = compiled
+
+    def evaluate(self, data: Mapping[str, object]) -> bool:
+        """Evaluate over data of which whatever came from outside passed `json_of`. Raises ExpressionError."""
+        try:
+            result = self._compiled.eval(data=data)
+            kind = result.type().name()
+            value = result.value()
+        except Exception as error:  # noqa: BLE001 - whatever the library raises, the expression failed
+            raise _explained(str(error)) from None
+        if kind == "ERROR":
+            raise _explained(str(value))
+        if kind != "BOOL":
+            raise ExpressionError(f"the result is of type {kind.lower()}, not bool")
+        return bool(value)
+
+
+def json_of(value: object) -> bytes:
+    """The JSON text of a value. Raises ExpressionError for one that the library must not see."""
+    try:
+        return orjson.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise ExpressionError(f"a value cannot be read: {error}") from None
+
+
+def check_data(data: object, limit_bytes: int) -> None:
+    """Raise ExpressionError for data that the library must not see, or that is too large to convert."""
+    if len(json_of(data)) > limit_bytes:
+        raise ExpressionError(f"it reads more than {limit_bytes} bytes of values; name smaller parts")
+
+
+def check_repeated(value: object, name: str, limit_bytes: int) -> None:
+    """Raise ExpressionError for a value that is too large to be read once for each element of a list."""
+    if len(json_of(value)) > limit_bytes:
+        raise ExpressionError(
+            f"{name} is larger than {limit_bytes} bytes, too large to be read inside of all or exists"
+        )
+
+
+def tree_of(reads: Iterable[Read]) -> Tree:
+    """What reads of one value want of it."""
+    tree: Tree = {}
+    for read in reads:
+        node = tree
+        for member in read.path:
+            node = node.setdefault(f".{member}", {})
+        node["whole"] = node.get("whole", False) or read.whole
+    return tree
+
+
+def project(value: object, tree: Tree) -> object:
+    """The part of `value` that `tree` asks for. What is not asked for keeps its type and loses its contents."""
+    if tree.get("whole") or value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {
+            member[1:]: project(value[member[1:]], below)
+            for member, below in tree.items()
+            if member[0] == "." and member[1:] in value
+        }
+    return "" if isinstance(value, str) else []
+
+
+def member_of(value: object, path: Iterable[str]) -> object:
+    """What a path leads to; null where it ends early."""
+    for member in path:
+        value = value.get(member) if isinstance(value, dict) else None
+    return value
+
+
+def _explained(message: str) -> ExpressionError:
+    """The library's first complaint, without its status codes and drawings."""
+    place = _PLACE.search(message)
+    if place is None:
+        return ExpressionError(_CODE.sub("", message).split("\n")[0][:_MESSAGE_LENGTH])
+    line, column = int(place[1]), int(place[2])
+    problem = place[3].removesuffix(" [INVALID_ARGUMENT]").split(" expecting {")[0]
+    return ExpressionError(problem[:_MESSAGE_LENGTH], max(line, 0), max(column, 0))

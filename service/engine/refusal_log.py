@@ -1,0 +1,172 @@
+"""The log of refused requests: the first of a kind at once, and what follows counted, so that denial fills no disk.
+
+A kind's window stays open for as long as it goes on, and costs one event each time it is over. A tenant has so many
+kinds at once, and whatever is beyond the bound shares one for each type of event and reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+from podium.v1 import events_pb2
+from service.engine.journal import Journal
+from service.engine.timers import Clock, Timers
+from store.contract import SHARD, StoreError
+
+logger = logging.getLogger(__name__)
+
+STREAM_ID = "requests"
+WINDOW_US = 10_000_000
+KINDS_MAX = 128
+"""Kinds a tenant may have open at once."""
+WAIT_S = 2.0
+"""How long a refused caller waits until that is durable. When the log cannot be written, it is refused all the same."""
+FLUSH_S = 5.0
+
+RefusalEvent = events_pb2.AuthenticationFailed | events_pb2.RequestDenied | events_pb2.SubmissionRefused
+
+
+class Refusal(NamedTuple):
+    """A refused request, for the log of a tenant."""
+
+    tenant: str
+    kind: tuple[str, ...]
+    """What its like have in common, and are counted by."""
+    event: RefusalEvent
+    """Its record, all but the count and the time."""
+
+    @property
+    def names_caller(self) -> bool:
+        """Whether it is known who was refused."""
+        return not isinstance(self.event, events_pb2.AuthenticationFailed) and bool(self.event.principal.subject)
+
+    def without_names(self) -> Refusal:
+        """What is left when there are too many kinds: the type and the reason."""
+        event = type(self.event)(reason=self.event.reason)
+        return Refusal(self.tenant, (type(event).__name__, event.reason), event)
+
+
+class _Window:
+    """Refusals of one kind."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first_at_us = 0
+        self.latest: RefusalEvent | None = None
+        self.recorded = asyncio.Event()
+        """The first was recorded, or could not be."""
+        self.event = ""
+
+    def add(self, event: RefusalEvent, now_us: int) -> None:
+        """One more, to be recorded later."""
+        if not self.count:
+            self.first_at_us = now_us
+        self.count += 1
+        self.latest = event
+
+    def give_back(self, event: RefusalEvent) -> None:
+        """Count again what could not be recorded."""
+        self.first_at_us = event.first_at_us
+        self.count += event.count
+        self.latest = self.latest or event
+
+    def take(self) -> RefusalEvent | None:
+        """The record of those that were counted, of whom the last gives the names; None: there were none."""
+        if self.latest is None:
+            return None
+        event = type(self.latest)()
+        event.CopyFrom(self.latest)  # type: ignore[arg-type]  # both are of the same class of the union
+        event.count, event.first_at_us = self.count, self.first_at_us
+        self.count, self.latest = 0, None
+        return event
+
+
+_Place = tuple[str, tuple[str, ...]]
+
+
+class RefusalLog:
+    """Records refusals in the stream `requests` of their tenants."""
+
+    def __init__(self, journal: Journal, clock: Clock, spawn: Callable[[Coroutine[Any, Any, object]], None]) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._spawn = spawn
+        self._windows: dict[_Place, _Window] = {}
+        self._kinds: dict[str, int] = {}
+        self._ends: Timers[_Place] = Timers(clock, self._window_over)
+
+    async def record(self, refusal: Refusal) -> str:
+        """Record a refusal, or count it. Returns the event that holds the first of its kind; empty: not known yet."""
+        place, window = self._window_for(refusal)
+        if window is None:
+            window = self._open(place)
+            window.add(refusal.event if place[1] == refusal.kind else refusal.without_names().event, self._now())
+            self._spawn(self._write(place, window))
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    await window.recorded.wait()
+            except TimeoutError:
+                logger.warning("a refusal of %s is not durable yet: the log does not answer", refusal.tenant)
+        else:
+            window.add(refusal.event if place[1] == refusal.kind else refusal.without_names().event, self._now())
+        return window.event
+
+    async def flush(self) -> None:
+        """Record what was counted and is not recorded yet, within a bounded time."""
+        self._ends.close()
+        windows = list(self._windows.items())
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await asyncio.gather(*(self._write(place, window) for place, window in windows))
+                # What was on its way before is awaited as well.
+                await asyncio.gather(*(window.recorded.wait() for _, window in windows))
+        except TimeoutError:
+            logger.warning("refusals that were counted could not be recorded: the log does not answer")
+
+    def _now(self) -> int:
+        return self._clock.now_us()
+
+    def _window_for(self, refusal: Refusal) -> tuple[_Place, _Window | None]:
+        place = (refusal.tenant, refusal.kind)
+        window = self._windows.get(place)
+        if window is None and self._kinds.get(refusal.tenant, 0) >= KINDS_MAX:
+            place = (refusal.tenant, refusal.without_names().kind)
+            window = self._windows.get(place)
+        return place, window
+
+    def _open(self, place: _Place) -> _Window:
+        window = self._windows[place] = _Window()
+        self._kinds[place[0]] = self._kinds.get(place[0], 0) + 1
+        self._ends.set(place, self._now() + WINDOW_US)
+        return window
+
+    def _window_over(self, place: _Place) -> None:
+        window = self._windows.get(place)
+        if window is None:
+            return
+        if window.count:
+            self._ends.set(place, self._now() + WINDOW_US)
+            self._spawn(self._write(place, window))
+            return
+        del self._windows[place]
+        self._kinds[place[0]] -= 1
+        if not self._kinds[place[0]]:
+            del self._kinds[place[0]]
+
+    async def _write(self, place: _Place, window: _Window) -> None:
+        event = window.take()
+        if event is None:
+            return
+        window.recorded.clear()
+        try:
+            recorded = await self._journal.record(place[0], STREAM_ID, event)
+            window.event = window.event or f"{SHARD}:{recorded.position}"
+        except StoreError as error:
+            # The refusal stands all the same, and is counted with those that follow.
+            window.give_back(event)
+            logger.warning("%d refusals of %s could not be recorded: %s", event.count, place[0], error)
+        finally:
+            window.recorded.set()

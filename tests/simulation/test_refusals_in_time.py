@@ -1,0 +1,183 @@
+"""The log of refusals on virtual time: windows, bounds, and a store that does not answer."""
+
+import asyncio
+import contextlib
+
+from podium.v1 import events_pb2, value_pb2
+from service.engine.journal import Journal
+from service.engine.refusal_log import KINDS_MAX, STREAM_ID, WAIT_S, WINDOW_US, Refusal, RefusalLog
+from service.tasks import Tasks
+from store.contract import StoreError
+from store.records import decode_record, known_payload
+from tests.contract.model import ModelDatabase, ModelStore
+from tests.simulation.virtual_time import VirtualClock, elapse, run_virtually
+
+WINDOW_S = WINDOW_US / 1_000_000
+TENANT = "acme"
+
+
+def denied(subject="victor", tenant=TENANT, reason="PERMISSION_DENIED"):
+    event = events_pb2.RequestDenied(reason=reason, principal=value_pb2.Principal(subject=subject))
+    return Refusal(tenant, ("RequestDenied", reason, subject), event)
+
+
+class Stage:
+    def __init__(self, loop):
+        self.loop = loop
+        self.clock = VirtualClock(loop)
+        self.database = ModelDatabase()
+        self.store = ModelStore(self.database, self.clock)
+        self.tasks = Tasks()
+        self.log = None
+
+    async def begin(self):
+        await self.store.open()
+        self.log = RefusalLog(Journal(self.store), self.clock, self.tasks.spawn)
+
+    async def recorded(self, tenant=TENANT):
+        events = await self.store.read_stream(tenant, STREAM_ID)
+        return [known_payload(decode_record(event.record)) for event in events]
+
+
+def play(scene):
+    async def main(loop):
+        stage = Stage(loop)
+        await stage.begin()
+        try:
+            await scene(stage)
+        finally:
+            await stage.tasks.close()
+
+    run_virtually(main)
+
+
+def test_the_first_is_durable_when_its_caller_hears_of_it():
+    async def scene(stage):
+        event = await stage.log.record(denied())
+        (found,) = await stage.recorded()
+        assert (event, found.count) == ("0:1", 1)
+        assert found.first_at_us == stage.clock.now_us()
+
+    play(scene)
+
+
+def test_what_follows_within_the_window_is_counted_and_written_at_its_end():
+    async def scene(stage):
+        first = await stage.log.record(denied())
+        for _ in range(500):
+            assert await stage.log.record(denied()) == first
+        assert len(await stage.recorded()) == 1
+        await elapse(WINDOW_S + 0.1)
+        assert [each.count for each in await stage.recorded()] == [1, 500]
+
+    play(scene)
+
+
+def test_a_flood_costs_one_event_a_window_and_its_end_begins_anew():
+    async def scene(stage):
+        for _ in range(100):
+            await stage.log.record(denied())
+            await elapse(WINDOW_S / 10)
+        await elapse(2 * WINDOW_S)
+        counts = [each.count for each in await stage.recorded()]
+        assert sum(counts) == 100
+        assert len(counts) <= 12
+        await stage.log.record(denied())
+        assert len(await stage.recorded()) == len(counts) + 1
+        await elapse(2 * WINDOW_S)
+        assert len(await stage.recorded()) == len(counts) + 1
+
+    play(scene)
+
+
+def test_kinds_beyond_the_bound_share_one_and_none_is_lost():
+    async def scene(stage):
+        for number in range(10_000):
+            await stage.log.record(denied(f"fake-{number}"))
+        await stage.log.flush()
+        events = await stage.recorded()
+        assert sum(each.count for each in events) == 10_000
+        assert len(events) <= KINDS_MAX + 2
+        assert {each.principal.subject for each in events[KINDS_MAX:]} == {""}
+        # Another tenant is not in their way.
+        await stage.log.record(denied("bob", tenant="other"))
+        assert [each.principal.subject for each in await stage.recorded("other")] == ["bob"]
+
+    play(scene)
+
+
+def test_after_a_quiet_window_nothing_is_left_in_memory():
+    async def scene(stage):
+        for number in range(KINDS_MAX + 10):
+            await stage.log.record(denied(f"fake-{number}"))
+        await elapse(3 * WINDOW_S)
+        assert (stage.log._windows, stage.log._kinds) == ({}, {})  # noqa: SLF001 - a leak is seen nowhere else
+
+    play(scene)
+
+
+class DeafStore:
+    """A store that takes an append and never says what became of it, or refuses it."""
+
+    def __init__(self, store, *, refusing=False):
+        self._store = store
+        self.refusing = refusing
+        self.answers = asyncio.Event()
+
+    async def append(self, append):
+        if self.refusing:
+            raise StoreError("the disk is full")
+        await self.answers.wait()
+        return await self._store.append(append)
+
+
+def test_a_store_that_does_not_answer_delays_the_refusal_for_a_bounded_time():
+    async def scene(stage):
+        deaf = DeafStore(stage.store)
+        log = RefusalLog(Journal(deaf), stage.clock, stage.tasks.spawn)
+        began_s = stage.loop.time()
+        assert await log.record(denied()) == ""
+        assert stage.loop.time() - began_s <= WAIT_S + 0.1
+        deaf.answers.set()
+        await elapse(1)
+        assert [each.count for each in await stage.recorded()] == [1]
+
+    play(scene)
+
+
+def test_a_store_that_refuses_changes_nothing_about_the_refusal_and_the_count_comes_later():
+    async def scene(stage):
+        deaf = DeafStore(stage.store, refusing=True)
+        log = RefusalLog(Journal(deaf), stage.clock, stage.tasks.spawn)
+        assert await log.record(denied()) == ""
+        deaf.refusing = False
+        deaf.answers.set()
+        await log.record(denied())
+        await elapse(WINDOW_S + 1)
+        assert [each.count for each in await stage.recorded()] == [2]
+
+    play(scene)
+
+
+def test_a_caller_who_leaves_does_not_take_the_record_along():
+    async def scene(stage):
+        leaving = asyncio.ensure_future(stage.log.record(denied()))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await leaving
+        await elapse(1)
+        assert [each.count for each in await stage.recorded()] == [1]
+
+    play(scene)
+
+
+def test_a_journal_goes_on_with_a_stream_that_is_there_already():
+    async def scene(stage):
+        await stage.log.record(denied())
+        later = RefusalLog(Journal(stage.store), stage.clock, stage.tasks.spawn)
+        await later.record(denied("eve"))
+        await later.record(denied("bob"))
+        assert [each.principal.subject for each in await stage.recorded()] == ["victor", "eve", "bob"]
+
+    play(scene)

@@ -1,0 +1,199 @@
+"""Sanitizers at admission: what they refuse is named by its field, what they clean is what the tool gets."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium.v1 import definition_pb2, policy_pb2
+from service.admission.pipeline import ALLOWED, Allowed, Denied, Pipeline
+from service.admission.sanitizing import SanitizerGuard, clean_arguments
+from service.admission.schema import SchemaGuard, check_definition, check_template
+from service.domain.filling import fill
+from service.domain.permissions import DEFAULT_POLICY
+from service.domain.templates import parse_json
+from tests.unit.admission.calls import SCHEMA, a_request, a_tool
+
+SCHEMA_OF_FILES = {
+    "type": "object",
+    "properties": {
+        "path": {"type": "string", "x-podium-sanitize": {"path": {"roots": ["/srv/data"]}}},
+        "note": {"type": "string", "x-podium-sanitize": {"text": {}}},
+        "page": {"type": "string", "x-podium-sanitize": {"html": {}}},
+        "argv": {"type": "array", "x-podium-sanitize": {"command": {"programs": {"ls": [".*"]}}}},
+        "number": {"type": "integer"},
+    },
+}  # fmt: skip
+OUTSIDE = "/etc/passwd-hunter2"
+
+
+def guard(policy=DEFAULT_POLICY):
+    return SanitizerGuard(lambda _tenant: policy)
+
+
+def check(arguments, policy=DEFAULT_POLICY):
+    return guard(policy).check(a_request(json.dumps(arguments), a_tool(schema=SCHEMA_OF_FILES)), 0)
+
+
+def test_a_tool_without_sanitizers_passes():
+    assert guard().check(a_request(), 0) is ALLOWED
+
+
+def test_arguments_that_need_no_cleaning_pass_as_they_are():
+    assert check({"path": "/srv/data/report.txt", "note": "fine"}) is ALLOWED
+
+
+def test_a_refusal_names_the_field_the_sanitizer_and_the_reason_and_not_the_value():
+    verdict = check({"path": OUTSIDE})
+    assert isinstance(verdict, Denied)
+    assert (verdict.guard, verdict.field, verdict.reason) == ("path", "arguments.path", "PATH_OUTSIDE_ROOTS")
+    assert (verdict.failure.reason, verdict.failure.field) == ("INPUT_REJECTED", "arguments.path")
+    assert verdict.failure.message.startswith("arguments.path ")
+    assert "hunter2" not in str(verdict)
+
+
+def test_the_refusal_is_an_event():
+    admission = Pipeline([guard()]).admit(a_request(json.dumps({"path": OUTSIDE}), a_tool(schema=SCHEMA_OF_FILES)), 0)
+    rejected = admission.input_rejected
+    assert (rejected.field, rejected.guard, rejected.reason) == ("arguments.path", "path", "PATH_OUTSIDE_ROOTS")
+    assert "hunter2" not in str(admission)
+
+
+def test_what_is_cleaned_is_what_the_tool_gets_and_everything_else_stays_as_it_was():
+    large = 2**80
+    text = json.dumps({"page": "<b>x</b><script>y</script>", "number": large, "note": "é"})
+    request = a_request(text, a_tool(schema=SCHEMA_OF_FILES))
+    before = request.arguments_digest
+    admission = Pipeline([SchemaGuard(), guard()]).admit(request, 0)
+    assert isinstance(admission.verdict, Allowed)
+    assert json.loads(request.arguments_json) == {"page": "<b>x</b>", "number": large, "note": "é"}
+    assert request.arguments == json.loads(request.arguments_json) | {"number": float(large)}
+    assert request.arguments_digest != before
+    assert clean_arguments(request.tool, text) == request.arguments_json
+    assert clean_arguments(a_tool(), text) == text
+
+
+def with_patterns(*patterns):
+    return dataclasses.replace(DEFAULT_POLICY, patterns=patterns)
+
+
+def test_an_operators_patterns_are_searched_for_in_texts_alone_and_follow_the_policy():
+    apollo = policy_pb2.ContentPattern(id="codename", expression="(?i)apollo", refuse_input=True)
+    policies = [with_patterns(apollo)]
+    asked = SanitizerGuard(lambda _tenant: policies[-1])
+
+    def ask(arguments):
+        return asked.check(a_request(json.dumps(arguments), a_tool(schema=SCHEMA_OF_FILES)), 0)
+
+    verdict = ask({"note": "about Apollo"})
+    assert (verdict.guard, verdict.field, verdict.reason) == ("text", "arguments.note", "CONTENT_PATTERN")
+    assert "codename" in verdict.failure.message
+    assert ask({"path": "/srv/data/apollo"}) is ALLOWED
+    policies.append(with_patterns(policy_pb2.ContentPattern(id="codename", expression="apollo", redact_output=True)))
+    assert ask({"note": "about Apollo"}) is ALLOWED
+
+
+def test_a_pattern_that_does_not_compile_denies():
+    broken = with_patterns(policy_pb2.ContentPattern(id="p", expression="(", refuse_input=True))
+    request = a_request(json.dumps({"note": "x"}), a_tool(schema=SCHEMA_OF_FILES))
+    admission = Pipeline([guard(broken)]).admit(request, 0)
+    assert admission.verdict.failure.reason == "GUARD_ERROR"
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [{"path": {}}, {"path": {"roots": "x"}}, {"nothing": {}}, {"path": {"roots": ["/a"], "typo": 1}}, "path", {}],
+)
+def test_a_wrong_declaration_is_refused_when_the_tool_is_registered(declared):
+    schema = {"type": "object", "properties": {"p": {"type": "string", "x-podium-sanitize": declared}}}
+    [(field, message)] = check_definition(a_tool(schema=schema))
+    assert field == "input_schema_json"
+    assert "sanitize" in message
+    of_output = check_definition(a_tool(output_schema_json=json.dumps(schema)))
+    assert [field for field, _ in of_output] == ["output_schema_json"]
+
+
+def test_right_declarations_are_accepted():
+    assert check_definition(a_tool(schema=SCHEMA_OF_FILES)) == []
+
+
+@pytest.mark.parametrize(("names", "field"), [(["."], 0), (["a/b"], 0), (["ok", "ok"], 1), ([""], 0), (["-x"], 0)])
+def test_names_of_secrets_are_names_of_files(names, field):
+    assert [each for each, _ in check_definition(a_tool(secrets=names))] == [f"secrets[{field}]"]
+    assert check_definition(a_tool(secrets=["api-key", "API_KEY.2"])) == []
+    assert [each for each, _ in check_definition(a_tool(secrets=[f"s{n}" for n in range(17)]))] == ["secrets"]
+
+
+# At submission.
+
+
+def template_check(arguments, schema=SCHEMA_OF_FILES):
+    return check_template(a_tool(schema=schema), parse_json(json.dumps(arguments), shorthand=False))
+
+
+def test_literal_arguments_are_checked_before_anything_is_recorded():
+    [(field, message)] = template_check({"path": OUTSIDE})
+    assert field == "arguments.path"
+    assert "hunter2" not in message
+    assert template_check({"path": "/srv/data/x", "note": "fine"}) == []
+    assert template_check({"query": "ab"}, SCHEMA) == []
+
+
+def test_a_literal_beside_a_hole_is_checked_and_what_fills_a_hole_is_not_guessed():
+    assert [field for field, _ in template_check({"path": OUTSIDE, "note": "${input}"})] == ["arguments.path"]
+    assert template_check({"path": "${input}", "note": "${input.x} and more"}) == []
+    assert template_check("${input}") == []
+    # A command is judged as a whole.
+    assert template_check({"argv": ["rm", "${input}"]}) == []
+    assert [field for field, _ in template_check({"argv": ["rm", "x"]})] == ["arguments.argv"]
+
+
+def test_which_alternative_applies_is_not_guessed_from_a_hole():
+    local = {"if": {"properties": {"mode": {"const": "local"}}}, "then": SCHEMA_OF_FILES}
+    schema = {"type": "object", "properties": {"mode": {"type": "string"}}, **local}
+    assert template_check({"mode": "${input}", "path": OUTSIDE}, schema) == []
+    assert [field for field, _ in template_check({"mode": "local", "path": OUTSIDE}, schema)] == ["arguments.path"]
+
+
+def test_a_template_of_a_tool_with_a_wrong_declaration_cannot_be_checked():
+    tool = definition_pb2.ToolDefinition(
+        name="old", input_schema_json='{"type":"object","x-podium-sanitize":{"nothing":{}}}'
+    )
+    [(field, message)] = check_template(tool, parse_json("{}", shorthand=False))
+    assert field == "arguments"
+    assert "cannot be checked" in message
+
+
+class Everywhere:
+    """Fills every hole with the same value."""
+
+    def __init__(self, value):
+        self._text = json.dumps(value)
+
+    def text(self, reference):
+        return self._text
+
+
+texts = st.sampled_from(["/srv/data/a", OUTSIDE, "a\x00b", "plain", "${input}", "/srv/${input}"])
+templates = st.fixed_dictionaries(
+    {},
+    optional={
+        "path": texts,
+        "note": texts,
+        "page": texts,
+        "argv": st.lists(st.sampled_from(["ls", "rm", "-l", "${input}"]), min_size=1, max_size=3),
+    },
+)
+
+
+@given(templates, st.sampled_from(["/srv/data/a", "ls", "../../etc", "x"]))
+def test_what_is_refused_at_submission_is_refused_at_the_attempt_whatever_fills_the_holes(arguments, filling):
+    template = parse_json(json.dumps(arguments), shorthand=False)
+    filled = fill(template, Everywhere(filling))
+    verdict = guard().check(a_request(filled, a_tool(schema=SCHEMA_OF_FILES)), 0)
+    if isinstance(verdict, Allowed):
+        assert template_check(arguments) == []
+    elif "${" not in json.dumps(arguments):
+        assert [field for field, _ in template_check(arguments)] == [verdict.field]

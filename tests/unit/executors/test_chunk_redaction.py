@@ -1,0 +1,102 @@
+"""A secret in streamed output is found however the stream is cut, and nothing else of the stream changes."""
+
+import dataclasses
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from podium.v1 import executor_service_pb2 as wire
+from podium.v1 import policy_pb2
+from service.admission.redaction import HELD_BYTES_MAX, Redactor
+from service.executors.chunk_redaction import ChunkRedactor
+from tests.unit.admission.test_redaction import EACH, SECRETS
+
+ALL = Redactor.of()
+VALUES = Redactor().with_values({"key": b"correct horse"})
+
+
+def streamed(pieces, redactor=ALL):
+    """What is recorded of the pieces: when each was let go, and the chunks."""
+    names = {}
+    stream = ChunkRedactor(redactor, names)
+    released = [
+        stream.take(wire.AttemptChunk(sequence=number, data=piece)) for number, piece in enumerate(pieces, start=1)
+    ]
+    released.append(stream.end())
+    chunks = [chunk for each in released for chunk in each]
+    assert [chunk.sequence for chunk in chunks] == list(range(1, len(pieces) + 1)), "in order, none more, none less"
+    return chunks, [len(each) for each in released], names
+
+
+def cut(data, places):
+    ends = sorted({min(place, len(data)) for place in places} | {len(data)})
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+TEXT = "\n".join(f"line {name}: {secret.rstrip()} end" for name, secret in EACH).encode()
+
+
+@given(st.lists(st.integers(0, len(TEXT)), max_size=40))
+@example(range(0, len(TEXT), 3))
+@settings(deadline=None)
+def test_every_secret_is_found_however_the_stream_is_cut(places):
+    chunks, _, names = streamed(cut(TEXT, places))
+    told = b"".join(chunk.data for chunk in chunks).decode()
+    assert told == "\n".join(f"line {name}: [redacted:{name}] end" for name, _ in EACH)
+    assert list(names) == [f"redacted:{name}" for name in SECRETS]
+
+
+@given(st.lists(st.binary(max_size=30), max_size=20))
+def test_a_stream_without_secrets_is_recorded_as_it_is(pieces):
+    chunks, _, names = streamed(pieces)
+    assert [chunk.data for chunk in chunks] == pieces
+    assert not names
+
+
+def test_text_that_begins_no_secret_is_not_held_back():
+    _, released, _ = streamed([b"hello", b" world, ", "ä".encode()[:1], "ä".encode()[1:], b"\x00\xff"])
+    assert released == [1, 1, 1, 1, 1, 0]
+
+
+def test_a_beginning_is_held_back_until_it_is_none():
+    _, released, _ = streamed([b"key AKIA", b"BC", b" no key", b" AK"])
+    assert released == [0, 0, 3, 0, 1]
+
+
+@given(st.lists(st.integers(0, 40), max_size=10))
+def test_a_given_value_is_found_however_the_stream_is_cut(places):
+    data = b"it is correct horse, correct horse" + b"correct horse!"
+    chunks, _, _ = streamed(cut(data, places), VALUES)
+    assert b"".join(chunk.data for chunk in chunks) == b"it is [redacted:key], [redacted:key][redacted:key]!"
+
+
+def test_the_parts_of_a_secret_in_later_chunks_are_missing_there():
+    chunks, _, _ = streamed([b"a correct", b" ", b"horse b"], VALUES)
+    assert [chunk.data for chunk in chunks] == [b"a [redacted:key]", b"", b" b"]
+
+
+def test_an_operators_pattern_is_found_across_chunks_within_what_is_held_back():
+    own = policy_pb2.ContentPattern(id="own", expression="secret [0-9]+ end", redact_output=True)
+    redactor = ALL.with_patterns([own])
+    data = b"x" * 2000 + b" secret 12345 end " + b"y" * 2000
+    for size in (1, 7, 500, 5000):
+        chunks, _, _ = streamed([data[at : at + size] for at in range(0, len(data), size)], redactor)
+        assert b"".join(c.data for c in chunks) == b"x" * 2000 + b" [redacted:own] " + b"y" * 2000
+
+
+def test_no_more_than_the_bound_is_held_back():
+    stream = ChunkRedactor(ALL, {})
+    piece = b"-----BEGIN PRIVATE KEY-----\n" + b"A" * 972
+    held = 0
+    for number in range(1, 100):
+        released = stream.take(wire.AttemptChunk(sequence=number, data=piece if number == 1 else b"A" * 1000))
+        held += 1 - len(released)
+        assert held * 1000 <= HELD_BYTES_MAX + 1000
+
+
+@pytest.mark.parametrize("broken", [dataclasses.replace(ALL, beginnings=None)])
+def test_a_redactor_that_holds_nothing_back_is_found_out(broken):
+    secret = SECRETS["aws-key"][0].encode()
+    chunks, _, _ = streamed([secret[:7], secret[7:]], broken)
+    assert b"".join(chunk.data for chunk in chunks) == secret
