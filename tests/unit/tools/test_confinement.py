@@ -77,7 +77,8 @@ def test_limits_cannot_be_raised_again(tmp_path):
         "except MemoryError: results.append('memory')\n"
         "try: [os.dup(0) for _ in range(30)]\n"
         "except OSError: results.append('files')\n"
-        f"try:\n    with open({str(tmp_path / 'x')!r}, 'wb', 0) as file:\n        file.write(bytes(2000)); file.write(b'x')\n"
+        f"try:\n    with open({str(tmp_path / 'x')!r}, 'wb', 0) as file:\n"
+        "        file.write(bytes(2000)); file.write(b'x')\n"
         "except OSError: results.append('size')\n"
         "print(json.dumps([results, resource.getrlimit(resource.RLIMIT_CORE)]))\n"
     )
