@@ -1,8 +1,11 @@
 """Files through the service: what lies in an allowed folder is read and written, and nothing else, on the record."""
 
+import json
+
 import pytest
 
 import podium
+from tests.integration.rig.caller import step
 
 FILE_TOOLS = ["file_read", "file_list", "file_search", "file_write", "text_extract"]
 ESCAPES = [
@@ -42,10 +45,18 @@ async def test_a_file_in_an_allowed_folder_is_read(file_tools, client, ground):
 async def test_what_lies_outside_is_refused_and_the_refusal_is_recorded(file_tools, client, caller, path):
     with pytest.raises(podium.PodiumError) as refused:
         await client.call("file_read", path=path)
-    assert refused.value.reason in ("INPUT_REJECTED", "NOT_FOUND"), refused.value
-    assert "secret" not in str(refused.value).replace(path, "")
-    types = [event.WhichOneof("payload") for event in await caller.log()]
-    assert "step_failed" in types or "input_rejected" in types
+    assert refused.value.reason in ("INVALID_WORKFLOW", "INPUT_REJECTED", "NOT_FOUND"), refused.value
+    assert "secret" not in str(refused.value)
+    # The same path, known only when the step runs: refused there, on the record.
+    workflow_id = await caller.start(step("file_read", {"path": "${input}"}), input_json=json.dumps(path))
+    await caller.ended(workflow_id)
+    recorded = {event.WhichOneof("payload"): event for event in await caller.history(workflow_id)}
+    if refused.value.reason == "INVALID_WORKFLOW":
+        assert recorded["input_rejected"].input_rejected.guard == "path"
+        assert "attempt_started" not in recorded
+    else:
+        # What only the file system knows is refused by the tool.
+        assert recorded["step_failed"].step_failed.failure.reason == refused.value.reason
 
 
 async def test_each_root_is_open_for_its_modes_alone(file_tools, client, ground):
