@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.v1 import definition_pb2, policy_pb2
@@ -189,6 +189,7 @@ templates = st.fixed_dictionaries(
 
 
 @given(templates, st.sampled_from(["/srv/data/a", "ls", "../../etc", "x"]))
+@settings(deadline=None)
 def test_what_is_refused_at_submission_is_refused_at_the_attempt_whatever_fills_the_holes(arguments, filling):
     template = parse_json(json.dumps(arguments), shorthand=False)
     filled = fill(template, Everywhere(filling))
