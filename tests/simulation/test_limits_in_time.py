@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from podium.v1 import definition_pb2, policy_pb2, tool_service_pb2
-from service import access
 from service.domain.permissions import DEFAULT_POLICY
+from service.engine import policies
 from tests.simulation.stage import play, step
 from tests.simulation.virtual_time import elapse
 
@@ -25,7 +25,7 @@ def limited(monkeypatch):
     """Puts limits into the policy of every tenant."""
 
     def put(*limits):
-        monkeypatch.setattr(access, "DEFAULT_POLICY", dataclasses.replace(DEFAULT_POLICY, limits=limits))
+        monkeypatch.setattr(policies, "DEFAULT_POLICY", dataclasses.replace(DEFAULT_POLICY, limits=limits))
 
     return put
 
@@ -175,7 +175,7 @@ def test_a_limit_that_is_lifted_lets_those_who_wait_through(limited, monkeypatch
         executor.succeed(await executor.hear("assign"))
         await elapse(10)
         assert len(stage.log.of_kind(workflow_id, "attempt_started")) == 1
-        monkeypatch.setattr(access, "DEFAULT_POLICY", DEFAULT_POLICY)
+        monkeypatch.setattr(policies, "DEFAULT_POLICY", DEFAULT_POLICY)
         for _ in range(2):
             executor.succeed(await executor.hear("assign"))
         await stage.until_ended(workflow_id, 10)

@@ -59,6 +59,8 @@ def test_the_commands_are_those_of_the_issue():
             "replay",
             "executor",
             "bench",
+            "builtin serve",
+            "builtin check",
             "policy test",
             "policy show",
             "policy history",
