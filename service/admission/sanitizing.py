@@ -19,10 +19,8 @@ from podium.sanitizers.schema import MARK, SchemaSanitizers, compile_schema_sani
 from podium.v1 import definition_pb2, value_pb2
 from service.admission.content_patterns import TenantPatterns
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
-from service.domain.errors import Violation
+from service.domain.errors import INPUT_REJECTED, RejectedInput, Violation
 from service.domain.permissions import Policy
-
-REASON = "INPUT_REJECTED"
 
 _VERSIONS = 4096
 """How many versions of tools a guard keeps sanitizers for."""
@@ -123,7 +121,7 @@ def literal_violations(
     try:
         sanitizers.apply(literal)
     except Rejected as rejected:
-        yield rejected.field, rejected.message
+        yield RejectedInput(rejected.field, rejected.message, rejected.sanitizer, rejected.reason)
 
 
 def _without_holes(template: definition_pb2.Template) -> object:
@@ -146,5 +144,5 @@ _known = lru_cache(maxsize=512)(sanitizers_of)
 
 def _denied(rejected: Rejected) -> Denied:
     message = f"{rejected.field} {rejected.message}"
-    failure = value_pb2.Failure(reason=REASON, message=message, field=rejected.field)
+    failure = value_pb2.Failure(reason=INPUT_REJECTED, message=message, field=rejected.field)
     return Denied(rejected.sanitizer, failure, rejected.field, reason=rejected.reason)
