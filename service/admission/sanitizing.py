@@ -12,10 +12,11 @@ from typing import Any
 
 import orjson
 
+from podium.marks import SANITIZE
 from podium.sanitizers.declaration import SpecificationRefused
 from podium.sanitizers.registry import MissingLibrary
 from podium.sanitizers.rejection import Rejected
-from podium.sanitizers.schema import MARK, SchemaSanitizers, compile_schema_sanitizers
+from podium.sanitizers.schema import SchemaSanitizers, compile_schema_sanitizers
 from podium.v1 import definition_pb2, value_pb2
 from service.admission.content_patterns import TenantPatterns
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
@@ -69,7 +70,7 @@ class SanitizerGuard:
 def sanitizers_of(schema_json: str, patterns: Mapping[str, Any] = _NONE) -> SchemaSanitizers | None:
     """The sanitizers that a schema declares; None: it declares none. Raises SpecificationRefused and MissingLibrary."""
     # Most schemas declare none, and need not be parsed to know it. In JSON the mark may be written with escapes.
-    if MARK not in schema_json and "\\u" not in schema_json:
+    if SANITIZE not in schema_json and "\\u" not in schema_json:
         return None
     return compile_schema_sanitizers(orjson.loads(schema_json), patterns=patterns)
 
