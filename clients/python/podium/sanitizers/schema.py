@@ -168,9 +168,7 @@ class _Compiler:
             if (stated := schema.get("type", taken)) != taken and (
                 not isinstance(stated, list) or not {taken} <= set(stated) <= {taken, "null"}
             ):
-                raise SpecificationRefused(
-                    f"{SANITIZE}.{kind}: takes a value of type {taken}, the schema says another"
-                )
+                raise SpecificationRefused(f"{SANITIZE}.{kind}: takes a value of type {taken}, the schema says another")
             made.append(compile_sanitizer(kind, options, patterns=self._patterns))
         return sorted(made, key=lambda each: KINDS.index(each.kind))
 
