@@ -221,7 +221,7 @@ class Service:
             pipeline=Pipeline(
                 [
                     AddressGuard(self._access.addresses),
-                    RevocationGuard(self._access.revocations),
+                    RevocationGuard(self._access.revocations, self._access.policy_of),
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(self._bounds),
                     SanitizerGuard(self._access.policy_of),

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from podium.marks import REDACT
 from service.domain.errors import Violation
 
-MARK = "x-podium-redact"
 REDACTED = "[redacted]"
 
 Schema = dict[str, Any]
@@ -40,7 +40,7 @@ class RedactedPlaces:
 
     def _apply(self, schemas: list[Schema], value: object, place: str, names: dict[str, None]) -> object:
         schemas = self._of_same_value(schemas)
-        if any(schema.get(MARK) is True for schema in schemas):
+        if any(schema.get(REDACT) is True for schema in schemas):
             names[f"redacted:{place}"] = None
             return REDACTED
         if isinstance(value, dict):
@@ -78,7 +78,7 @@ class RedactedPlaces:
 @lru_cache(maxsize=512)
 def redacted_places(schema_json: str) -> RedactedPlaces | None:
     """The marked places of a schema; None: it marks none."""
-    if not schema_json or (MARK not in schema_json and "\\u" not in schema_json):
+    if not schema_json or (REDACT not in schema_json and "\\u" not in schema_json):
         return None
     schema = orjson.loads(schema_json)
     return RedactedPlaces(schema) if isinstance(schema, dict) and _mentions(schema) else None
@@ -93,18 +93,18 @@ def redaction_violations(field: str, schema_json: str) -> Iterator[Violation]:
         schema = below.pop()
         if not isinstance(schema, dict):
             continue
-        if not isinstance(schema.get(MARK, False), bool):
-            yield field, f"has {MARK} with something else than true or false"
+        if not isinstance(schema.get(REDACT, False), bool):
+            yield field, f"has {REDACT} with something else than true or false"
         for keyword, value in schema.items():
             if keyword in _MAPPED and isinstance(value, dict):
                 below += value.values()
             elif keyword in _FOLLOWED:
                 below += value if isinstance(value, list) else [value]
             elif keyword not in _DATA and _mentions(value):
-                yield field, f"has {MARK} below {keyword}, where it would have no effect"
+                yield field, f"has {REDACT} below {keyword}, where it would have no effect"
         target = schema.get("$ref", schema.get("$dynamicRef", "#"))
         if "$dynamicRef" in schema or not isinstance(target, str) or not (target == "#" or target.startswith("#/")):
-            yield field, f"has {MARK} and a reference that is no pointer such as #/$defs/name"
+            yield field, f"has {REDACT} and a reference that is no pointer such as #/$defs/name"
 
 
 def _of_member(schemas: list[Schema], name: str) -> list[Schema]:
@@ -151,7 +151,7 @@ def _mentions(value: object) -> bool:
     while below:
         each = below.pop()
         if isinstance(each, dict):
-            if each.get(MARK, False) is not False:
+            if each.get(REDACT, False) is not False:
                 return True
             below += each.values()
         elif isinstance(each, list):

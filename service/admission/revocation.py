@@ -5,8 +5,11 @@ It comes before every other guard: whoever's credentials were taken back is told
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from podium.v1 import events_pb2, value_pb2
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
+from service.domain.permissions import Policy
 from service.domain.revocations import Revocation, Revocations
 
 
@@ -15,8 +18,10 @@ class RevocationGuard:
 
     name = "revocation"
 
-    def __init__(self, revocations: Revocations) -> None:
+    def __init__(self, revocations: Revocations, policy_of: Callable[[str], Policy]) -> None:
+        """`policy_of` finds the policy of a tenant, which is named in the record."""
         self._revocations = revocations
+        self._policy_of = policy_of
 
     def check(self, request: ToolRequest, now_us: int) -> Allowed | Denied:  # noqa: ARG002 - a guard's signature
         """Decide from memory; see service.admission.pipeline.Guard."""
@@ -24,6 +29,7 @@ class RevocationGuard:
         return ALLOWED if hit is None else self._denied(request, hit)
 
     def _denied(self, request: ToolRequest, hit: Revocation) -> Denied:
+        policy = self._policy_of(request.tenant)
         check = events_pb2.PermissionChecked(
             step_id=request.step_id,
             attempt=request.attempt,
@@ -31,6 +37,8 @@ class RevocationGuard:
             decision=events_pb2.DECISION_DENY,
             required=request.tool.permissions,
             rule=hit.rule,
+            policy=policy.name,
+            policy_revision=policy.revision,
             principal=request.authority.principal,
             arguments_digest=request.arguments_digest,
         )

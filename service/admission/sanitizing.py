@@ -12,17 +12,16 @@ from typing import Any
 
 import orjson
 
+from podium.marks import SANITIZE
 from podium.sanitizers.declaration import SpecificationRefused
 from podium.sanitizers.registry import MissingLibrary
 from podium.sanitizers.rejection import Rejected
-from podium.sanitizers.schema import MARK, SchemaSanitizers, compile_schema_sanitizers
+from podium.sanitizers.schema import SchemaSanitizers, compile_schema_sanitizers
 from podium.v1 import definition_pb2, value_pb2
 from service.admission.content_patterns import TenantPatterns
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
-from service.domain.errors import Violation
+from service.domain.errors import INPUT_REJECTED, RejectedInput, Violation
 from service.domain.permissions import Policy
-
-REASON = "INPUT_REJECTED"
 
 _VERSIONS = 4096
 """How many versions of tools a guard keeps sanitizers for."""
@@ -71,7 +70,7 @@ class SanitizerGuard:
 def sanitizers_of(schema_json: str, patterns: Mapping[str, Any] = _NONE) -> SchemaSanitizers | None:
     """The sanitizers that a schema declares; None: it declares none. Raises SpecificationRefused and MissingLibrary."""
     # Most schemas declare none, and need not be parsed to know it. In JSON the mark may be written with escapes.
-    if MARK not in schema_json and "\\u" not in schema_json:
+    if SANITIZE not in schema_json and "\\u" not in schema_json:
         return None
     return compile_schema_sanitizers(orjson.loads(schema_json), patterns=patterns)
 
@@ -123,7 +122,7 @@ def literal_violations(
     try:
         sanitizers.apply(literal)
     except Rejected as rejected:
-        yield rejected.field, rejected.message
+        yield RejectedInput(rejected.field, rejected.message, rejected.sanitizer, rejected.reason)
 
 
 def _without_holes(template: definition_pb2.Template) -> object:
@@ -146,5 +145,5 @@ _known = lru_cache(maxsize=512)(sanitizers_of)
 
 def _denied(rejected: Rejected) -> Denied:
     message = f"{rejected.field} {rejected.message}"
-    failure = value_pb2.Failure(reason=REASON, message=message, field=rejected.field)
+    failure = value_pb2.Failure(reason=INPUT_REJECTED, message=message, field=rejected.field)
     return Denied(rejected.sanitizer, failure, rejected.field, reason=rejected.reason)

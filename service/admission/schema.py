@@ -33,7 +33,8 @@ _DURATION_MAX_MS = 30 * 24 * 60 * 60 * 1000
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PERMISSION = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
 _PERMISSION_LENGTH = 128
-_SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""A name that is a file's: neither . nor .. nor a hidden file, and without a separator."""
 _SECRETS_MAX = 16
 
 _compiled = lru_cache(maxsize=_COMPILED)(compile_schema)
@@ -138,7 +139,7 @@ def _secret_violations(tool: definition_pb2.ToolDefinition) -> Iterator[Violatio
     if len(tool.secrets) > _SECRETS_MAX:
         yield "secrets", f"are more than {_SECRETS_MAX}"
     for index, name in enumerate(tool.secrets):
-        if not _SECRET.fullmatch(name):
+        if not SECRET_NAME.fullmatch(name):
             yield f"secrets[{index}]", "must be 1 to 128 of the characters A-Z a-z 0-9 _ . - and not begin with . or -"
         if name in tool.secrets[:index]:
             yield f"secrets[{index}]", "is named twice"

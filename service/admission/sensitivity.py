@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import orjson
 
+from podium.marks import SENSITIVE
 from podium.v1 import definition_pb2
-
-MARK = "x-podium-sensitive"
 
 _VERSIONS = 4096
 """How many versions of tools are remembered before all are forgotten; forgetting costs time only."""
@@ -28,7 +27,7 @@ def marks_sensitive(schema_json: str) -> bool:
     while below:
         value = below.pop()
         if isinstance(value, dict):
-            if value.get(MARK, False) is not False:
+            if value.get(SENSITIVE, False) is not False:
                 return True
             below += value.values()
         elif isinstance(value, list):

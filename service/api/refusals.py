@@ -92,10 +92,11 @@ class Refusals:
             return Refusal(tenant, ("RequestDenied", *by), _denied(method, error, principal))
         if method in SUBMISSIONS and isinstance(error, _OF_SUBMISSION):
             field = _recordable(error.violations[0][0]) if error.violations else ""
+            guard, why = error.basis.rule, error.basis.sanitizer_reason
             refused = events_pb2.SubmissionRefused(
-                reason=error.reason, method=method, principal=principal, field=field, guard=error.basis.rule
+                reason=error.reason, method=method, principal=principal, field=field, guard=guard, sanitizer_reason=why
             )
-            return Refusal(tenant, ("SubmissionRefused", *by), refused)
+            return Refusal(tenant, ("SubmissionRefused", *by, guard, why), refused)
         return None
 
     @staticmethod

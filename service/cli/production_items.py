@@ -59,6 +59,7 @@ ITEMS = (
     Item("session-age", "credentials", "sessions have an end", settings.session_age),
     Item("key-files", "credentials", "keys can be read by the service alone", settings.key_files),
     Item("master-key", "credentials", "the master key is not in the database's backup", settings.master_key),
+    Item("secret-files", "secrets", "secrets of tools can be read by the service alone", settings.secret_files),
     Item("sealed", "secrets", "what looks like a secret is sealed", tools.sealed),
     Item("checkpoints", "audit", "checkpoints are copied out of the database's reach", settings.checkpoints),
     Item("auditors", "audit", "somebody else can read and export the trail", tools.auditors),

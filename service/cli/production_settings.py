@@ -68,6 +68,16 @@ def key_files(facts: Facts) -> Outcome:
     return passed(f"{len(paths)} keys in files of their own")
 
 
+def secret_files(facts: Facts) -> Outcome:
+    """What tools are given beside their arguments is in a folder of the service's own."""
+    folder = facts.settings.secrets.secrets_directory
+    if folder is None:
+        return not_applicable("no tool is given a secret: PODIUM_SECRETS_DIRECTORY is not set")
+    if is_open(folder, OTHERS):
+        return failed(f"{folder} is open to others", "chmod 0700 the folder, and 0600 what is in it")
+    return passed(f"{folder} is open to its owner alone")
+
+
 def master_key(facts: Facts) -> Outcome:
     """A copy of the database and its folder does not open what is sealed."""
     settings = facts.settings

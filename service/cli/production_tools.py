@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from podium.marks import SANITIZE, SENSITIVE
 from podium.v1 import policy_pb2
 from service.cli.production_facts import Facts, Outcome, failed, not_applicable, passed, warned
 from service.cli.tool_facts import ToolFacts, risky_parameters, unsealed_secrets
@@ -105,7 +106,7 @@ def lockout(facts: Facts) -> Outcome:
 def sanitizers(facts: Facts) -> Outcome:
     """Paths, URLs, commands and SQL are checked before they reach a tool."""
     wrong = [f"{tool.name}.{name} ({kind})" for tool in facts.tools for name, kind in risky_parameters(tool)]
-    return all_tools(facts, wrong, "have no sanitizer", 'declare "x-podium-sanitize" at them', fails=True)
+    return all_tools(facts, wrong, "have no sanitizer", f'declare "{SANITIZE}" at them', fails=True)
 
 
 def sealed(facts: Facts) -> Outcome:
@@ -113,7 +114,7 @@ def sealed(facts: Facts) -> Outcome:
     if facts.read_settings is not None and facts.read_settings.sealing.seal_everything:
         return passed("everything is sealed")
     wrong = [f"{tool.name}.{name}" for tool in facts.tools for name in unsealed_secrets(tool)]
-    return all_tools(facts, wrong, "look like secrets and are recorded", 'mark them "x-podium-sensitive": true')
+    return all_tools(facts, wrong, "look like secrets and are recorded", f'mark them "{SENSITIVE}": true')
 
 
 def timeouts(facts: Facts) -> Outcome:

@@ -76,6 +76,8 @@ class Trail:
     """subject or address, method, reason, rule"""
     refused_inputs: Counts = field(default_factory=dict)
     """guard, reason, subject or tool"""
+    invalid_submissions: Counts = field(default_factory=dict)
+    """reason, method, subject: no valid request, and no guard refused it"""
     limited: Counts = field(default_factory=dict)
     """limit, tool"""
     lockouts: Counts = field(default_factory=dict)
@@ -141,9 +143,17 @@ def _request_denied(trail: Trail, line: Mapping[str, Any], details: Mapping[str,
 
 
 def _submission_refused(trail: Trail, line: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-    # What no guard refused is a mistake in a request, and no concern of security's.
+    who, times = _who(line), details["count"]
     if details["guard"]:
-        count(trail.refused_inputs, line, details["guard"], details["reason"], _who(line), times=details["count"])
+        reason = details.get("sanitizer_reason") or details["reason"]
+        count(trail.refused_inputs, line, details["guard"], reason, who, times=times)
+    elif details["reason"] == "INPUT_REJECTED":
+        # Of a flood with more kinds than are told apart, the reason alone is left.
+        count(trail.refused_inputs, line, "a sanitizer", details["reason"], who, times=times)
+    else:
+        # What no guard refused is most often a mistake in a request.
+        method = str(details["method"]).rpartition("/")[2]
+        count(trail.invalid_submissions, line, details["reason"], method, who, times=times)
 
 
 def _permission_checked(trail: Trail, line: Mapping[str, Any], details: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from podium.marks import SANITIZE
 from service.cli.security_findings import Evidence, Finding, Severity
 from service.cli.security_trail import microseconds
 from service.cli.tool_facts import ToolFacts, granted_by, risky_parameters
@@ -129,7 +130,7 @@ def _tools(evidence: Evidence) -> Iterator[Finding]:
                 "parameters-without-sanitizers",
                 f"{tool.name} takes {name} without a sanitizer",
                 f"its name says that it is a {sanitizer}; what a model puts there may come from somebody's text",
-                f'declare "x-podium-sanitize": {{"{sanitizer}": ...}} at it, or the values it may have as an enum',
+                f'declare "{SANITIZE}": {{"{sanitizer}": ...}} at it, or the values it may have as an enum',
             )
 
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from podium.marks import SANITIZE, SENSITIVE
 from service.domain.permissions import grants
 
 if TYPE_CHECKING:
     from podium.v1 import tool_service_pb2
 
-SANITIZE = "x-podium-sanitize"
-SENSITIVE = "x-podium-sensitive"
 _RISKY_WORDS = {
     "path": {"path", "file", "filename", "filepath", "dir", "directory", "folder"},
     "url": {"url", "uri", "href", "link", "endpoint", "webhook"},

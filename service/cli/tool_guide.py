@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from podium.marks import SENSITIVE
 from podium.v1 import policy_pb2
 from service.cli.markdown_text import code, code_block, plain, table, word
-from service.cli.tool_facts import SENSITIVE, Parameter, ToolFacts, is_marked, risky_parameters, unsealed_secrets
+from service.cli.tool_facts import Parameter, ToolFacts, is_marked, risky_parameters, unsealed_secrets
 from service.cli.tool_grants import forbidding, granting, limits_of
 
 if TYPE_CHECKING:

@@ -100,6 +100,19 @@ def _refused_input(key: tuple[str, ...], seen: Seen) -> Finding:
     )
 
 
+def _invalid_submission(key: tuple[str, ...], seen: Seen) -> Finding:
+    reason, method, source, *_ = key
+    return Finding(
+        Severity.LOW,
+        "invalid-submissions",
+        f"{method or 'requests'} of {source or 'someone'} were no valid requests {seen.count} times ({reason})",
+        "a program that goes on submitting what is not valid is broken, or tries what it can get away with",
+        "look at what it submits; the events name the field at fault",
+        seen.count,
+        seen.events,
+    )
+
+
 def _limited(key: tuple[str, ...], seen: Seen) -> Finding:
     limit, tool, *_ = key
     return Finding(
@@ -137,12 +150,18 @@ def _approved_own(key: tuple[str, ...], seen: Seen) -> Finding:
     )
 
 
+def _often_invalid(trail: Trail) -> Counts:
+    """Of the submissions that were no valid requests, those that are more than a mistake."""
+    return {key: seen for key, seen in trail.invalid_submissions.items() if seen.count >= MANY}
+
+
 TRAIL_JUDGES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     _of_trail(lambda trail: trail.denied_calls, _denied_call),
     _of_trail(lambda trail: trail.denied_requests, _denied_request),
     _of_trail(lambda trail: trail.failed_authentications, _failed_authentication),
     _of_trail(lambda trail: trail.lockouts, _lockout),
     _of_trail(lambda trail: trail.refused_inputs, _refused_input),
+    _of_trail(_often_invalid, _invalid_submission),
     _of_trail(lambda trail: trail.limited, _limited),
     _of_trail(lambda trail: trail.lone_changes, _lone_change),
     _of_trail(lambda trail: trail.approved_own, _approved_own),

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from podium.v1 import definition_pb2 as pb
 from service.domain import conditions
-from service.domain.errors import InvalidInput
+from service.domain.errors import INPUT_REJECTED, Basis, InvalidInput, RejectedInput, Violation
 from service.domain.graph import find_cycle
 from service.domain.templates import (
     TemplateError,
@@ -31,9 +31,6 @@ _MULTIPLIER_MAX = 100
 _ATTEMPTS_MAX = 1000
 _CYCLE_SHOWN = 20
 """A longer cycle is shown by its beginning and its end."""
-
-Violation = tuple[str, str]
-"""(path of the field, what is wrong and how to put it right)."""
 
 
 class RegisteredTool(Protocol):
@@ -106,8 +103,18 @@ def normalise(
         needs.append(one.needed)
     violations += _graph_violations(steps, needs, existing, path)
     if violations:
-        raise InvalidInput("INVALID_WORKFLOW", _sentence(violations), violations=violations)
+        raise _refusal(violations)
     return steps
+
+
+def _refusal(violations: list[Violation]) -> InvalidInput:
+    # What a sanitizer refused goes first: no mistake beside it keeps an attack from its record.
+    violations.sort(key=lambda violation: not isinstance(violation, RejectedInput))
+    first = violations[0]
+    if not isinstance(first, RejectedInput):
+        return InvalidInput("INVALID_WORKFLOW", _sentence(violations), violations=violations)
+    basis = Basis(rule=first.guard, sanitizer_reason=first.reason)
+    return InvalidInput(INPUT_REJECTED, _sentence(violations), violations=violations, basis=basis)
 
 
 def _sentence(violations: list[Violation]) -> str:
@@ -266,8 +273,11 @@ class _Normaliser:
         step.tool_version = tool.version
         step.repeatable = tool.definition.read_only or tool.definition.idempotent
         if not any(path.startswith(f"{self._path}.arguments") for path, _ in self._violations):
-            for field, problem in self._validation.check_arguments(tool.definition, step.arguments):
-                self._wrong(field, problem)
+            for violation in self._validation.check_arguments(tool.definition, step.arguments):
+                if isinstance(violation, RejectedInput):
+                    self._violations.append(violation.below(self._path))
+                else:
+                    self._wrong(*violation)
 
 
 def _graph_violations(

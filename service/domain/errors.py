@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 Violation = tuple[str, str]
 """(path of the field or subject at fault, what is wrong with it)."""
+
+INPUT_REJECTED = "INPUT_REJECTED"
+"""The reason of a refusal by a sanitizer, at a submission as at an attempt."""
+
+
+class RejectedInput(tuple[str, str]):  # noqa: SLOT001 - a tuple can have no slots beside its elements
+    """The violation of an argument that a sanitizer refused, which knows what refused it and for what."""
+
+    guard: str
+    """The kind of the sanitizer."""
+    reason: str
+    """The sanitizer's stable reason."""
+
+    def __new__(cls, field: str, message: str, guard: str, reason: str) -> Self:
+        """A violation, (field, message), with what is recorded of it."""
+        violation = super().__new__(cls, (field, message))
+        violation.guard, violation.reason = guard, reason
+        return violation
+
+    def below(self, path: str) -> RejectedInput:
+        """The same violation of what lies at a path."""
+        field, message = self
+        return RejectedInput(f"{path}.{field}", message, self.guard, self.reason)
 
 
 class Basis(NamedTuple):
@@ -17,9 +40,10 @@ class Basis(NamedTuple):
     resource: str = ""
     """What it was needed for."""
     rule: str = ""
-    """The rule, limit or network that decided."""
+    """The rule, limit, network or sanitizer that decided."""
     policy: str = ""
     policy_revision: int = 0
+    sanitizer_reason: str = ""
 
 
 class DomainError(Exception):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
+from service.admission.schema import SECRET_NAME
 from service.domain import permissions
 from service.domain.permissions import Policy
 from service.engine.dispatch import Session
@@ -27,8 +27,6 @@ KEPT_US = 5_000_000
 """How long a value is given out before its file is read again."""
 _KEPT_MAX = 1024
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-"""Neither . nor .. nor a hidden file, and no separator."""
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -82,7 +80,7 @@ class SecretFiles:
     def _read(self, tenant: str, name: str) -> bytes:
         if self._directory is None:
             raise SecretRefused("PODIUM_SECRETS_DIRECTORY is not set")
-        if not _NAME.fullmatch(tenant) or not _NAME.fullmatch(name):
+        if not SECRET_NAME.fullmatch(tenant) or not SECRET_NAME.fullmatch(name):
             raise SecretRefused("tenant or name is no file's name of letters, digits and . _ -")
         # One step at a time from the directory, so that no link leads out of it.
         top = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -48,12 +48,14 @@ def _submission_refused(event: events_pb2.SubmissionRefused, _actor: Principal) 
     at = f" at {quoted(event.field)}" if event.field else ""
     guard = f" by {quoted(event.guard)}" if event.guard else ""
     what = f"{_method(event.method)} of {who(event.principal)} was refused"
-    summary = f"{what}{guard}{at}{_times(event.count)}: {quoted(event.reason)}"
+    why = f" ({quoted(event.sanitizer_reason)})" if event.sanitizer_reason else ""
+    summary = f"{what}{guard}{at}{_times(event.count)}: {quoted(event.reason)}{why}"
     details = {"reason": event.reason, "method": event.method, "field": event.field, "guard": event.guard}
+    counted = {"count": event.count, "first_at_us": event.first_at_us}
     return Line(
         summary,
         authority=event.principal if event.principal.subject else None,
-        details={**details, "count": event.count, "first_at_us": event.first_at_us},
+        details={**details, "sanitizer_reason": event.sanitizer_reason, **counted},
     )
 
 

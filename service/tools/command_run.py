@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, TypedDict
 
 import podium
-from podium import sanitize
+from podium.marks import SANITIZE
 from podium.sanitizers.command import CommandSanitizer
 from podium.sanitizers.rejection import Rejected
 from service.tools.command_process import END_WITHIN_S, running
@@ -43,7 +43,7 @@ def add_command_run(app: podium.Executor, folders: Folders, settings: Commands) 
     @app.tool(permissions=["system_commands"], timeout=settings.timeout_s + END_WITHIN_S + _MARGIN_S)
     async def command_run(
         command: Annotated[
-            list[str], "The program's name and its arguments.", {sanitize.MARK: {"command": options_of(settings)}}
+            list[str], "The program's name and its arguments.", {SANITIZE: {"command": options_of(settings)}}
         ],
         directory: Annotated[str, "Where it runs, relative to the folder of commands.", folders.declaration] = ".",
         timeout_s: Annotated[

@@ -5,7 +5,7 @@ import binascii
 from typing import Annotated, Literal, TypedDict
 
 import podium
-from podium import sanitize
+from podium.marks import SANITIZE
 from podium.sanitizers.pinned_client import PinnedClient, RequestFailed
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.url import UrlSanitizer
@@ -59,7 +59,7 @@ def add_http_request(app: podium.Executor, client: PinnedClient, settings: Http)
         timeout=settings.timeout_s + 5,
     )
     async def http_request(
-        url: Annotated[str, "The address.", {sanitize.MARK: {"url": options_of(settings)}}],
+        url: Annotated[str, "The address.", {SANITIZE: {"url": options_of(settings)}}],
         method: Annotated[str, {"enum": sorted(methods)}] = settings.methods[0],
         headers: Annotated[dict[str, str] | None, "What is sent beside it, by name."] = None,
         body: str = "",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
 import podium
-from podium import sanitize
+from podium.marks import SANITIZE
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.sql import SqlSanitizer
 from service.tools.failures import rejected
@@ -82,4 +82,4 @@ def add_sql_query(app: podium.Executor, databases: Mapping[str, tuple[Database, 
 def _declared(settings: list[Database]) -> list[Mapping[str, Any]]:
     """The statement's sanitizer, for the schema. Where databases differ in it, only this executor can apply it."""
     distinct = {json.dumps(options_of(each)): options_of(each) for each in settings}
-    return [{sanitize.MARK: {"sql": each}} for each in distinct.values()] if len(distinct) == 1 else []
+    return [{SANITIZE: {"sql": each}} for each in distinct.values()] if len(distinct) == 1 else []

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, TypeAlias, cast
 
 from podium.json_text import to_json
-from podium.sanitize import MARK
+from podium.marks import SANITIZE
 
 Schema: TypeAlias = dict[str, Any]
 Read: TypeAlias = Callable[[Any], Any]
@@ -113,10 +113,10 @@ class JsonTypes:
                 schema["description"] = beside
             elif isinstance(beside, Mapping):
                 # Every sanitizer that is declared applies, also where the type beside it has declared some.
-                declared = {**schema.get(MARK, {}), **beside.get(MARK, {})}
+                declared = {**schema.get(SANITIZE, {}), **beside.get(SANITIZE, {})}
                 schema.update(beside)
                 if declared:
-                    schema[MARK] = declared
+                    schema[SANITIZE] = declared
         return JsonType(schema, inner.read)
 
     def _union(self, hints: tuple[Any, ...]) -> JsonType:

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+SENSITIVE = "x-podium-sensitive"
+REDACT = "x-podium-redact"
+SANITIZE = "x-podium-sanitize"
+"""The keywords that mean something to the service."""
+
 
 class Mark(Mapping[str, bool]):
     """A keyword of a schema that is true. It has a hash, which `Annotated[...] | None` asks for."""
@@ -30,8 +35,8 @@ class Mark(Mapping[str, bool]):
         return isinstance(other, Mark) and self._keyword == other._keyword
 
 
-Sensitive = Mark("x-podium-sensitive")
+Sensitive = Mark(SENSITIVE)
 """A parameter or an output that is sealed wherever it is recorded: all arguments, or the whole output, of the tool."""
 
-Redacted = Mark("x-podium-redact")
+Redacted = Mark(REDACT)
 """A part of an output that is never recorded: [redacted] stands in its place, also for the caller."""

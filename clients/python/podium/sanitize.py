@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from podium.json_text import to_json
-
-MARK = "x-podium-sanitize"
+from podium.marks import SANITIZE
 
 
 class Declaration(Mapping[str, Mapping[str, Mapping[str, object]]]):
@@ -20,10 +19,10 @@ class Declaration(Mapping[str, Mapping[str, Mapping[str, object]]]):
         self._declared = {kind: options}
 
     def __getitem__(self, keyword: str) -> Mapping[str, Mapping[str, object]]:
-        return {MARK: self._declared}[keyword]
+        return {SANITIZE: self._declared}[keyword]
 
     def __iter__(self) -> Iterator[str]:
-        return iter((MARK,))
+        return iter((SANITIZE,))
 
     def __len__(self) -> int:
         return 1

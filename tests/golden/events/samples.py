@@ -279,6 +279,16 @@ PAYLOADS = {
         count=1,
         first_at_us=AT_US,
     ),
+    "submission_refused.sanitizer": e.SubmissionRefused(
+        reason="INPUT_REJECTED",
+        method="/podium.v1.ToolService/CallTool",
+        principal=PRINCIPAL,
+        field="calls[0].arguments.path",
+        guard="path",
+        count=1,
+        first_at_us=AT_US,
+        sanitizer_reason="PATH_TRAVERSAL",
+    ),
     "policy_proposed": e.PolicyProposed(proposal_id="p1", policy=POLICY, base_revision=16, note="for the audit"),
     "policy_proposed.rollback": e.PolicyProposed(proposal_id="p3", policy=POLICY, base_revision=16, rolled_back_to=3),
     "policy_applied": e.PolicyApplied(

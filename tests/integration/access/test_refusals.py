@@ -54,6 +54,54 @@ async def test_a_refused_submission_is_recorded(caller, submit, reason):
     assert refusal.reason == reason
 
 
+SANITIZED = {
+    "type": "object",
+    "properties": {
+        "path": {"type": "string", "x-podium-sanitize": {"path": {"roots": ["/srv/data"]}}},
+        "note": {"type": "string", "x-podium-sanitize": {"text": {}}},
+        "times": {"type": "integer"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("submit", "field"),
+    [
+        (lambda c, bad: c.call("read", bad), "call.arguments.path"),
+        (lambda c, bad: c.start(step("read", {}), step("read", bad)), "steps[1].arguments.path"),
+        (lambda c, bad: c.start(step("read", {"times": "no"}), step("read", bad)), "steps[1].arguments.path"),
+    ],
+    ids=["direct call", "literal step", "beside another mistake"],
+)
+async def test_what_a_sanitizer_refuses_is_recorded_with_the_sanitizer_and_its_reason(caller, submit, field):
+    await caller.register("read", SANITIZED)
+    refusal = await refusal_of(submit(caller, {"path": f"../{CANARY}"}))
+    assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INPUT_REJECTED")
+    assert field in refusal.fields
+    refused = (await recorded(caller, refusal)).submission_refused
+    assert (refused.reason, refused.field) == ("INPUT_REJECTED", field)
+    assert (refused.guard, refused.sanitizer_reason) == ("path", "PATH_TRAVERSAL")
+    assert CANARY not in str(refused)
+
+
+async def test_what_a_schema_refuses_is_recorded_without_a_sanitizer(caller):
+    await caller.register("read", SANITIZED)
+    refusal = await refusal_of(caller.call("read", {"times": "no"}))
+    refused = (await recorded(caller, refusal)).submission_refused
+    assert (refused.reason, refused.field) == ("INVALID_WORKFLOW", "call.arguments.times")
+    assert (refused.guard, refused.sanitizer_reason) == ("", "")
+
+
+async def test_what_different_sanitizers_refuse_is_counted_apart(caller):
+    await caller.register("read", SANITIZED)
+    for arguments in ({"path": "../a"}, {"note": "\x00"}, {"path": "../a"}):
+        await refusal_of(caller.call("read", arguments))
+    assert [(each.guard, each.sanitizer_reason) for each in await caller.refusals()] == [
+        ("path", "PATH_TRAVERSAL"),
+        ("text", "CONTROL_CHARACTER"),
+    ]
+
+
 async def test_a_refused_hello_is_recorded(caller):
     async def hello():
         frame = executor_service_pb2.SessionRequest()

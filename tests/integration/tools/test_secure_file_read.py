@@ -36,6 +36,9 @@ async def test_a_secure_read_is_bounded_by_folder_permission_and_rate_and_all_of
 
     # Outside of the allowed folders: refused before anything runs, in a direct call and in a step that learns it late.
     assert (await refusal_of(ana.call("file_read", OUTSIDE))).code == "INVALID_ARGUMENT"
+    [refused] = [each for each in await caller.refusals() if each.principal.subject == "ana"]
+    assert (refused.reason, refused.field) == ("INPUT_REJECTED", "call.arguments.path")
+    assert (refused.guard, refused.sanitizer_reason) == ("path", "PATH_TRAVERSAL")
     workflow_id = await ana.start(step("file_read", {"path": "${input.path}"}), input_json=json.dumps(OUTSIDE))
     await ana.ended(workflow_id)
     events = await caller.history(workflow_id)

@@ -1,5 +1,7 @@
 """The guard of revocations: a complete record, before any other guard, from memory."""
 
+from dataclasses import replace
+
 from podium.v1 import events_pb2, value_pb2
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import ALLOWED, Pipeline
@@ -15,7 +17,8 @@ def revoke(revocations, **credential):
 
 
 def pipeline(revocations):
-    return Pipeline([RevocationGuard(revocations), PermissionGuard(lambda _: DEFAULT_POLICY)])
+    policy = replace(DEFAULT_POLICY, name="house", revision=3)
+    return Pipeline([RevocationGuard(revocations, lambda _: policy), PermissionGuard(lambda _: policy)])
 
 
 def test_a_call_under_a_revoked_authority_is_denied_with_a_complete_record():
@@ -35,6 +38,8 @@ def test_a_call_under_a_revoked_authority_is_denied_with_a_complete_record():
         decision=events_pb2.DECISION_DENY,
         required=["network_access"],
         rule="revoked:token",
+        policy="house",
+        policy_revision=3,
         principal=value_pb2.Principal(subject="alice", token_id="t1", address="10.0.0.1"),
         arguments_digest=request.arguments_digest,
     )

@@ -16,6 +16,7 @@ from service.config import (
     Listening,
     PublicKeyFile,
     SealingSettings,
+    SecretSettings,
     Settings,
     Storage,
     TokenSettings,
@@ -65,7 +66,8 @@ def policy():
 def good(tmp_path):
     """A deployment in which every item passes."""
     state, keys = tmp_path / "state", tmp_path / "keys"
-    for folder in (state, keys):
+    secrets = tmp_path / "secrets"
+    for folder in (state, keys, secrets):
         folder.mkdir(mode=0o700)
     for path in (keys / "master.key", state / "checkpoint.key", state / "token.key"):
         path.touch(mode=0o600)
@@ -76,6 +78,7 @@ def good(tmp_path):
             token_public_keys=(PublicKeyFile("issuer", "EdDSA", keys / "issuer.pem"),), session_max_age_s=28_800
         ),
         sealing=SealingSettings(master_key_file=keys / "master.key"),
+        secrets=SecretSettings(secrets),
         checkpoints=CheckpointSettings(checkpoint_command="append-only"),
         access=AccessSettings("operators", tenants_must_exist=True, trusted_proxies=(ip_network("10.0.0.7/32"),)),
     )
@@ -133,6 +136,10 @@ def open_key(facts):
     (facts.read_settings.storage.state_directory / "checkpoint.key").chmod(0o640)
 
 
+def open_secrets(facts):
+    facts.read_settings.secrets.secrets_directory.chmod(0o750)
+
+
 def key_in_state_directory(facts):
     settings("sealing", master_key_file=facts.read_settings.storage.state_directory / "master.key")(facts)
 
@@ -168,6 +175,7 @@ WRONG = [
     ("session-age", State.WARN, settings("tokens", session_max_age_s=0)),
     ("key-files", State.FAIL, open_state_directory),
     ("key-files", State.FAIL, open_key),
+    ("secret-files", State.FAIL, open_secrets),
     ("master-key", State.FAIL, key_in_state_directory),
     ("sealed", State.WARN, schema(password={"type": "string"})),
     ("checkpoints", State.FAIL, settings("checkpoints", checkpoint_command="")),
@@ -218,6 +226,16 @@ def test_what_could_not_be_looked_at_has_failed(item):
 def test_without_tools_there_is_nothing_to_say_of_them(good):
     good.read_tools = []
     assert examine(BY_ID["tool-permissions"], good).state is State.NOT_APPLICABLE
+
+
+def test_without_a_folder_of_secrets_nobody_can_read_it(good):
+    settings("secrets", secrets_directory=None)(good)
+    assert examine(BY_ID["secret-files"], good).state is State.NOT_APPLICABLE
+
+
+def test_a_folder_of_secrets_that_is_not_there_fails(good):
+    good.read_settings.secrets.secrets_directory.rmdir()
+    assert examine(BY_ID["secret-files"], good).state is State.FAIL
 
 
 def test_a_key_that_is_not_there_fails(good):

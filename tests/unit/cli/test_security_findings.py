@@ -93,6 +93,24 @@ def test_an_event_that_stands_for_many_counts_as_many():
     assert (finding.count, len(finding.events), finding.severity) == (500, 1, Severity.HIGH)
 
 
+def test_a_literal_that_a_sanitizer_refused_at_submission_is_found_and_what_was_no_valid_request_is_counted_apart():
+    refused = {"method": "/podium.v1.ToolService/CallTool", "count": 10}
+    trail = trail_of(
+        line(events_pb2.SubmissionRefused(guard="path", sanitizer_reason="PATH_TRAVERSAL", **refused)),
+        line(events_pb2.SubmissionRefused(reason="INPUT_REJECTED", **refused)),
+        line(events_pb2.SubmissionRefused(reason="INVALID_WORKFLOW", **refused)),
+    )
+    told = {finding.what: (finding.kind, finding.severity) for finding in found(trail)}
+    assert told == {
+        "path refused arguments of ana 10 times (PATH_TRAVERSAL)": ("refused-inputs", Severity.HIGH),
+        "a sanitizer refused arguments of ana 10 times (INPUT_REJECTED)": ("refused-inputs", Severity.HIGH),
+        "CallTool of ana were no valid requests 10 times (INVALID_WORKFLOW)": (
+            "invalid-submissions",
+            Severity.LOW,
+        ),
+    }
+
+
 def test_the_worst_comes_first():
     found_kinds = kinds(trail_of(*map(line, REFUSED.values())))
     assert found_kinds[0] == "self-approved"

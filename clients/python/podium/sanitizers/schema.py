@@ -13,17 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from podium.marks import SANITIZE
 from podium.sanitizers.declaration import SpecificationRefused
 from podium.sanitizers.registry import KINDS, Sanitizer, compile_sanitizer
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.text import Searchable
 
-MARK = "x-podium-sanitize"
-
 _IN_PLACE = ("allOf", "anyOf", "oneOf")
 _ALTERNATIVE = ("anyOf", "oneOf", "then", "else")
 _UNDERSTOOD = frozenset({*_IN_PLACE, "then", "else", "properties", "additionalProperties", "prefixItems", "items"})
-_DATA = frozenset({"const", "enum", "default", "examples", "example", "$defs", "definitions", MARK})
+_DATA = frozenset({"const", "enum", "default", "examples", "example", "$defs", "definitions", SANITIZE})
 _TAKES = {"command": "array"}
 _PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,79}")
 _MEMBER_LENGTH = 80
@@ -104,7 +103,7 @@ class _Compiler:
         if not isinstance(schema, Mapping):
             return _Place()
         if id(schema) in within:
-            raise SpecificationRefused(f"{MARK}: the schema refers to itself for one and the same value")
+            raise SpecificationRefused(f"{SANITIZE}: the schema refers to itself for one and the same value")
         known = self._places.get(id(schema))
         if known is not None:
             return known
@@ -114,7 +113,7 @@ class _Compiler:
         for keyword, below in schema.items():
             if keyword not in _DATA and keyword not in _UNDERSTOOD and _mentions(below):
                 raise SpecificationRefused(
-                    f"{MARK}: must not stand below {keyword}; declare it below properties, additionalProperties, "
+                    f"{SANITIZE}: must not stand below {keyword}; declare it below properties, additionalProperties, "
                     "items, prefixItems, allOf, anyOf, oneOf, then or else"
                 )
         place.members = {name: self.place(each, ()) for name, each in schema.get("properties", {}).items()}
@@ -141,33 +140,35 @@ class _Compiler:
         if (target := schema.get("$ref")) is not None:
             yield None, self.place(self._resolve(target), within)
         if "$dynamicRef" in schema:
-            raise SpecificationRefused(f"{MARK}: a schema with sanitizers must not use $dynamicRef; use $ref")
+            raise SpecificationRefused(f"{SANITIZE}: a schema with sanitizers must not use $dynamicRef; use $ref")
 
     def _resolve(self, target: object) -> object:
         if target == "#":
             return self._schema
         if not isinstance(target, str) or not target.startswith("#/"):
-            raise SpecificationRefused(f"{MARK}: a schema with sanitizers must refer by a pointer such as #/$defs/name")
+            raise SpecificationRefused(
+                f"{SANITIZE}: beside sanitizers a reference must be a pointer such as #/$defs/name"
+            )
         found: Any = self._schema
         for part in target[2:].split("/"):
             name = part.replace("~1", "/").replace("~0", "~")
             try:
                 found = found[int(name)] if isinstance(found, list) else found[name]
             except (KeyError, IndexError, TypeError, ValueError):
-                raise SpecificationRefused(f"{MARK}: the schema refers to something that is not there") from None
+                raise SpecificationRefused(f"{SANITIZE}: the schema refers to something that is not there") from None
         return found
 
     def _sanitizers(self, schema: Mapping[str, Any]) -> list[Sanitizer]:
-        declared = schema.get(MARK, {})
-        if not isinstance(declared, Mapping) or (MARK in schema and not declared):
-            raise SpecificationRefused(f'{MARK}: must be an object such as {{"path": {{"roots": ["/srv/data"]}}}}')
+        declared = schema.get(SANITIZE, {})
+        if not isinstance(declared, Mapping) or (SANITIZE in schema and not declared):
+            raise SpecificationRefused(f'{SANITIZE}: must be an object such as {{"path": {{"roots": ["/srv/data"]}}}}')
         made = []
         for kind, options in declared.items():
             taken = _TAKES.get(kind, "string")
             if (stated := schema.get("type", taken)) != taken and (
                 not isinstance(stated, list) or not {taken} <= set(stated) <= {taken, "null"}
             ):
-                raise SpecificationRefused(f"{MARK}.{kind}: takes a value of type {taken}, and the schema says another")
+                raise SpecificationRefused(f"{SANITIZE}.{kind}: takes a value of type {taken}, the schema says another")
             made.append(compile_sanitizer(kind, options, patterns=self._patterns))
         return sorted(made, key=lambda each: KINDS.index(each.kind))
 
@@ -178,7 +179,7 @@ def _mentions(value: object) -> bool:
     while pending:
         each = pending.pop()
         if isinstance(each, Mapping):
-            if MARK in each:
+            if SANITIZE in each:
                 return True
             pending.extend(each.values())
         elif isinstance(each, list | tuple):

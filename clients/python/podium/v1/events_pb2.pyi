@@ -1188,6 +1188,7 @@ class SubmissionRefused(_message.Message):
     GUARD_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     FIRST_AT_US_FIELD_NUMBER: _builtins.int
+    SANITIZER_REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """The stable reason of the refusal."""
     method: _builtins.str
@@ -1200,6 +1201,8 @@ class SubmissionRefused(_message.Message):
     """How many there were."""
     first_at_us: _builtins.int
     """When the first of them was, microseconds since the Unix epoch."""
+    sanitizer_reason: _builtins.str
+    """A stable reason of the sanitizer in upper snake case, for example PATH_TRAVERSAL."""
     @_builtins.property
     def principal(self) -> _value_pb2.Principal:
         """Who called."""
@@ -1214,10 +1217,11 @@ class SubmissionRefused(_message.Message):
         guard: _builtins.str = ...,
         count: _builtins.int = ...,
         first_at_us: _builtins.int = ...,
+        sanitizer_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "field", b"field", "first_at_us", b"first_at_us", "guard", b"guard", "method", b"method", "principal", b"principal", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "field", b"field", "first_at_us", b"first_at_us", "guard", b"guard", "method", b"method", "principal", b"principal", "reason", b"reason", "sanitizer_reason", b"sanitizer_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
