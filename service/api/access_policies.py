@@ -149,7 +149,7 @@ class PolicyAccess:
     def _check_keeps(self, policy: policy_pb2.Policy, permission: str) -> None:
         authority, now_us = current_caller().authority, self._parts.clock.now_us()
         compiled = compile_policy(policy, 0, self._policies.conditions)
-        decision = permissions.decide(compiled, authority, [permission], None, now_us=now_us)
+        decision = permissions.decide(compiled, authority, [permission], "", now_us=now_us)
         violations: list[Violation] = []
         if not decision.allowed:
             problem = f"would take {permission} from you (rule {decision.rule}); let another who keeps it apply this"
@@ -166,7 +166,7 @@ class PolicyAccess:
     async def preview(self, request: pb.PreviewPolicyRequest) -> AsyncIterator[pb.PreviewPolicyResponse]:
         """Decide recorded calls again under another policy."""
         # What it tells is of the log.
-        p.require(self._parts, "events.read", "")
+        p.require(self._parts, "events.read", "", why="PreviewPolicy")
         self._check_valid(request.policy)
         if request.since_us < 0 or request.max_changes > CHANGES_MAX:
             field = "since_us" if request.since_us < 0 else "max_changes"

@@ -37,7 +37,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
     async def GetTool(self, request: pb.GetToolRequest, context: Context) -> pb.GetToolResponse:
         """Read a tool. One the caller may not use does not exist for it."""
         tool = self._parts.catalog.newest(current_caller().tenant, request.name)
-        if tool is None or not self._may_see(tool, current_caller().authority):
+        if tool is None or not self._may_read(request.name) or not self._may_see(tool, current_caller().authority):
             raise NotFound("TOOL_NOT_FOUND", f"there is no tool {request.name[:100]!r}")
         return pb.GetToolResponse(tool=self._message(tool))
 
@@ -45,7 +45,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         """List the tools the caller may use, by name."""
         caller = current_caller()
         if request.include_denied:
-            p.require(self._parts, "tools.administer", "ListTools")
+            p.require(self._parts, "tools.administer", "", why="include_denied")
         authority = p.authority_for(
             self._parts, caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions)
         )
@@ -54,7 +54,9 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         seen = (
             tool
             for tool in self._parts.catalog.of_tenant(caller.tenant)
-            if tool.definition.name > after and (request.include_denied or self._may_see(tool, authority))
+            if tool.definition.name > after
+            and self._may_read(tool.definition.name)
+            and (request.include_denied or self._may_see(tool, authority))
         )
         # One more than the page tells whether there is another.
         tools = list(islice(seen, size + 1))
@@ -102,6 +104,12 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
             await put_output(self._parts, key.tenant, output, message)
             outcomes.append(message)
         return outcomes
+
+    def _may_read(self, name: str) -> bool:
+        """Whether the caller may read the tool of this name; asked of what it is, however narrow a run is to be."""
+        caller, now_us = current_caller(), self._parts.clock.now_us()
+        policy = self._parts.policy_of(caller.tenant)
+        return permissions.decide(policy, caller.authority, ["tools.read"], name, now_us=now_us).allowed
 
     def _may_see(self, tool: CatalogTool, authority: value_pb2.Authority) -> bool:
         """Whether the caller may use the tool, with some arguments at least."""

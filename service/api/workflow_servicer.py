@@ -59,7 +59,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
 
     async def RunWorkflow(self, request: pb.RunWorkflowRequest, context: Context) -> pb.RunWorkflowResponse:
         """Start a workflow and wait for its end. A caller that leaves does not stop it."""
-        p.require(self._parts, "workflows.read", "RunWorkflow")
+        p.require(self._parts, "workflows.read", "", why="RunWorkflow")
         key, _ = await self._start(request.workflow, "workflow.steps[{}]")
         return pb.RunWorkflowResponse(**await self._ending(key, without_outputs=request.without_outputs))
 
