@@ -118,7 +118,11 @@ class Service:
         self._tasks = Tasks()
         self._published_keys = published_keys
         self._access = Access(
-            settings.access, clock, self._tasks.spawn, condition_bytes=settings.limits.condition_bytes
+            settings.access,
+            clock,
+            self._tasks.spawn,
+            condition_bytes=settings.limits.condition_bytes,
+            token_leeway_s=settings.tokens.token_leeway_s,
         )
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
