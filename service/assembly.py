@@ -29,7 +29,7 @@ from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.published_keys import PublishedKeys
-from service.admission.revocation import RevocationGuard
+from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
 from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
@@ -226,6 +226,7 @@ class Service:
                 [
                     AddressGuard(self._access.addresses),
                     RevocationGuard(self._access.revocations),
+                    AuthorityAgeGuard(settings.access.run_authority_max_s),
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(self._bounds),
                     SanitizerGuard(self._access.policy_of),
