@@ -13,6 +13,7 @@ from podium.v1 import access_service_pb2 as pb
 from podium.v1 import policy_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.page_tokens import page_begins_at, page_token
 from service.domain import permissions
 from service.domain.errors import InvalidInput, Violation
 from service.domain.policy_compiling import built_in_policy, compile_policy
@@ -48,17 +49,12 @@ class PolicyAccess:
         """Read a page of revisions, the newest first."""
         tenant, size = current_caller().tenant, p.page_size(request.page_size)
         newest = self._policies.newest(tenant)
-        if request.page_token:
-            if not p.is_number(request.page_token):
-                problem = "is not from this list"
-                raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])
-            newest = min(newest, int(request.page_token))
         response = pb.ListPolicyRevisionsResponse()
-        left = newest
+        left = page_begins_at("revisions", request.page_token, first=newest, last=newest)
         while left > 0 and len(response.revisions) < size and response.ByteSize() < PAGE_BYTES:
             response.revisions.append(await self._revision(tenant, left))
             left -= 1
-        response.next_page_token = str(left) if left else ""
+        response.next_page_token = page_token("revisions", left) if left else ""
         return response
 
     async def _revision(self, tenant: str, revision: int) -> pb.PolicyRevision:

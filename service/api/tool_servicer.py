@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from itertools import islice
 
@@ -12,6 +11,7 @@ from podium.v1 import tool_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
+from service.api.page_tokens import page_begins, page_token
 from service.api.sealing import make_ready, put_output
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
@@ -49,7 +49,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         authority = p.authority_for(
             self._parts, caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions)
         )
-        after = _after(request.page_token)
+        after = page_begins("tools", request.page_token)
         size = p.page_size(request.page_size)
         seen = (
             tool
@@ -60,7 +60,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         )
         # One more than the page tells whether there is another.
         tools = list(islice(seen, size + 1))
-        token = _token(tools[size - 1].definition.name) if len(tools) > size else ""
+        token = page_token("tools", tools[size - 1].definition.name) if len(tools) > size else ""
         return pb.ListToolsResponse(tools=[self._message(tool) for tool in tools[:size]], next_page_token=token)
 
     async def CallTool(self, request: pb.CallToolRequest, context: Context) -> pb.CallToolResponse:
@@ -161,20 +161,3 @@ def _step(call: pb.ToolCall) -> definition_pb2.StepDefinition:
     return definition_pb2.StepDefinition(
         tool=call.tool, arguments=template, on_failure=definition_pb2.ON_FAILURE_CONTINUE
     )
-
-
-def _token(name: str) -> str:
-    return base64.urlsafe_b64encode(f"tools:{name}".encode()).decode()
-
-
-def _after(token: str) -> str:
-    if not token:
-        return ""
-    try:
-        kind, _, name = base64.urlsafe_b64decode(token).decode().partition(":")
-        if kind == "tools":
-            return name
-    except ValueError:
-        pass
-    problem = "is not from this list"
-    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])
