@@ -43,11 +43,12 @@ class Access:
         spawn: Callable[[Coroutine[Any, Any, object]], None],
         *,
         condition_bytes: int,
+        token_leeway_s: int,
     ) -> None:
-        """`condition_bytes` bounds a condition of a policy."""
+        """`condition_bytes` bounds a condition of a policy, `token_leeway_s` how far issuers' clocks may differ."""
         self._settings = settings
         self.policies = Policies(PolicyExpressions(text_limit_bytes=condition_bytes))
-        self.revocations = Revocations()
+        self.revocations = Revocations(token_leeway_s * 1_000_000)
         self.streams = OpenStreams(self.revocations, clock)
         self._clock = clock
         self._spawn = spawn

@@ -29,7 +29,7 @@ from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.published_keys import PublishedKeys
-from service.admission.revocation import RevocationGuard
+from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
 from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.sensitivity import Sensitivity
@@ -118,7 +118,11 @@ class Service:
         self._tasks = Tasks()
         self._published_keys = published_keys
         self._access = Access(
-            settings.access, clock, self._tasks.spawn, condition_bytes=settings.limits.condition_bytes
+            settings.access,
+            clock,
+            self._tasks.spawn,
+            condition_bytes=settings.limits.condition_bytes,
+            token_leeway_s=settings.tokens.token_leeway_s,
         )
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
@@ -222,6 +226,7 @@ class Service:
                 [
                     AddressGuard(self._access.addresses),
                     RevocationGuard(self._access.revocations, self._access.policy_of),
+                    AuthorityAgeGuard(settings.access.run_authority_max_s, self._access.policy_of),
                     PermissionGuard(self._access.policy_of),
                     SchemaGuard(self._bounds),
                     SanitizerGuard(self._access.policy_of),

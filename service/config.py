@@ -87,6 +87,8 @@ class AccessSettings:
     one in which permissions over what all tenants share count."""
     tenants_must_exist: bool = False
     """Refuse tokens for tenants that nobody made with `podium tenants create`."""
+    run_authority_max_s: int = 30 * 24 * 3_600
+    """How long what was submitted may start attempts: later its authority is too old, whatever the policy grants."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks of proxies, joined by commas: what they say in x-forwarded-for is believed, and nobody else is."""
 
@@ -355,6 +357,8 @@ def _numbers(settings: Settings) -> Iterator[str]:
         for setting in fields(section):
             if getattr(section, setting.name) < 1:
                 yield f"{_PREFIX}{prefix}{setting.name.upper()} must be at least 1"
+    if settings.access.run_authority_max_s < 1:
+        yield "PODIUM_RUN_AUTHORITY_MAX_S must be at least 1"
     if settings.limits.inline_bytes > settings.limits.payload_bytes:
         yield "PODIUM_LIMIT_INLINE_BYTES must not be more than PODIUM_LIMIT_PAYLOAD_BYTES"
     if settings.limits.json_depth > 200:  # noqa: PLR2004 - explained

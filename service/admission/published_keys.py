@@ -81,9 +81,11 @@ class PublishedKeys:
         self._wanted.clear()
         try:
             found = read_key_set(await self._fetch())
-        except (EndpointError, KeySetRefused) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the keys must go on being renewed and dropped
             effect = f"the {len(self._held)} keys that are known stay" if self._held else "no token is accepted"
-            logger.warning("the keys of tokens cannot be fetched, %s: %s", effect, error)
+            # Only of these is it known that their words hold nothing but what the endpoint did wrong.
+            problem = error if isinstance(error, EndpointError | KeySetRefused) else type(error).__name__
+            logger.warning("the keys of tokens cannot be fetched, %s: %s", effect, problem)
             self._drop_old()
             return False
         for problem in found.problems:

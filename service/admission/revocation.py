@@ -1,6 +1,6 @@
-"""The guard of revocations: the authority recorded with the step, against what has been revoked by this moment.
+"""Whether the authority recorded with the step still counts at this moment: it is neither revoked nor too old.
 
-It comes before every other guard: whoever's credentials were taken back is told nothing more.
+Both come before what is asked of permissions: whoever's credentials were taken back is told nothing more.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from podium.v1 import events_pb2, value_pb2
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
 from service.domain.permissions import Policy
-from service.domain.revocations import Revocation, Revocations
+from service.domain.revocations import Revocations
 
 
 class RevocationGuard:
@@ -26,22 +26,45 @@ class RevocationGuard:
     def check(self, request: ToolRequest, now_us: int) -> Allowed | Denied:  # noqa: ARG002 - a guard's signature
         """Decide from memory; see service.admission.pipeline.Guard."""
         hit = self._revocations.find(request.tenant, request.authority)
-        return ALLOWED if hit is None else self._denied(request, hit)
+        if hit is None:
+            return ALLOWED
+        problem = f"the {hit.kind} under which the step was submitted has been revoked"
+        return _denied(self.name, request, self._policy_of, hit.rule, "CREDENTIAL_REVOKED", problem)
 
-    def _denied(self, request: ToolRequest, hit: Revocation) -> Denied:
-        policy = self._policy_of(request.tenant)
-        check = events_pb2.PermissionChecked(
-            step_id=request.step_id,
-            attempt=request.attempt,
-            tool=request.tool.name,
-            decision=events_pb2.DECISION_DENY,
-            required=request.tool.permissions,
-            rule=hit.rule,
-            policy=policy.name,
-            policy_revision=policy.revision,
-            principal=request.authority.principal,
-            arguments_digest=request.arguments_digest,
-        )
-        message = f"the {hit.kind} under which the step was submitted has been revoked (rule {hit.rule})"
-        failure = value_pb2.Failure(reason="CREDENTIAL_REVOKED", message=message, retryable=False)
-        return Denied(self.name, failure, check=check)
+
+class AuthorityAgeGuard:
+    """Denies a call whose authority was granted too long ago. One that does not say when is too old."""
+
+    name = "authority-age"
+
+    def __init__(self, max_s: int, policy_of: Callable[[str], Policy]) -> None:
+        """`policy_of` gives a tenant's current policy, for the record."""
+        self._max_us = max_s * 1_000_000
+        self._policy_of = policy_of
+
+    def check(self, request: ToolRequest, now_us: int) -> Allowed | Denied:
+        """Decide from memory; see service.admission.pipeline.Guard."""
+        if now_us - request.authority.granted_at_us <= self._max_us:
+            return ALLOWED
+        problem = f"the step was submitted more than {self._max_us // 1_000_000} s ago: submit it again"
+        return _denied(self.name, request, self._policy_of, "authority-expired", "AUTHORITY_EXPIRED", problem)
+
+
+def _denied(
+    guard: str, request: ToolRequest, policy_of: Callable[[str], Policy], rule: str, reason: str, problem: str
+) -> Denied:
+    policy = policy_of(request.tenant)
+    check = events_pb2.PermissionChecked(
+        step_id=request.step_id,
+        attempt=request.attempt,
+        tool=request.tool.name,
+        decision=events_pb2.DECISION_DENY,
+        required=request.tool.permissions,
+        rule=rule,
+        policy=policy.name,
+        policy_revision=policy.revision,
+        principal=request.authority.principal,
+        arguments_digest=request.arguments_digest,
+    )
+    failure = value_pb2.Failure(reason=reason, message=f"{problem} (rule {rule})", retryable=False)
+    return Denied(guard, failure, check=check)

@@ -13,6 +13,7 @@ from podium.v1 import access_service_pb2 as pb
 from podium.v1 import policy_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.page_tokens import page_begins_at, page_token
 from service.domain import permissions
 from service.domain.errors import InvalidInput, Violation
 from service.domain.policy_compiling import built_in_policy, compile_policy
@@ -48,17 +49,12 @@ class PolicyAccess:
         """Read a page of revisions, the newest first."""
         tenant, size = current_caller().tenant, p.page_size(request.page_size)
         newest = self._policies.newest(tenant)
-        if request.page_token:
-            if not p.is_number(request.page_token):
-                problem = "is not from this list"
-                raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])
-            newest = min(newest, int(request.page_token))
         response = pb.ListPolicyRevisionsResponse()
-        left = newest
+        left = page_begins_at("revisions", request.page_token, first=newest, last=newest)
         while left > 0 and len(response.revisions) < size and response.ByteSize() < PAGE_BYTES:
             response.revisions.append(await self._revision(tenant, left))
             left -= 1
-        response.next_page_token = str(left) if left else ""
+        response.next_page_token = page_token("revisions", left) if left else ""
         return response
 
     async def _revision(self, tenant: str, revision: int) -> pb.PolicyRevision:
@@ -149,7 +145,7 @@ class PolicyAccess:
     def _check_keeps(self, policy: policy_pb2.Policy, permission: str) -> None:
         authority, now_us = current_caller().authority, self._parts.clock.now_us()
         compiled = compile_policy(policy, 0, self._policies.conditions)
-        decision = permissions.decide(compiled, authority, [permission], None, now_us=now_us)
+        decision = permissions.decide(compiled, authority, [permission], "", now_us=now_us)
         violations: list[Violation] = []
         if not decision.allowed:
             problem = f"would take {permission} from you (rule {decision.rule}); let another who keeps it apply this"
@@ -166,7 +162,7 @@ class PolicyAccess:
     async def preview(self, request: pb.PreviewPolicyRequest) -> AsyncIterator[pb.PreviewPolicyResponse]:
         """Decide recorded calls again under another policy."""
         # What it tells is of the log.
-        p.require(self._parts, "events.read", "")
+        p.require(self._parts, "events.read", "", why="PreviewPolicy")
         self._check_valid(request.policy)
         if request.since_us < 0 or request.max_changes > CHANGES_MAX:
             field = "since_us" if request.since_us < 0 else "max_changes"

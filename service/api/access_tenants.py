@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-
 from podium.v1 import access_service_pb2 as pb
 from service.admission.token_claims import is_tenant_name
 from service.api import parts as p
+from service.api.page_tokens import page_begins, page_token
 from service.domain.errors import InvalidInput
 from service.engine.tenants import Tenant
 
@@ -32,8 +31,8 @@ async def configure(parts: p.ApiParts, request: pb.ConfigureTenantRequest) -> pb
 def listed(parts: p.ApiParts, request: pb.ListTenantsRequest) -> pb.ListTenantsResponse:
     """A page of the tenants that were made, by name."""
     size = p.page_size(request.page_size)
-    tenants = parts.tenants.listed(_after(request.page_token), size + 1)
-    token = base64.urlsafe_b64encode(f"tenants:{tenants[size - 1].name}".encode()).decode() if tenants[size:] else ""
+    tenants = parts.tenants.listed(page_begins("tenants", request.page_token), size + 1)
+    token = page_token("tenants", tenants[size - 1].name) if tenants[size:] else ""
     return pb.ListTenantsResponse(tenants=[_message(tenant) for tenant in tenants[:size]], next_page_token=token)
 
 
@@ -53,16 +52,3 @@ def _message(tenant: Tenant) -> pb.Tenant:
     return pb.Tenant(
         name=tenant.name, display_name=tenant.display_name, quotas=tenant.quotas, created_at_us=tenant.created_at_us
     )
-
-
-def _after(token: str) -> str:
-    if not token:
-        return ""
-    try:
-        kind, _, name = base64.urlsafe_b64decode(token).decode().partition(":")
-        if kind == "tenants":
-            return name
-    except ValueError:
-        pass
-    problem = "is not from this list"
-    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from service.admission.tokens import Caller, Tokens
 from service.api.handlers import Context
-from service.api.methods import METHOD_PERMISSIONS
+from service.api.methods import ASKED_AGAIN, METHOD_PERMISSIONS
 from service.api.peers import Peers
 from service.domain.errors import Basis, Denied, Unauthenticated
 from service.domain.permissions import Case, PermissionDecision, Policy, case_of, is_operators
@@ -36,7 +36,7 @@ def current_caller() -> Caller:
 
 
 class _Known:
-    """A caller whose token was verified, and the questions it asked a policy, by the permission they need."""
+    """A caller whose token was verified, and the questions it asked a policy, by the method."""
 
     __slots__ = ("caller", "cases", "keys_revision", "policy", "revocations_seen")
 
@@ -47,14 +47,19 @@ class _Known:
         self.policy: tuple[str, int] = "", -1
         self.cases: dict[str, Case] = {}
 
-    def case(self, policy: Policy, permission: str) -> Case:
-        """The question whether the caller has a permission. The resource is not known yet: any will do here."""
+    def case(self, policy: Policy, method: str, permission: str) -> Case:
+        """The question whether the caller has the permission that a method needs.
+
+        Where the servicer asks again with a name, any name will do here; a method that has no name is for those alone
+        whose grant is not limited to names.
+        """
         if self.policy != (policy.name, policy.revision):
             self.policy = policy.name, policy.revision
             self.cases.clear()
-        case = self.cases.get(permission)
+        case = self.cases.get(method)
         if case is None:
-            case = self.cases[permission] = case_of(policy, self.caller.authority, [permission], None)
+            resource = None if method in ASKED_AGAIN else ""
+            case = self.cases[method] = case_of(policy, self.caller.authority, [permission], resource)
         return case
 
 
@@ -107,16 +112,16 @@ class Authentication:
         permission = METHOD_PERMISSIONS.get(method)
         if permission is None:
             raise Denied("METHOD_CLOSED", "nobody may call this method")
-        decision = self._decide(known, permission)
+        decision = self._decide(known, method, permission)
         if not decision.allowed:
             policy, subject = self._policy_of(known.caller.tenant), known.caller.authority.principal.subject
             basis = Basis(permission, "", decision.rule, policy.name, policy.revision)
             raise Denied("PERMISSION_DENIED", f"{subject} needs {permission} (rule {decision.rule})", basis=basis)
         return known.caller
 
-    def _decide(self, known: _Known, permission: str) -> PermissionDecision:
+    def _decide(self, known: _Known, method: str, permission: str) -> PermissionDecision:
         caller = known.caller
-        case = known.case(self._policy_of(caller.tenant), permission)
+        case = known.case(self._policy_of(caller.tenant), method, permission)
         decision = case.settled or case.decide(facts_of(caller.authority, case.needs, now_us=self._clock.now_us()))
         if decision.allowed and is_operators(permission) and caller.tenant != self._operator_tenant:
             return PermissionDecision(allowed=False, rule="operator-tenant", missing=(permission,))

@@ -51,7 +51,21 @@ METHOD_PERMISSIONS: dict[str, str] = {
     "/podium.v1.AdminService/RotateDataKey": "keys.rotate",
     "/podium.v1.AdminService/DestroyDataKey": "keys.destroy",
 }
-"""Full name to permission. Where a grant may name tools, the servicer asks again with the tool's name."""
+"""Full name to permission."""
+
+ASKED_AGAIN = frozenset(
+    {
+        "/podium.v1.ToolService/RegisterTool",
+        "/podium.v1.ToolService/GetTool",
+        "/podium.v1.ToolService/ListTools",
+        "/podium.v1.ToolService/CallTool",
+        "/podium.v1.ToolService/CallToolBatch",
+        "/podium.v1.ExecutorService/Session",
+        "/podium.v1.ExecutorService/Upload",
+        "/podium.v1.ExecutorService/GetArguments",
+    }
+)
+"""The methods whose servicers ask again with a tool's name. A grant that is limited to names opens no others."""
 
 OPEN_SERVICES = (
     "/grpc.health.v1.Health/",

@@ -31,6 +31,7 @@ from service.engine.timers import Clock
 from store.contract import SHARD, EventStore
 
 REQUEST_ID_LENGTH = 256
+ON_BEHALF_OF_LENGTH = 256
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
 NUMBER_MAX = 2**63 - 1
@@ -92,11 +93,14 @@ class ApiParts:
     bounds: JsonBounds
 
 
-def require(parts: ApiParts, permission: str, resource: str, *, why: str = "") -> None:
-    """Raise Denied unless the caller has a permission for a resource; `why` it is needed is told before its name."""
-    caller, now_us = current_caller(), parts.clock.now_us()
+def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", caller: Caller | None = None) -> None:
+    """Raise Denied unless the caller has a permission for a resource; `why` it is needed is told before its name.
+
+    A task that serves no RPC, as a turn, says who the `caller` is.
+    """
+    caller = caller or current_caller()
     policy = parts.policy_of(caller.tenant)
-    decision = permissions.decide(policy, caller.authority, [permission], resource, now_us=now_us)
+    decision = permissions.decide(policy, caller.authority, [permission], resource, now_us=parts.clock.now_us())
     if not decision.allowed:
         basis = Basis(permission, resource, decision.rule, policy.name, policy.revision)
         raise Denied("PERMISSION_DENIED", f"{why}{resource} needs {permission} (rule {decision.rule})", basis=basis)
@@ -119,7 +123,7 @@ def authority_for(
     """The caller's authority for steps: never more than the token gives, less when it is narrowed.
 
     Raises Denied when the token is bound to act on behalf of somebody else, and, when it is bound to nobody, unless the
-    caller may act on behalf of who is named.
+    caller may act on behalf of who is named. Raises InvalidInput for a name that is too long.
     """
     authority = value_pb2.Authority()
     authority.CopyFrom(caller.authority)
@@ -127,15 +131,15 @@ def authority_for(
         authority = permissions.narrow(authority, granted or [])
     bound = authority.principal.on_behalf_of
     if bound and on_behalf_of and on_behalf_of != bound:
-        raise Denied("ON_BEHALF_OF_BOUND", f"the token acts on behalf of {bound} and of nobody else")
+        basis = Basis(permissions.ACT_ON_BEHALF, on_behalf_of[:ON_BEHALF_OF_LENGTH], "on-behalf-of-bound")
+        raise Denied("ON_BEHALF_OF_BOUND", f"the token acts on behalf of {bound} and of nobody else", basis=basis)
     if on_behalf_of and not bound:
-        # Before it was narrowed: whom the caller stands for is not among what its steps may do.
-        policy = parts.policy_of(caller.tenant)
-        decision = permissions.decide(policy, caller.authority, [permissions.ACT_ON_BEHALF], on_behalf_of)
-        if not decision.allowed:
-            subject = caller.authority.principal.subject
-            message = f"{subject} needs {permissions.ACT_ON_BEHALF}:{on_behalf_of} (rule {decision.rule})"
-            raise Denied("PERMISSION_DENIED", message)
+        if len(on_behalf_of) > ON_BEHALF_OF_LENGTH:
+            problem = f"is longer than {ON_BEHALF_OF_LENGTH} characters"
+            violations = [("on_behalf_of", problem)]
+            raise InvalidInput("INVALID_ON_BEHALF_OF", f"on_behalf_of {problem}", violations=violations)
+        # Of the caller and not of what was narrowed: whom it stands for is not among what its steps may do.
+        require(parts, permissions.ACT_ON_BEHALF, on_behalf_of, why="acting on behalf of ", caller=caller)
     authority.principal.on_behalf_of = bound or on_behalf_of
     authority.granted_at_us = now_us
     return authority

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
 from podium.v1 import access_service_pb2 as pb
 from podium.v1 import events_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.page_tokens import page_begins_at, page_token
 from service.domain.errors import InvalidInput
 from service.domain.revocations import KINDS, Revocation
 
@@ -40,10 +39,12 @@ def list_revocations(parts: p.ApiParts, request: pb.ListRevocationsRequest) -> p
     size = p.page_size(request.page_size)
     found = parts.revocations.of_tenant(current_caller().tenant)
     # Counted from the oldest, so that what is revoked meanwhile does not move the pages.
-    end = _end(request.page_token, len(found))
+    end = page_begins_at("revocations", request.page_token, first=len(found), last=len(found))
     first = max(0, end - size)
     page = [_message(each) for each in reversed(found[first:end])]
-    return pb.ListRevocationsResponse(revocations=page, next_page_token=_token(first) if first else "")
+    return pb.ListRevocationsResponse(
+        revocations=page, next_page_token=page_token("revocations", first) if first else ""
+    )
 
 
 def _message(revocation: Revocation) -> pb.Revocation:
@@ -52,20 +53,3 @@ def _message(revocation: Revocation) -> pb.Revocation:
     )
     setattr(message, _FIELDS[revocation.kind], revocation.name)
     return message
-
-
-def _token(end: int) -> str:
-    return base64.urlsafe_b64encode(f"revocations:{end}".encode()).decode()
-
-
-def _end(token: str, count: int) -> int:
-    if not token:
-        return count
-    try:
-        kind, _, end = base64.urlsafe_b64decode(token).decode().partition(":")
-        if kind == "revocations" and p.is_number(end) and int(end) <= count:
-            return int(end)
-    except ValueError:
-        pass
-    problem = "is not from this list"
-    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from itertools import islice
 
@@ -12,6 +11,7 @@ from podium.v1 import tool_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
+from service.api.page_tokens import page_begins, page_token
 from service.api.sealing import make_ready, put_output
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
@@ -37,7 +37,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
     async def GetTool(self, request: pb.GetToolRequest, context: Context) -> pb.GetToolResponse:
         """Read a tool. One the caller may not use does not exist for it."""
         tool = self._parts.catalog.newest(current_caller().tenant, request.name)
-        if tool is None or not self._may_see(tool, current_caller().authority):
+        if tool is None or not self._may_read(request.name) or not self._may_see(tool, current_caller().authority):
             raise NotFound("TOOL_NOT_FOUND", f"there is no tool {request.name[:100]!r}")
         return pb.GetToolResponse(tool=self._message(tool))
 
@@ -45,20 +45,22 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         """List the tools the caller may use, by name."""
         caller = current_caller()
         if request.include_denied:
-            p.require(self._parts, "tools.administer", "ListTools")
+            p.require(self._parts, "tools.administer", "", why="include_denied")
         authority = p.authority_for(
             self._parts, caller, now_us=0, narrowed=request.narrowed, granted=list(request.permissions)
         )
-        after = _after(request.page_token)
+        after = page_begins("tools", request.page_token)
         size = p.page_size(request.page_size)
         seen = (
             tool
             for tool in self._parts.catalog.of_tenant(caller.tenant)
-            if tool.definition.name > after and (request.include_denied or self._may_see(tool, authority))
+            if tool.definition.name > after
+            and self._may_read(tool.definition.name)
+            and (request.include_denied or self._may_see(tool, authority))
         )
         # One more than the page tells whether there is another.
         tools = list(islice(seen, size + 1))
-        token = _token(tools[size - 1].definition.name) if len(tools) > size else ""
+        token = page_token("tools", tools[size - 1].definition.name) if len(tools) > size else ""
         return pb.ListToolsResponse(tools=[self._message(tool) for tool in tools[:size]], next_page_token=token)
 
     async def CallTool(self, request: pb.CallToolRequest, context: Context) -> pb.CallToolResponse:
@@ -102,6 +104,12 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
             await put_output(self._parts, key.tenant, output, message)
             outcomes.append(message)
         return outcomes
+
+    def _may_read(self, name: str) -> bool:
+        """Whether the caller may read the tool of this name; asked of what it is, however narrow a run is to be."""
+        caller, now_us = current_caller(), self._parts.clock.now_us()
+        policy = self._parts.policy_of(caller.tenant)
+        return permissions.decide(policy, caller.authority, ["tools.read"], name, now_us=now_us).allowed
 
     def _may_see(self, tool: CatalogTool, authority: value_pb2.Authority) -> bool:
         """Whether the caller may use the tool, with some arguments at least."""
@@ -153,20 +161,3 @@ def _step(call: pb.ToolCall) -> definition_pb2.StepDefinition:
     return definition_pb2.StepDefinition(
         tool=call.tool, arguments=template, on_failure=definition_pb2.ON_FAILURE_CONTINUE
     )
-
-
-def _token(name: str) -> str:
-    return base64.urlsafe_b64encode(f"tools:{name}".encode()).decode()
-
-
-def _after(token: str) -> str:
-    if not token:
-        return ""
-    try:
-        kind, _, name = base64.urlsafe_b64decode(token).decode().partition(":")
-        if kind == "tools":
-            return name
-    except ValueError:
-        pass
-    problem = "is not from this list"
-    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator, Sequence
 from typing import TypedDict
 
@@ -13,6 +12,7 @@ from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
+from service.api.page_tokens import page_begins_at, page_token
 from service.api.sealing import check_same_body, put_output, recorded_digest, seal_steps
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, step_summary, workflow_summary
@@ -59,7 +59,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
 
     async def RunWorkflow(self, request: pb.RunWorkflowRequest, context: Context) -> pb.RunWorkflowResponse:
         """Start a workflow and wait for its end. A caller that leaves does not stop it."""
-        p.require(self._parts, "workflows.read", "RunWorkflow")
+        p.require(self._parts, "workflows.read", "", why="RunWorkflow")
         key, _ = await self._start(request.workflow, "workflow.steps[{}]")
         return pb.RunWorkflowResponse(**await self._ending(key, without_outputs=request.without_outputs))
 
@@ -111,7 +111,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
 
     async def ListSteps(self, request: pb.ListStepsRequest, context: Context) -> pb.ListStepsResponse:
         """Read a page of steps in their order, with outputs."""
-        first, size = _first_of_page(request), p.page_size(request.page_size)
+        first, size = page_begins_at("steps", request.page_token, first=0), p.page_size(request.page_size)
         key = _key(request.workflow_id)
         found = await self._parts.engine.read(key, lambda resident: _find_steps(resident, request, first, size))
         return await self._page(key.tenant, request, found)
@@ -124,10 +124,10 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
             if not request.without_outputs:
                 await put_output(self._parts, tenant, output, summary)
             if steps and len(summary.output_json) > bytes_left:
-                return pb.ListStepsResponse(steps=steps, next_page_token=_page_token(order))
+                return pb.ListStepsResponse(steps=steps, next_page_token=page_token("steps", order))
             bytes_left -= len(summary.output_json)
             steps.append(summary)
-        token = _page_token(listed[-1][0] + 1) if more else ""
+        token = page_token("steps", listed[-1][0] + 1) if more else ""
         return pb.ListStepsResponse(steps=steps, next_page_token=token)
 
     async def WatchWorkflow(
@@ -215,20 +215,3 @@ def _within(parts: p.ApiParts, state: Workflow, caller: Caller, now_us: int) -> 
     started = state.authorities[0]
     authority = p.authority_for(parts, caller, now_us=now_us, on_behalf_of=started.principal.on_behalf_of)
     return narrow(authority, started.scopes) if started.limited else authority
-
-
-def _page_token(order: int) -> str:
-    return base64.urlsafe_b64encode(f"steps:{order}".encode()).decode()
-
-
-def _first_of_page(request: pb.ListStepsRequest) -> int:
-    if not request.page_token:
-        return 0
-    try:
-        kind, _, order = base64.urlsafe_b64decode(request.page_token).decode().partition(":")
-        if kind == "steps" and p.is_number(order):
-            return int(order)
-    except ValueError:
-        pass
-    problem = "is not from this list"
-    raise InvalidInput("INVALID_PAGE_TOKEN", f"page_token {problem}", violations=[("page_token", problem)])

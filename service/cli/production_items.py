@@ -39,7 +39,7 @@ def _not_in_this_version(facts: Facts) -> Outcome:
 ITEMS = (
     Item("tool-permissions", "permissions", "tools need permissions or are harmless", tools.permissions),
     Item("own-policy", "permissions", "a policy of your own, which denies by default", tools.own_policy),
-    Item("almighty-roles", "permissions", "no role grants everything", tools.almighty),
+    Item("almighty-roles", "permissions", "nothing grants everything", tools.almighty),
     Item("policy-approval", "permissions", "a second person approves changes of the policy", tools.approval),
     Item("sanitizers", "permissions", "paths, URLs, commands and SQL have sanitizers", tools.sanitizers),
     Item("metrics", "monitoring", "metrics are collected", _not_in_this_version),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from podium.marks import SANITIZE, SENSITIVE
 from podium.v1 import policy_pb2
+from service.cli import almighty_grants
 from service.cli.production_facts import Facts, Outcome, failed, not_applicable, passed, warned
 from service.cli.tool_facts import ToolFacts, risky_parameters, unsealed_secrets
 from service.cli.tool_grants import limits_of
@@ -52,11 +53,13 @@ def own_policy(facts: Facts) -> Outcome:
 
 
 def almighty(facts: Facts) -> Outcome:
-    """No role grants everything."""
-    roles = [role.name for role in facts.policy.roles if "*" in role.grants]
-    if roles:
-        return warned(f"grant everything: {named(roles)}", "name what each role needs, and keep one for emergencies")
-    return passed(f"{len(facts.policy.roles)} roles, none of which grants everything")
+    """Nothing grants everything."""
+    found = list(almighty_grants.almighty(facts.policy))
+    if found:
+        return warned(f"grant everything: {named(found)}", "name what each role needs, and keep one for emergencies")
+    return passed(
+        f"{len(facts.policy.roles)} roles and {len(facts.policy.rules)} rules, none of which grants everything"
+    )
 
 
 def approval(facts: Facts) -> Outcome:
@@ -68,8 +71,7 @@ def approval(facts: Facts) -> Outcome:
 
 def auditors(facts: Facts) -> Outcome:
     """Somebody can read the trail without being able to change what it is about."""
-    roles = [role for role in facts.policy.roles if "audit.read" in role.grants or "audit.*" in role.grants]
-    free = [role.name for role in roles if not any("change" in grant or grant == "*" for grant in role.grants)]
+    free = list(almighty_grants.auditors_alone(facts.policy))
     if free:
         return passed(f"may read the trail and change no policy: {named(free)}")
     return warned(

@@ -21,6 +21,7 @@ TYPES = (
     "request_denied",
     "submission_refused",
     "permission_checked",
+    "step_denied",
     "input_rejected",
     "rate_limited",
     "address_blocked",
@@ -30,6 +31,10 @@ TYPES = (
     "steps_added",
 )
 """The events that are looked at, by the payload's field name in events.proto."""
+
+
+_RECORDED_APART = ("permission", "revocation", "authority-age", "schema", "sanitizer", "rate_limit")
+"""Guards whose denials are recorded in an event of their own, beside the step_denied."""
 
 
 @dataclass(slots=True)
@@ -172,6 +177,12 @@ def _permission_checked(trail: Trail, line: Mapping[str, Any], details: Mapping[
                     count(trail.used_roles, line, role, line["tool"], permission)
 
 
+def _step_denied(trail: Trail, line: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    # A guard that could not decide left no event of its own, whichever it is.
+    if details["guard"] not in _RECORDED_APART or details["reason"] == "GUARD_ERROR":
+        count(trail.denied_calls, line, _who(line) or "someone", line["tool"], details["reason"])
+
+
 def _input_rejected(trail: Trail, line: Mapping[str, Any], details: Mapping[str, Any]) -> None:
     count(trail.refused_inputs, line, details["guard"], details.get("reason") or "INVALID_ARGUMENTS", line["tool"])
 
@@ -206,6 +217,7 @@ _ADD = {
     "request_denied": _request_denied,
     "submission_refused": _submission_refused,
     "permission_checked": _permission_checked,
+    "step_denied": _step_denied,
     "input_rejected": _input_rejected,
     "rate_limited": _rate_limited,
     "address_blocked": _address_blocked,

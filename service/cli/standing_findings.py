@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from podium.marks import SANITIZE
+from service.cli.almighty_grants import almighty
 from service.cli.security_findings import Evidence, Finding, Severity
 from service.cli.security_trail import microseconds
 from service.cli.tool_facts import ToolFacts, granted_by, risky_parameters
@@ -103,15 +104,14 @@ def _unused_grants(role: policy_pb2.Role, tools: Sequence[ToolFacts], used: set[
 
 
 def _roles(evidence: Evidence) -> Iterator[Finding]:
-    for role in evidence.policy.policy.roles if evidence.policy is not None else ():
-        if "*" in role.grants:
-            yield Finding(
-                Severity.MEDIUM,
-                "almighty-roles",
-                f"the role {role.name} grants everything (*)",
-                "one stolen token with it is the whole tenant",
-                "split it, and keep what grants everything for emergencies",
-            )
+    for which in almighty(evidence.policy.policy) if evidence.policy is not None else ():
+        yield Finding(
+            Severity.MEDIUM,
+            "almighty-roles",
+            f"everything is granted by {which}",
+            "one stolen token with it is the whole tenant",
+            "split it, and keep what grants everything for emergencies",
+        )
 
 
 def _tools(evidence: Evidence) -> Iterator[Finding]:

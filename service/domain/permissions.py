@@ -59,6 +59,10 @@ API_PERMISSIONS = (
 """What the methods of the API need."""
 
 
+NAMED_PERMISSIONS = frozenset({"tools.read", "tools.call", "tools.register", "tools.serve", "tools.administer"})
+"""Of the API's, those for a tool of a name. A grant of another that is limited to names gives nothing."""
+
+
 OPERATOR_PERMISSIONS = ("projections.*", "tenants.*")
 """Permissions over what all tenants share: they count in the operator's tenant alone, whatever a policy grants."""
 
@@ -75,7 +79,8 @@ class Policy:
     """What roles grant, and what rules add and forbid. A changed policy has a higher revision.
 
     A grant is a permission (`tools.read`), a prefix (`workflows.*`) or `*`; after a colon a glob may limit it to
-    resources (`tools.serve:billing-*` is tools.serve for the tools of that name). Without a colon: any resource.
+    resources (`tools.serve:billing-*` is tools.serve for the tools of that name). Without a colon: any resource. What
+    has no name, as most methods of the API, a limited grant does not give.
     """
 
     name: str

@@ -15,7 +15,14 @@ from itertools import chain, islice
 from podium.v1 import policy_pb2
 from service.domain.errors import Violation
 from service.domain.expression_scan import ExpressionError
-from service.domain.permissions import ACT_ON_BEHALF, API_PERMISSIONS, TOOL_PERMISSIONS, USE_SECRET, grants
+from service.domain.permissions import (
+    ACT_ON_BEHALF,
+    API_PERMISSIONS,
+    NAMED_PERMISSIONS,
+    TOOL_PERMISSIONS,
+    USE_SECRET,
+    grants,
+)
 from service.domain.policy_bounds import bound_violations
 from service.domain.policy_compiling import effective_roles
 from service.domain.policy_conditions import Conditions
@@ -43,6 +50,8 @@ _NAME_MAX = 128
 
 _PERMISSION = re.compile(r"\*|[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*(?:\.\*)?")
 _RESOURCE = re.compile(r"[!-~]{1,256}")
+_NAMELESS_PERMISSIONS = tuple(each for each in API_PERMISSIONS if each not in NAMED_PERMISSIONS)
+_WITH_NAMES = (*sorted(NAMED_PERMISSIONS), ACT_ON_BEHALF, USE_SECRET)
 KNOWN_PERMISSIONS = (*TOOL_PERMISSIONS, *API_PERMISSIONS, ACT_ON_BEHALF, USE_SECRET)
 
 _PERMISSION_PROBLEM = "must be a permission (tools.read), a prefix (workflows.*) or *"
@@ -124,6 +133,12 @@ def _grant_problem(grant: str) -> str:
         return f"is {grant[:80]!r}; it {_PERMISSION_PROBLEM}, and may be followed by a colon and a glob of resources"
     if colon and not _RESOURCE.fullmatch(resource):
         return "needs a glob of resources of 1 to 256 printable characters after the colon"
+    # What names others too, as * does, counts for those; what Podium does not know is a tool's.
+    nameless = any(grants(permission, each, "") for each in _NAMELESS_PERMISSIONS)
+    if colon and nameless and not any(grants(permission, each, "") for each in _WITH_NAMES):
+        return (
+            f"is {grant[:80]!r}; {permission} has no resources: only {', '.join(_WITH_NAMES)} and tools' permissions do"
+        )
     return ""
 
 
@@ -163,9 +178,9 @@ def _rule_violations(rules: Sequence[policy_pb2.Rule], conditions: Conditions) -
 
 
 def _grants_somewhere(policy: policy_pb2.Policy, permission: str) -> bool:
-    by_role = any(grants(grant, permission, None) for role in policy.roles for grant in role.grants)
+    by_role = any(grants(grant, permission, "") for role in policy.roles for grant in role.grants)
     return by_role or any(
-        grants(pattern, permission, None)
+        grants(pattern, permission, "")
         for rule in policy.rules
         if rule.effect == policy_pb2.EFFECT_ALLOW and not rule.tools
         for pattern in rule.permissions
@@ -187,7 +202,7 @@ def _unknown_permissions(policy: policy_pb2.Policy) -> Iterator[Violation]:
     ]
     for path, grant in named:
         permission = grant.partition(":")[0]
-        if not any(grants(permission, known, None) for known in KNOWN_PERMISSIONS):
+        if not any(grants(permission, known, "") for known in KNOWN_PERMISSIONS):
             near = _meant(permission, KNOWN_PERMISSIONS)
             yield path, f"is {grant[:80]!r}, which is no permission of Podium's own{near}"
 

@@ -1,7 +1,8 @@
 """Revocations: which credentials are not accepted any more, folded from what was recorded.
 
 What was revoked stays revoked. A subject's revocation speaks of the tokens that were issued until then, so that whoever
-gets a new one may go on; a token that does not say when it was issued counts as an old one.
+gets a new one may go on; a token that does not say when it was issued counts as an old one. An issuer's clock may be
+ahead by the leeway of tokens, so that much later still counts as until then.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Revocation(NamedTuple):
 class Revocations:
     """What was revoked, of all tenants."""
 
-    def __init__(self) -> None:
+    def __init__(self, leeway_us: int = 0) -> None:
+        """`leeway_us` is how far the clock of an issuer may be ahead."""
+        self._leeway_us = leeway_us
         self.revision = 0
         """Raised by one with every revocation: what was decided before must be decided again."""
         self._found: dict[str, dict[tuple[str, str], Revocation]] = {}
@@ -79,4 +82,6 @@ class Revocations:
         if hit is not None:
             return hit
         hit = found.get(("subject", principal.subject))
-        return hit if hit is not None and authority.issued_at_us <= hit.revoked_at_us else None
+        if hit is None or authority.issued_at_us > hit.revoked_at_us + self._leeway_us:
+            return None
+        return hit

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
-from podium.v1 import events_pb2, policy_pb2
-from service.domain.errors import AlreadyExists, Conflict, Denied, IllegalState, LimitExceeded, NotFound
+from podium.v1 import events_pb2, policy_pb2, value_pb2
+from service.domain.errors import AlreadyExists, Basis, Conflict, Denied, IllegalState, LimitExceeded, NotFound
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.domain.policy_compiling import compile_policy
 from service.domain.policy_conditions import Conditions
@@ -115,8 +115,10 @@ class Policies:
         book = self._books.setdefault(tenant, Book())
         async with book.changing:
             proposal = self._waiting(book, proposal_id)
-            if proposal.proposer.subject == cause.principal.subject:
-                raise Denied("OWN_PROPOSAL", "somebody else than the proposer must approve a change of the policy")
+            if _people(proposal.proposer) & _people(cause.principal):
+                basis = Basis("policies.approve", proposal_id, "own-proposal", book.policy.name, book.policy.revision)
+                problem = "somebody else than the proposer, for nobody of theirs, must approve a change of the policy"
+                raise Denied("OWN_PROPOSAL", problem, basis=basis)
             applied = events_pb2.PolicyApplied(
                 revision=len(book.applied) + 1,
                 policy=proposal.event.policy,
@@ -221,6 +223,11 @@ class Policies:
             await asyncio.wait([position])
             position.exception()
             raise
+
+
+def _people(principal: value_pb2.Principal) -> set[str]:
+    """Who acts, and for whom: neither may be on both sides of a change."""
+    return {principal.subject, principal.on_behalf_of} - {""}
 
 
 def applied_in(recorded: RecordedEvent) -> tuple[events_pb2.Event, events_pb2.PolicyApplied]:

@@ -5,7 +5,8 @@ A method that has no row, or no permission, fails the test that walks the contra
 
 import pytest
 
-from service.api.methods import METHOD_PERMISSIONS
+from podium.v1 import tool_service_pb2
+from service.api.methods import ASKED_AGAIN, METHOD_PERMISSIONS
 from service.domain.permissions import API_PERMISSIONS
 from tests.integration.rig.api_rows import NOT_FOUND, OPERATOR_TENANT, OPERATORS, UNKNOWN_TOOL, Planted, plant, rows
 from tests.integration.rig.caller import Caller
@@ -93,6 +94,45 @@ async def test_the_permission_it_needs_is_enough_for(admit, one, path):
     right = admit("ben", scopes=[METHOD_PERMISSIONS[path], *row.also], tenant=where)
     refusal = await refusal_if_any(invoke(right, path, row.request, timeout=SHORT_S))
     assert refusal is None or refusal.code not in (*ABOUT_ACCESS, *FAULTS), refusal
+
+
+@pytest.mark.parametrize("path", [path for path in METHODS if path not in ASKED_AGAIN])
+async def test_a_grant_that_is_limited_to_names_does_not_open(admit, one, path):
+    """The negative control is the same grant for every name."""
+    row = rows(one.planted)[path]
+    where = OPERATOR_TENANT if row.stranger == OPERATORS else one.tenant
+    needed = (METHOD_PERMISSIONS[path], *row.also)
+    for limited in ("*:billing-*", *(f"{each}:billing-*" for each in needed), f"{needed[0]}:{one.planted.workflow_id}"):
+        refusal = await refusal_of(invoke(admit("bob", scopes=[limited], tenant=where), path, row.request))
+        assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED"), limited
+    for also in row.also:
+        almost = admit("bob", scopes=[METHOD_PERMISSIONS[path], f"{also}:billing-*"], tenant=where)
+        assert (await refusal_of(invoke(almost, path, row.request))).code == "PERMISSION_DENIED", also
+    every = admit("ben", scopes=["*:*"], tenant=where)
+    refusal = await refusal_if_any(invoke(every, path, row.request, timeout=SHORT_S))
+    assert refusal is None or refusal.code not in (*ABOUT_ACCESS, *FAULTS), refusal
+
+
+@pytest.mark.parametrize("name", ["CallTool", "CallToolBatch", "RegisterTool"])
+async def test_a_grant_for_other_tools_does_not_open(admit, one, name):
+    """The negative control is the grant for the tool itself."""
+    path = f"/podium.v1.ToolService/{name}"
+    request, tool = rows(one.planted)[path].request, "mine" if name == "RegisterTool" else one.planted.tool
+    for limited, is_denied in (("billing-*", True), (tool, False)):
+        bob = admit("bob", scopes=[f"{METHOD_PERMISSIONS[path]}:{limited}"], tenant=one.tenant)
+        refusal = await refusal_if_any(invoke(bob, path, request, timeout=SHORT_S))
+        assert (refusal is not None and refusal.code == "PERMISSION_DENIED") == is_denied, refusal
+
+
+async def test_a_grant_to_read_some_tools_shows_no_others(admit, one):
+    tool = one.planted.tool
+    for limited, seen in (("billing-*", []), (tool, [tool]), ("*", [tool])):
+        bob = admit("bob", scopes=[f"tools.read:{limited}", "tools.administer"], tenant=one.tenant)
+        for include_denied in (False, True):
+            request = tool_service_pb2.ListToolsRequest(include_denied=include_denied)
+            assert [each.definition.name for each in (await bob.tools.ListTools(request)).tools] == seen
+        refusal = await refusal_if_any(bob.tools.GetTool(tool_service_pb2.GetToolRequest(name=tool)))
+        assert (refusal.code if refusal else None) == (None if seen else "NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", METHODS)

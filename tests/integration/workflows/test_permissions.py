@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from podium.v1 import definition_pb2, events_pb2, tool_service_pb2, value_pb2, workflow_service_pb2
+from podium.v1 import (
+    access_service_pb2,
+    definition_pb2,
+    events_pb2,
+    policy_pb2,
+    tool_service_pb2,
+    value_pb2,
+    workflow_service_pb2,
+)
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import kinds, of_step, payload, payloads, place
 from tests.integration.rig.refusal import refusal_if_any, refusal_of
@@ -184,7 +192,7 @@ async def test_nobody_acts_on_behalf_of_another_without_the_permission(admit, wa
         for request in requests(bob):
             refusal = await refusal_of(request)
             assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "PERMISSION_DENIED")
-            assert refusal.message == "bob needs act_on_behalf:dora (rule default-deny)"
+            assert refusal.message == "acting on behalf of dora needs act_on_behalf (rule default-deny)"
     for request in requests(watched):
         await request
 
@@ -210,6 +218,31 @@ async def test_a_token_that_is_bound_to_somebody_needs_no_permission_and_names_n
         assert {e.principal.on_behalf_of for e in events if e.principal.subject == "bob"} == {"carla"}
     refusal = await refusal_of(agent.workflows.StartWorkflow(start(steps=[step("echo")], on_behalf_of="dora")))
     assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "ON_BEHALF_OF_BOUND")
+    denied = payload(await watched.history("requests"), "request_denied")
+    assert (denied.required, denied.resource, denied.rule) == ("act_on_behalf", "dora", "on-behalf-of-bound")
+
+
+async def test_a_rule_over_the_time_lets_somebody_act_for_others_at_that_time_alone(admit, watched):
+    """The negative control is the same rule before its time, and the refusal is recorded with what it rests on."""
+    start = workflow_service_pb2.StartWorkflowRequest(open=True, on_behalf_of="dora")
+    bob = admit("bob")
+    for year, rule in ((2020, "role:admin"), (9999, "forbid:later")):
+        forbid = {"id": "later", "effect": policy_pb2.EFFECT_FORBID, "permissions": ["act_on_behalf"]}
+        condition = f'time < timestamp("{year}-01-01T00:00:00Z")'
+        roles = [policy_pb2.Role(name="admin", grants=["*"])]
+        policy = policy_pb2.Policy(name="p", roles=roles, rules=[policy_pb2.Rule(condition=condition, **forbid)])
+        await watched.access.ApplyPolicy(access_service_pb2.ApplyPolicyRequest(policy=policy))
+        refusal = await refusal_if_any(bob.workflows.StartWorkflow(start))
+        assert (refusal is None) == rule.startswith("role"), refusal
+    denied = payload(await watched.history("requests"), "request_denied")
+    assert (denied.required, denied.resource, denied.rule) == ("act_on_behalf", "dora", "forbid:later")
+
+
+async def test_a_name_that_is_too_long_is_no_name(watched):
+    start = workflow_service_pb2.StartWorkflowRequest
+    assert await refusal_if_any(watched.workflows.StartWorkflow(start(open=True, on_behalf_of="d" * 256))) is None
+    refusal = await refusal_of(watched.workflows.StartWorkflow(start(open=True, on_behalf_of="d" * 257)))
+    assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_ON_BEHALF_OF")
 
 
 async def test_whom_a_request_names_is_in_every_event_it_causes(watched, tools):
@@ -228,7 +261,7 @@ async def test_nobody_adds_steps_on_behalf_of_another_without_the_permission(adm
     bob = admit("bob", roles=["agent"])
     async with watched.recording_nothing():
         request = workflow_service_pb2.AddStepsRequest(workflow_id=workflow_id, steps=[step("echo")])
-        assert (await refusal_of(bob.workflows.AddSteps(request))).message.startswith("bob needs act_on_behalf:dora")
+        assert (await refusal_of(bob.workflows.AddSteps(request))).message.startswith("acting on behalf of dora needs")
     await admit("bob", roles=["agent"], on_behalf_of="dora").add(workflow_id, step("echo"))
 
 

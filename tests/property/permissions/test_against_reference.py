@@ -3,6 +3,8 @@
 `python -m tests.property.permissions.comparison` compares 100,000 of them.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from podium.v1 import policy_pb2, value_pb2
@@ -81,7 +83,14 @@ def with_a_memory_for_arguments(policy, expressions):
     return decide
 
 
+def with_names_left_out(policy, expressions):
+    """What has no name counts as what has any."""
+    decider = Decider(policy, expressions)
+    return lambda question, authority: decider(replace(question, resource=question.resource or None), authority)
+
+
 BROKEN = [
+    with_names_left_out,
     changed(without_forbids),
     changed(without_conditions),
     changed(with_errors_swallowed),

@@ -140,6 +140,30 @@ async def test_however_many_unknown_keys_are_asked_for_the_endpoint_is_asked_onc
         await running
 
 
+async def test_an_error_that_nobody_foresaw_does_not_end_the_rotation(publisher, clock, caplog):
+    """As a host name gives one that an encoding refuses, when a connection is made."""
+    later = asyncio.Event()
+
+    async def fetch():
+        if publisher.asked == 0:
+            publisher.asked += 1
+            "a..b".encode("idna")
+        later.set()
+        return await publisher.fetch()
+
+    keys = PublishedKeys(fetch, clock, refresh_s=0.001, cooldown_s=0.001, grace_s=60)
+    assert not await keys.refresh()
+    assert "UnicodeError" in caplog.text
+    publisher.asked = 0
+    running = asyncio.ensure_future(keys.run())
+    await asyncio.wait_for(later.wait(), 5)
+    assert not running.done()
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    assert keys.find("old") is not None
+
+
 async def test_nobody_asks_while_every_key_is_known(publisher, clock):
     asked = asyncio.Event()
 

@@ -1,11 +1,11 @@
-"""The guard of revocations: a complete record, before any other guard, from memory."""
+"""The guards of revocations and of age: a complete record, before any other guard, from memory."""
 
 from dataclasses import replace
 
 from podium.v1 import events_pb2, value_pb2
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import ALLOWED, Pipeline
-from service.admission.revocation import RevocationGuard
+from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
 from service.domain.permissions import DEFAULT_POLICY
 from service.domain.revocations import Revocations
 from tests.unit.admission.calls import a_request, an_authority
@@ -55,3 +55,18 @@ def test_an_authority_that_was_allowed_a_moment_ago_is_denied_once_it_is_revoked
     revoke(revocations, subject="alice")
     assert guards.admit(hit, 0).verdict.failure.reason == "CREDENTIAL_REVOKED"
     assert guards.admit(other, 0).verdict == ALLOWED
+
+
+def test_an_authority_is_denied_once_it_is_older_than_it_may_be_and_without_a_time_at_once():
+    guard, granted_at_us = AuthorityAgeGuard(60, lambda _: DEFAULT_POLICY), 1_800_000_000_000_000
+    authority = an_authority("admin")
+    authority.granted_at_us = granted_at_us
+    request = a_request(authority=authority)
+    for later_us in (-1, 0, 60_000_000):
+        assert guard.check(request, granted_at_us + later_us) == ALLOWED
+    denied = guard.check(request, granted_at_us + 60_000_001)
+    assert (denied.check.decision, denied.check.rule) == (events_pb2.DECISION_DENY, "authority-expired")
+    assert denied.check.arguments_digest == request.arguments_digest
+    assert (denied.failure.reason, denied.failure.retryable) == ("AUTHORITY_EXPIRED", False)
+    without = a_request(authority=an_authority("admin"))
+    assert guard.check(without, granted_at_us).failure.reason == "AUTHORITY_EXPIRED"

@@ -149,6 +149,52 @@ def test_a_role_that_grants_everything_is_found():
     assert kinds(USED, [SAFE], policy(agent=["*"])) == ["almighty-roles"]
 
 
+ALL_BUT_REPLAY = ["workflows.*", "tools.*", "events.*", "audit.*", "quarantine.*", "keys.*", "policies.*"]
+ALL_BUT_REPLAY += ["credentials.*", "addresses.*"]
+
+
+@pytest.mark.parametrize(
+    ("grants", "rules", "is_almighty"),
+    [
+        (["*:*"], [], True),
+        (["*:billing-*"], [], True),
+        ([*ALL_BUT_REPLAY, "replay"], [], True),
+        (ALL_BUT_REPLAY, [], False),
+        ([], [{"id": "r", "effect": policy_pb2.EFFECT_ALLOW, "permissions": ["*"]}], True),
+        ([], [{"id": "r", "effect": policy_pb2.EFFECT_ALLOW, "permissions": [*ALL_BUT_REPLAY, "replay"]}], True),
+        ([], [{"id": "r", "effect": policy_pb2.EFFECT_ALLOW, "permissions": ["*"], "condition": "true"}], True),
+        ([], [{"id": "r", "effect": policy_pb2.EFFECT_ALLOW, "permissions": ["*"], "roles": ["agent"]}], False),
+        ([], [{"id": "r", "effect": policy_pb2.EFFECT_FORBID, "permissions": ["*"]}], False),
+    ],
+)
+def test_however_everything_is_granted_it_is_found(grants, rules, is_almighty):
+    in_force = policy(agent=grants)
+    in_force.policy.rules.extend(policy_pb2.Rule(**rule) for rule in rules)
+    assert ("almighty-roles" in kinds(USED, [SAFE], in_force)) == is_almighty
+
+
+def test_a_role_that_inherits_everything_grants_everything():
+    in_force = policy(admin=["*"], heir=[])
+    in_force.policy.roles[1].inherits.append("admin")
+    told = [finding.what for finding in found(USED, [SAFE], in_force) if finding.kind == "almighty-roles"]
+    assert told == [f"everything is granted by the role {name}" for name in ("admin", "heir")]
+
+
+@pytest.mark.parametrize(
+    ("guard", "reason", "is_told"),
+    [
+        ("address", "ADDRESS_BLOCKED", True),
+        ("schema", "GUARD_ERROR", True),
+        ("permission", "PERMISSION_DENIED", False),
+        ("rate_limit", "RATE_LIMITED", False),
+    ],
+)
+def test_a_denied_step_is_told_where_no_event_of_its_guard_tells_it(guard, reason, is_told):
+    denied = events_pb2.StepDenied(step_id="s", guard=guard, failure={"reason": reason})
+    told = [finding.what for finding in found(trail_of(line(denied, tool="mail")))]
+    assert told == ([f"ana was denied mail 1 times (rule {reason})"] if is_told else [])
+
+
 def test_a_tool_without_permissions_is_worse_when_it_changes_something():
     for name, read_only, severity in (("wipe", False, Severity.HIGH), ("look", True, Severity.MEDIUM)):
         [finding] = found(trail_of(line(checked(ALLOW, tool=name))), [tool(name, read_only=read_only)])

@@ -268,6 +268,7 @@ def test_an_address_of_keys_is_protected_or_on_this_machine(url):
         {"TOKEN_JWKS_COOLDOWN_S": "400"},
         {"TOKEN_JWKS_GRACE_S": "-1"},
         {"SESSION_MAX_AGE_S": "-1"},
+        {"RUN_AUTHORITY_MAX_S": "0"},
         {"TOKEN_ISSUER": "a,,b"},
         {"TOKEN_CLAIMS": ",".join("abcdefghijklmnopq")},
         {"TOKEN_CLAIMS": "a,"},

@@ -51,6 +51,15 @@ def test_a_subject_is_hit_with_what_was_issued_until_then():
     assert revocations.find("acme", authority(AT_US + 1, subject="bob")) is None
 
 
+def test_a_token_of_an_issuer_whose_clock_is_ahead_counts_as_issued_until_then():
+    """The negative control is one that was issued later than any clock within the leeway would say."""
+    revocations = Revocations(leeway_us=10)
+    event = events_pb2.CredentialsRevoked(subject="bob")
+    revocations.add("acme", event, revoked_at_us=AT_US, revoked_by=ADMIN, position=7)
+    for issued_at_us, is_hit in ((AT_US, True), (AT_US + 10, True), (AT_US + 11, False)):
+        assert (revocations.find("acme", authority(issued_at_us, subject="bob")) is not None) == is_hit
+
+
 def test_of_two_of_a_subject_the_later_counts_and_both_are_listed():
     revocations = revoked(subject="bob")
     again = events_pb2.CredentialsRevoked(subject="bob")

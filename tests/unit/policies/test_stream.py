@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from podium.v1 import policy_pb2, value_pb2
-from service.domain.errors import Conflict, IllegalState, LimitExceeded
+from service.domain.errors import Basis, Conflict, Denied, IllegalState, LimitExceeded
 from service.engine.policies import PROPOSALS_MAX, Policies
 from service.engine.policy_book import Change
 from service.engine.policy_expressions import PolicyExpressions
@@ -58,8 +58,8 @@ def change(name="p", **fields):
     return Change(policy_pb2.Policy(name=name, **fields.pop("policy", {})), **fields)
 
 
-def by(subject, request_id=""):
-    return Cause(value_pb2.Principal(subject=subject), request_id)
+def by(subject, request_id="", on_behalf_of=""):
+    return Cause(value_pb2.Principal(subject=subject, on_behalf_of=on_behalf_of), request_id)
 
 
 async def in_background(group, work):
@@ -103,6 +103,29 @@ async def refused(kind, work):
     with pytest.raises(kind) as caught:
         await work
     return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("proposer", "approver", "is_own"),
+    [
+        (("ana",), ("ana",), True),
+        (("bot", "", "ana"), ("ana",), True),
+        (("ana",), ("bot", "", "ana"), True),
+        (("bot", "", "ana"), ("other-bot", "", "ana"), True),
+        (("bot", "", "ana"), ("other-bot", "", "zoe"), False),
+        (("bot",), ("other-bot",), False),
+    ],
+)
+async def test_a_second_person_is_neither_who_proposed_nor_for_whom(policies, proposer, approver, is_own):
+    await policies.apply("t", change(policy={"changes_need_approval": True}), by("ana"), "pp_0")
+    await policies.apply("t", change("next"), by(*proposer), "pp_1")
+    if not is_own:
+        assert (await policies.approve("t", "pp_1", by(*approver))).revision == 2
+        return
+    with pytest.raises(Denied) as caught:
+        await policies.approve("t", "pp_1", by(*approver))
+    assert caught.value.reason == "OWN_PROPOSAL"
+    assert caught.value.basis == Basis("policies.approve", "pp_1", "own-proposal", "p", 1)
 
 
 @pytest.mark.parametrize("turns", range(5))

@@ -38,6 +38,7 @@ def test_the_built_in_policy_has_no_violation_and_no_warning():
 
 RIGHT = [
     {"roles": [role(grants=["*", "workflows.*", "tools.serve:billing-*", "act_on_behalf:a@example.org", "own.thing"])]},
+    {"roles": [role(grants=["*:x", "tools.*:x", "tools.read:x", "secrets.use:x", "email_send:x", "own.thing:x"])]},
     {"roles": [role("a", inherits=["b", "c"]), role("b", inherits=["c"]), role("c")]},
     {"roles": [role("team/ops@example.org")]},
     {"rules": [rule(), rule(id="s", effect=ALLOW, permissions=["email_send"], tools=["send_*", "[ab]x"])]},
@@ -47,6 +48,7 @@ RIGHT = [
     {"addresses": pb.AddressRules(block=["192.0.2.9", "2001:db8::/32"], lockout=LOCKOUT)},
     {"patterns": [pb.ContentPattern(id="k", expression="sk-[a-z]{8,}", redact_output=True)]},
     {"changes_need_approval": True, "roles": [role(grants=["policies.*"])]},
+    {"changes_need_approval": True, "roles": [role(grants=["*:*"])]},
 ]  # fmt: skip
 
 
@@ -62,6 +64,8 @@ WRONG = [
     ({"roles": [role("a"), role("a")]}, "roles[1].name", "a second time"),
     ({"roles": [role(grants=["Tools.read"])]}, "roles[0].grants[0]", "must be a permission"),
     ({"roles": [role(grants=["tools.read:"])]}, "roles[0].grants[0]", "glob of resources"),
+    ({"roles": [role(grants=["events.read:wf_1"])]}, "roles[0].grants[0]", "events.read has no resources"),
+    ({"roles": [role(grants=["workflows.*:x"])]}, "roles[0].grants[0]", "workflows.* has no resources"),
     ({"roles": [role(grants=["a", "a"])]}, "roles[0].grants", "twice"),
     ({"roles": [role(inherits=["adm"]), role("admin")]}, "roles[0].inherits[0]", "do you mean admin?"),
     ({"roles": [role("a", inherits=["b"]), role("b", inherits=["a"])]}, "roles[0].inherits", "a -> b -> a"),
