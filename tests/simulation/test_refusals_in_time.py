@@ -7,9 +7,9 @@ from podium.v1 import events_pb2, value_pb2
 from service.engine.journal import Journal
 from service.engine.refusal_log import KINDS_MAX, STREAM_ID, WAIT_S, WINDOW_US, Refusal, RefusalLog
 from service.tasks import Tasks
-from store.contract import StoreError
 from store.records import decode_record, known_payload
 from tests.contract.model import ModelDatabase, ModelStore
+from tests.simulation.deaf_store import DeafStore
 from tests.simulation.virtual_time import VirtualClock, elapse, run_virtually
 
 WINDOW_S = WINDOW_US / 1_000_000
@@ -116,21 +116,6 @@ def test_after_a_quiet_window_nothing_is_left_in_memory():
     play(scene)
 
 
-class DeafStore:
-    """A store that takes an append and never says what became of it, or refuses it."""
-
-    def __init__(self, store, *, refusing=False):
-        self._store = store
-        self.refusing = refusing
-        self.answers = asyncio.Event()
-
-    async def append(self, append):
-        if self.refusing:
-            raise StoreError("the disk is full")
-        await self.answers.wait()
-        return await self._store.append(append)
-
-
 def test_a_store_that_does_not_answer_delays_the_refusal_for_a_bounded_time():
     async def scene(stage):
         deaf = DeafStore(stage.store)
@@ -138,7 +123,7 @@ def test_a_store_that_does_not_answer_delays_the_refusal_for_a_bounded_time():
         began_s = stage.loop.time()
         assert await log.record(denied()) == ""
         assert stage.loop.time() - began_s <= WAIT_S + 0.1
-        deaf.answers.set()
+        deaf.answer()
         await elapse(1)
         assert [each.count for each in await stage.recorded()] == [1]
 
@@ -151,7 +136,7 @@ def test_a_store_that_refuses_changes_nothing_about_the_refusal_and_the_count_co
         log = RefusalLog(Journal(deaf), stage.clock, stage.tasks.spawn)
         assert await log.record(denied()) == ""
         deaf.refusing = False
-        deaf.answers.set()
+        deaf.answer()
         await log.record(denied())
         await elapse(WINDOW_S + 1)
         assert [each.count for each in await stage.recorded()] == [2]
