@@ -50,6 +50,13 @@ def parse_address(text: str) -> Address | None:
     return mapped or address
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def host_of(address: str) -> str:
+    """The network of an address's host, as text; what is no address is left as it is."""
+    parsed = parse_address(address)
+    return address if parsed is None else str(network_of_host(parsed))
+
+
 def first_holding(networks: Iterable[Network], address: Address) -> Network | None:
     """The first network that holds an address."""
     return next((network for network in networks if address.version == network.version and address in network), None)
