@@ -12,15 +12,13 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
+from service.domain.addresses import Network, parse_network
 from service.domain.retry import RetryDefaults
 from service.token_settings import PublicKeyFile, TokenSettings, is_loopback, token_problems
-
-Network = IPv4Network | IPv6Network
 
 _PREFIX = "PODIUM_"
 _CLIENT_NAMES = frozenset(
@@ -293,7 +291,7 @@ def _parse(text: str, kind: object) -> object:
 
 def _network(text: str) -> Network:
     try:
-        return ip_network(text)
+        return parse_network(text)
     except ValueError:
         raise ValueError(f"has {text!r}, which is no address and no network such as 10.0.0.0/8") from None
 

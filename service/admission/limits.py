@@ -1,7 +1,7 @@
 """The rate limits of a policy, compiled: which of them count a call, by which key, and what they have counted.
 
-Memory is bounded by what was counted within the time in which a burst comes back: older keys are dropped as newer ones
-are counted.
+Memory is bounded by what was counted within the time in which a burst comes back, and by a number of keys: older keys
+are dropped as newer ones are counted. Dropping never lets more through than the limit allows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from podium.v1 import policy_pb2
+from service.domain.addresses import host_of
 from service.domain.permissions import Policy
 from service.domain.rate_limit import Rate, after_event, is_fresh, used_up
 
@@ -20,15 +21,18 @@ _PARTS = (policy_pb2.LIMIT_KEY_SUBJECT, policy_pb2.LIMIT_KEY_TOOL, policy_pb2.LI
 _REMEMBERED = 4096
 """Questions whose limits are remembered before all are forgotten; forgetting costs time only."""
 _DROPPED_AT_ONCE = 2
+KEYS_MAX = 100_000
+"""Keys that a limit remembers. Of one beyond them it is only known that it had used no more than the most used that was
+dropped, and so that is what every key is taken to have used of which nothing else is known."""
 
 Key = tuple[str, ...]
-"""What a limit counts by: subject, tool and address, as far as it names them."""
+"""What a limit counts by: subject, tool and the address's host, as far as it names them."""
 
 
 class Limit:
     """One rate limit of a tenant, with what it has counted."""
 
-    __slots__ = ("_assumed_ticks", "_counted", "_parts", "in_force", "message", "rate", "tenant")
+    __slots__ = ("_assumed_ticks", "_by_address", "_counted", "_parts", "in_force", "message", "rate", "tenant")
 
     def __init__(self, tenant: str, message: policy_pb2.RateLimit, unknown_before_us: int) -> None:
         """Of what was counted before `unknown_before_us` nothing is known (0: there was nothing)."""
@@ -37,6 +41,7 @@ class Limit:
         self.rate = Rate(max(1, message.count), max(1, message.period_ms) * US_PER_MS, message.burst or message.count)
         self._assumed_ticks = used_up(self.rate, unknown_before_us) if unknown_before_us else 0
         self._parts = [_PARTS.index(part) for part in message.per if part in _PARTS]
+        self._by_address = policy_pb2.LIMIT_KEY_ADDRESS in message.per
         self._counted: OrderedDict[Key, int] = OrderedDict()
         """Theoretical arrival times, in the order in which the keys were last counted."""
         self.in_force = True
@@ -59,12 +64,14 @@ class Limit:
             oldest, ticks = next(iter(counted.items()))
             # The key that was counted just now is never fresh, so that something is always left.
             if not is_fresh(self.rate, ticks, now_us):
-                return
+                if len(counted) <= KEYS_MAX:
+                    return
+                self._assumed_ticks = max(self._assumed_ticks, ticks)
             del counted[oldest]
 
     def key_of(self, subject: str, tool: str, address: str) -> Key:
         """What the limit counts a call by."""
-        names = (subject, tool, address)
+        names = (subject, tool, host_of(address) if self._by_address else address)
         return tuple([names[part] for part in self._parts])
 
     def counts(self, tool: str, roles: Sequence[str] | None) -> bool:

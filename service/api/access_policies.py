@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from ipaddress import ip_address, ip_network
 
 from podium.v1 import access_service_pb2 as pb
 from podium.v1 import policy_pb2
@@ -15,6 +14,7 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.page_tokens import page_begins_at, page_token
 from service.domain import permissions
+from service.domain.addresses import Rules
 from service.domain.errors import InvalidInput, Violation
 from service.domain.policy_compiling import built_in_policy, compile_policy
 from service.domain.policy_validation import policy_violations
@@ -150,7 +150,7 @@ class PolicyAccess:
         if not decision.allowed:
             problem = f"would take {permission} from you (rule {decision.rule}); let another who keeps it apply this"
             violations.append(("policy", problem))
-        elif _shuts_out(policy.addresses, authority.principal.address):
+        elif Rules(policy.addresses).refusing(authority.principal.address):
             problem = f"would shut out {authority.principal.address}, where you call from"
             violations.append(("policy.addresses", problem))
         if violations:
@@ -180,14 +180,3 @@ def _check_note(field: str, text: str) -> None:
     if len(text) > NOTE_LENGTH_MAX:
         problem = f"is longer than {NOTE_LENGTH_MAX} characters"
         raise InvalidInput("NOTE_TOO_LONG", f"{field} {problem}", violations=[(field, problem)])
-
-
-def _shuts_out(rules: policy_pb2.AddressRules, address: str) -> bool:
-    """Whether a caller at an address would be refused. One without an address, on a local socket, is not."""
-    try:
-        caller = ip_address(address)
-    except ValueError:
-        return False
-    if any(caller in ip_network(network) for network in rules.block):
-        return True
-    return bool(rules.allow) and not any(caller in ip_network(network) for network in rules.allow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from podium.v1 import events_pb2, value_pb2
@@ -11,9 +12,9 @@ from service.api.peers import Peers
 from service.domain import errors
 from service.engine.address_blocks import AddressBlocks
 from service.engine.lockouts import Lockouts
-from service.engine.refusal_log import Refusal, RefusalLog
+from service.engine.refusal_log import WAIT_S, Refusal, RefusalLog
 from service.engine.timers import Clock
-from store.contract import StoreError
+from store.contract import RecordedEvent
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +71,14 @@ class Refusals:
         refusal = self.refusal_of(method, error, address)
         if refusal is None:
             return
+        # Counted, and blocked, before anything is waited for: a caller that resets its RPC at once changes nothing.
+        blocking = self._failed(refusal.tenant, address) if self._counts(error) else None
         event = await self._log.record(refusal)
         if refusal.names_caller:
             # A stranger is not told how long the log is.
             error.event = error.event or event
-        if self._counts(error):
-            await self._failed(refusal.tenant, address)
+        if blocking is not None:
+            await asyncio.wait([blocking], timeout=WAIT_S)
 
     def refusal_of(self, method: str, error: errors.DomainError, address: str) -> Refusal | None:
         """What is recorded of a refusal; None: nothing."""
@@ -106,21 +109,20 @@ class Refusals:
             return error.reason not in _HARMLESS
         return error.reason == "PERMISSION_DENIED"
 
-    async def _failed(self, tenant: str, address: str) -> None:
+    def _failed(self, tenant: str, address: str) -> asyncio.Future[RecordedEvent] | None:
+        """Count a failure. What blocks the address, when it was one too many, is on its way already."""
         network = self._lockouts.failed(tenant, address, self._clock.now_us())
         rule = self._lockouts.rule_of(tenant)
         if network is None or rule is None:
-            return
-        try:
-            await self._blocks.block(
-                tenant,
-                network,
-                reason=f"{rule.failures} failures within {rule.within_ms} ms",
-                duration_ms=rule.block_ms,
-                failures=rule.failures,
-            )
-        except StoreError as error:
-            logger.warning("%s could not be blocked: %s", network, error)
+            return None
+
+        def blocked(outcome: asyncio.Future[RecordedEvent]) -> None:
+            if not outcome.cancelled() and (error := outcome.exception()) is not None:
+                logger.warning("%s could not be blocked: %s", network, error)
+
+        blocking = self._blocks.lock_out(tenant, network, rule)
+        blocking.add_done_callback(blocked)
+        return blocking
 
 
 def _recordable(text: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_network
 from typing import Protocol
 
 from podium.v1 import policy_pb2
+from service.domain.addresses import parse_network
 from service.domain.errors import Violation
 from service.domain.policy_names import glob_violations, id_violations, role_violations
 
@@ -81,7 +81,7 @@ def _networks(path: str, networks: Sequence[str]) -> Iterator[Violation]:
         return
     for number, network in enumerate(networks):
         try:
-            ip_network(network)
+            parse_network(network)
         except ValueError as error:
             yield f"{path}[{number}]", f"is no network in CIDR form, for example 10.0.0.0/8: {error}"
 

@@ -1,14 +1,18 @@
 """The networks that are blocked, by somebody or after too many failures: a stream a tenant, folded at start.
 
-A block is in force once it is durable. One that expires ends by itself, without an event.
+A block is in force once it is durable. One that expires ends by itself, without an event. Of lockouts a tenant has so
+many at once, and the oldest makes room: whoever changes addresses all the time costs bounded memory, and gets nobody's
+block by hand out of the way.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from podium.v1 import events_pb2
-from service.domain.addresses import LOCAL_SOCKET, Network, first_holding, parse_address, parse_network
+from podium.v1 import events_pb2, policy_pb2
+from service.domain.addresses import LOCAL_SOCKET, Network, NetworkTable, parse_address, parse_network
 from service.domain.errors import InvalidInput, NotFound
 from service.engine.journal import Journal
 from service.engine.resident import Cause
@@ -18,7 +22,8 @@ from store.records import decode_record, known_payload
 
 STREAM_ID = "addresses"
 _US_PER_MS = 1000
-_REMEMBERED = 4096
+LOCKOUTS_MAX = 10_000
+"""Lockouts of a tenant that may be in force at once."""
 _DURATION_MAX_MS = 10 * 365 * 86_400_000
 
 
@@ -36,15 +41,59 @@ class Block(NamedTuple):
         return not self.expires_at_us or now_us < self.expires_at_us
 
 
+class _TenantBlocks:
+    """The blocks of one tenant. Somebody may block a network that is locked out too, and both are in force."""
+
+    def __init__(self) -> None:
+        self.by_hand: NetworkTable[Block] = NetworkTable()
+        self.lockouts: NetworkTable[Block] = NetworkTable()
+
+    def add(self, block: Block) -> None:
+        """Add a block, and forget what has ended by the time it was made."""
+        if not block.failures:
+            _drop_expired(self.by_hand, block.blocked_at_us)
+            self.by_hand.put(block.network, block)
+            return
+        # They last equally long under one policy: the oldest end first.
+        while (oldest := next(iter(self.lockouts.values()), None)) is not None:
+            if len(self.lockouts) < LOCKOUTS_MAX and oldest.in_force(block.blocked_at_us):
+                break
+            self.lockouts.remove(oldest.network)
+        self.lockouts.put(block.network, block)
+
+    def remove(self, network: Network) -> None:
+        """Forget a network."""
+        self.by_hand.remove(network)
+        self.lockouts.remove(network)
+
+    def of_network(self, network: Network, now_us: int) -> Block | None:
+        """The block in force of exactly this network."""
+        for table in (self.by_hand, self.lockouts):
+            block = table.get(network)
+            if block is not None and block.in_force(now_us):
+                return block
+        return None
+
+    def in_force(self, now_us: int) -> Iterator[Block]:
+        """The blocks in force, one a network."""
+        yield from (block for block in self.by_hand.values() if block.in_force(now_us))
+        for block in self.lockouts.values():
+            if self.of_network(block.network, now_us) is block:
+                yield block
+
+
+def _drop_expired(table: NetworkTable[Block], now_us: int) -> None:
+    for expired in [block.network for block in table.values() if not block.in_force(now_us)]:
+        table.remove(expired)
+
+
 class AddressBlocks:
     """All blocks of all tenants, in memory."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._journal: Journal | None = None
-        self._blocks: dict[str, dict[Network, Block]] = {}
-        self._holding: dict[tuple[str, str], list[Block]] = {}
-        """By tenant and address: the blocks that hold it, expired ones among them. Forgotten with every change."""
+        self._blocks: dict[str, _TenantBlocks] = {}
 
     async def load(self, reader: EventReader, journal: Journal) -> None:
         """Fold the streams."""
@@ -56,72 +105,67 @@ class AddressBlocks:
 
     def blocking(self, tenant: str, address: str, now_us: int) -> str:
         """The network in force that holds an address; empty: none does."""
-        if not self._blocks.get(tenant) or address == LOCAL_SOCKET:
+        blocks = self._blocks.get(tenant)
+        if blocks is None or address == LOCAL_SOCKET:
             return ""
-        holding = self._holding.get((tenant, address))
-        if holding is None:
-            holding = self._look_up(tenant, address)
-        return next((str(block.network) for block in holding if block.in_force(now_us)), "")
+        parsed = parse_address(address)
+        if parsed is None:
+            return ""
+        for table in (blocks.by_hand, blocks.lockouts):
+            for block in table.holding(parsed):
+                if block.in_force(now_us):
+                    return str(block.network)
+        return ""
 
     def listed(self, tenant: str) -> list[Block]:
         """The blocks in force, by network."""
-        now_us = self._clock.now_us()
-        blocks = [block for block in self._blocks.get(tenant, {}).values() if block.in_force(now_us)]
-        return sorted(blocks, key=lambda block: (block.network.version, block.network))
+        blocks = self._blocks.get(tenant)
+        found = blocks.in_force(self._clock.now_us()) if blocks is not None else ()
+        return sorted(found, key=lambda block: (block.network.version, block.network))
 
     async def block(
-        self,
-        tenant: str,
-        network: Network,
-        *,
-        reason: str,
-        duration_ms: int = 0,
-        failures: int = 0,
-        cause: Cause | None = None,
+        self, tenant: str, network: Network, *, reason: str, duration_ms: int = 0, cause: Cause | None = None
     ) -> int:
         """Block a network, for a time or (0) until it is taken back. Returns the event's position."""
-        expires_at_us = self._clock.now_us() + min(duration_ms, _DURATION_MAX_MS) * _US_PER_MS if duration_ms else 0
         event = events_pb2.AddressBlocked(
-            network=str(network), reason=reason, expires_at_us=expires_at_us, failures=failures
+            network=str(network), reason=reason, expires_at_us=self._end_us(duration_ms) if duration_ms else 0
         )
-        return await self._record(tenant, event, cause)
+        return (await self._submit(tenant, event, cause)).position
+
+    def lock_out(self, tenant: str, network: Network, rule: policy_pb2.Lockout) -> asyncio.Future[RecordedEvent]:
+        """Block a network after too many failures. It will be, whether or not somebody waits for what is returned."""
+        event = events_pb2.AddressBlocked(
+            network=str(network),
+            reason=f"{rule.failures} failures within {rule.within_ms} ms",
+            expires_at_us=self._end_us(max(1, rule.block_ms)),
+            failures=rule.failures,
+        )
+        return self._submit(tenant, event)
 
     async def unblock(self, tenant: str, network: Network, cause: Cause | None = None) -> int:
         """Take a block back. Raises NotFound. Returns the event's position."""
-        block = self._blocks.get(tenant, {}).get(network)
-        if block is None or not block.in_force(self._clock.now_us()):
+        blocks = self._blocks.get(tenant)
+        if blocks is None or blocks.of_network(network, self._clock.now_us()) is None:
             raise NotFound("ADDRESS_NOT_BLOCKED", f"{network} is not blocked as such; the list tells what is")
-        return await self._record(tenant, events_pb2.AddressUnblocked(network=str(network)), cause)
+        return (await self._submit(tenant, events_pb2.AddressUnblocked(network=str(network)), cause)).position
 
-    async def _record(
-        self, tenant: str, event: events_pb2.AddressBlocked | events_pb2.AddressUnblocked, cause: Cause | None
-    ) -> int:
+    def _end_us(self, duration_ms: int) -> int:
+        return self._clock.now_us() + min(duration_ms, _DURATION_MAX_MS) * _US_PER_MS
+
+    def _submit(
+        self, tenant: str, event: events_pb2.AddressBlocked | events_pb2.AddressUnblocked, cause: Cause | None = None
+    ) -> asyncio.Future[RecordedEvent]:
         assert self._journal is not None, "load comes first"
-        recorded = await self._journal.record(tenant, STREAM_ID, event, cause)
-        self._fold(recorded)
-        return recorded.position
+        return self._journal.submit(tenant, STREAM_ID, event, cause, self._fold)
 
     def _fold(self, recorded: RecordedEvent) -> None:
         event = known_payload(decode_record(recorded.record))
-        blocks = self._blocks.setdefault(recorded.tenant, {})
-        now_us = self._clock.now_us()
-        for expired in [block.network for block in blocks.values() if not block.in_force(now_us)]:
-            del blocks[expired]
+        blocks = self._blocks.setdefault(recorded.tenant, _TenantBlocks())
         if isinstance(event, events_pb2.AddressBlocked):
             network = parse_network(event.network)
-            blocks[network] = Block(network, event.reason, recorded.recorded_at_us, event.expires_at_us, event.failures)
+            blocks.add(Block(network, event.reason, recorded.recorded_at_us, event.expires_at_us, event.failures))
         elif isinstance(event, events_pb2.AddressUnblocked):
-            blocks.pop(parse_network(event.network), None)
-        self._holding.clear()
-
-    def _look_up(self, tenant: str, address: str) -> list[Block]:
-        parsed = parse_address(address)
-        blocks = self._blocks[tenant].values()
-        holding = [block for block in blocks if parsed is not None and first_holding([block.network], parsed)]
-        if len(self._holding) >= _REMEMBERED:
-            self._holding.clear()
-        self._holding[tenant, address] = holding
-        return holding
+            blocks.remove(parse_network(event.network))
 
 
 def network_named(text: str, field: str) -> Network:

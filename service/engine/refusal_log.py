@@ -57,7 +57,7 @@ class _Window:
         self.first_at_us = 0
         self.latest: RefusalEvent | None = None
         self.recorded = asyncio.Event()
-        """The first was recorded, or could not be."""
+        """Nothing is on its way to the log; what was is recorded, or counted again."""
         self.event = ""
 
     def add(self, event: RefusalEvent, now_us: int) -> None:
@@ -147,9 +147,12 @@ class RefusalLog:
         window = self._windows.get(place)
         if window is None:
             return
-        if window.count:
+        on_its_way = not window.recorded.is_set()
+        if on_its_way or window.count:
+            # What is on its way may come back uncounted: until then nothing else is written, and nothing forgotten.
             self._ends.set(place, self._now() + WINDOW_US)
-            self._spawn(self._write(place, window))
+            if not on_its_way:
+                self._spawn(self._write(place, window))
             return
         del self._windows[place]
         self._kinds[place[0]] -= 1

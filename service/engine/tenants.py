@@ -70,8 +70,14 @@ class Tenants:
         async with self._configuring:
             if create and name in self._tenants:
                 raise AlreadyExists("TENANT_EXISTS", f"there is a tenant {name} already")
-            recorded = await self._journal.record(name, STREAM_ID, event, cause)
-            self._fold(recorded)
+            recording = self._journal.submit(name, STREAM_ID, event, cause, self._fold)
+            try:
+                recorded = await asyncio.shield(recording)
+            except asyncio.CancelledError:
+                # Nobody makes the tenant anew before it is known whether this one counts.
+                await asyncio.wait([recording])
+                recording.exception()
+                raise
         return self._tenants[name], recorded.position
 
     def _fold(self, recorded: RecordedEvent) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
+from service.admission.redaction import HELD_BYTES_MAX
 from service.admission.schema import SECRET_NAME
 from service.domain import permissions
 from service.domain.permissions import Policy
@@ -22,7 +23,8 @@ from service.engine.secrets import SecretWithheld, missing
 
 logger = logging.getLogger(__name__)
 
-SECRET_LIMIT_BYTES = 32 * 1024
+SECRET_LIMIT_BYTES = HELD_BYTES_MAX
+"""A longer one could not be found in a stream, of which no more is held back."""
 KEPT_US = 5_000_000
 """How long a value is given out before its file is read again."""
 _KEPT_MAX = 1024

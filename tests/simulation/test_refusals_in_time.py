@@ -10,6 +10,7 @@ from service.tasks import Tasks
 from store.contract import StoreError
 from store.records import decode_record, known_payload
 from tests.contract.model import ModelDatabase, ModelStore
+from tests.simulation.deaf_store import DeafStore
 from tests.simulation.virtual_time import VirtualClock, elapse, run_virtually
 
 WINDOW_S = WINDOW_US / 1_000_000
@@ -116,21 +117,6 @@ def test_after_a_quiet_window_nothing_is_left_in_memory():
     play(scene)
 
 
-class DeafStore:
-    """A store that takes an append and never says what became of it, or refuses it."""
-
-    def __init__(self, store, *, refusing=False):
-        self._store = store
-        self.refusing = refusing
-        self.answers = asyncio.Event()
-
-    async def append(self, append):
-        if self.refusing:
-            raise StoreError("the disk is full")
-        await self.answers.wait()
-        return await self._store.append(append)
-
-
 def test_a_store_that_does_not_answer_delays_the_refusal_for_a_bounded_time():
     async def scene(stage):
         deaf = DeafStore(stage.store)
@@ -138,7 +124,7 @@ def test_a_store_that_does_not_answer_delays_the_refusal_for_a_bounded_time():
         began_s = stage.loop.time()
         assert await log.record(denied()) == ""
         assert stage.loop.time() - began_s <= WAIT_S + 0.1
-        deaf.answers.set()
+        deaf.answer()
         await elapse(1)
         assert [each.count for each in await stage.recorded()] == [1]
 
@@ -151,10 +137,42 @@ def test_a_store_that_refuses_changes_nothing_about_the_refusal_and_the_count_co
         log = RefusalLog(Journal(deaf), stage.clock, stage.tasks.spawn)
         assert await log.record(denied()) == ""
         deaf.refusing = False
-        deaf.answers.set()
+        deaf.answer()
         await log.record(denied())
         await elapse(WINDOW_S + 1)
         assert [each.count for each in await stage.recorded()] == [2]
+
+    play(scene)
+
+
+def test_what_is_refused_after_its_window_was_over_is_counted_again():
+    async def scene(stage):
+        deaf = DeafStore(stage.store)
+        log = RefusalLog(Journal(deaf), stage.clock, stage.tasks.spawn)
+        await log.record(denied())
+        await elapse(2.5 * WINDOW_S)
+        await log.record(denied())
+        await elapse(2 * WINDOW_S)
+        deaf.answer(StoreError("the disk is full"))
+        await elapse(WINDOW_S + 1)
+        assert sum(each.count for each in await stage.recorded()) == 2
+        await elapse(2 * WINDOW_S)
+        assert (log._windows, log._kinds) == ({}, {})  # noqa: SLF001 - a leak is seen nowhere else
+
+    play(scene)
+
+
+def test_a_flush_writes_what_is_counted_behind_a_record_that_is_on_its_way():
+    async def scene(stage):
+        deaf = DeafStore(stage.store)
+        log = RefusalLog(Journal(deaf), stage.clock, stage.tasks.spawn)
+        for _ in range(3):
+            await log.record(denied())
+        stage.tasks.spawn(log.flush())
+        await elapse(1)
+        deaf.answer()
+        await elapse(1)
+        assert [each.count for each in await stage.recorded()] == [1, 2]
 
     play(scene)
 

@@ -5,10 +5,11 @@ import json
 import pytest
 
 import podium
-from podium.v1 import executor_service_pb2
+from podium.v1 import executor_service_pb2, value_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import refusal_of
+from tests.integration.rig.vault import files_with
 
 VALUE = 'correct "horse" battery'
 FETCH = tool("fetch", secrets=["api-key"])
@@ -68,6 +69,46 @@ async def test_what_was_given_before_a_restart_does_not_come_back_after_it(keyed
         await executor.succeed(attempt, f"with {VALUE}")
         await ana.ended(workflow_id)
     assert (await ana.steps(workflow_id))["step_1"].output_json == '"with [redacted:api-key]"'
+
+
+def upload(caller, output, attempt=None):
+    async def pieces():
+        yield executor_service_pb2.UploadRequest(data=json.dumps(output).encode(), attempt=attempt)
+
+    return caller.executors.Upload(pieces())
+
+
+async def test_an_upload_says_whose_it_is_and_after_a_restart_waits_until_its_executor_is_back(
+    keyed_service, admit, ana
+):
+    output = f"{'z' * 100_000} with {VALUE}"
+    async with raw_executor(ana, FETCH) as executor:
+        assert (await refusal_of(upload(ana, output))).reason == "ATTEMPT_MISSING"
+        workflow_id = await ana.start(step("fetch"))
+        attempt = (await executor.work()).attempt
+        keyed_service.kill()
+    keyed_service.start()
+    ana = admit(to=keyed_service)
+    refusal = await refusal_of(upload(ana, output, attempt))
+    assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "ATTEMPT_NOT_CLAIMED")
+    held = executor_service_pb2.HeldAttempt(attempt=attempt)
+    async with raw_executor(ana, FETCH, holding=[held]) as executor:
+        stored = (await upload(ana, output, attempt)).payload
+        await executor.succeed(attempt, value_pb2.Value(payload=stored))
+        await ana.ended(workflow_id)
+    assert (await ana.steps(workflow_id))["step_1"].output_json.endswith('with [redacted:api-key]"')
+    keyed_service.stop()
+    assert files_with(keyed_service.directory, b"horse") == []
+
+
+async def test_an_upload_without_secrets_needs_no_session_after_a_restart(keyed_service, admit, ana):
+    async with raw_executor(ana, "plain") as executor:
+        await ana.start(step("plain"))
+        attempt = (await executor.work()).attempt
+        keyed_service.kill()
+    keyed_service.start()
+    ana = admit(to=keyed_service)
+    assert (await upload(ana, "z" * 100_000, attempt)).payload.digest
 
 
 async def test_a_missing_secret_fails_the_step_before_any_attempt(keyed_service, ana, secrets):

@@ -1,6 +1,7 @@
 """The settings: defaults, the environment, and what the service refuses to start with."""
 
 import dataclasses
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_every_kind_of_setting_is_read_from_the_environment():
             "PODIUM_ALLOW_INSECURE_LISTEN": "TRUE",
             "PODIUM_TOKEN_ISSUER": "https://idp.example.com, podium",
             "PODIUM_TOKEN_CLAIMS": "department,team",
+            "PODIUM_TRUSTED_PROXIES": "10.0.0.0/8, ::ffff:192.0.2.0/120",
         }
     )
     assert settings.listening == Listening(listen_address="[::1]:9000", allow_insecure_listen=True)
@@ -77,6 +79,7 @@ def test_every_kind_of_setting_is_read_from_the_environment():
     assert settings.tokens.token_issuer == ("https://idp.example.com", "podium")
     assert settings.tokens.token_claims == ("department", "team")
     assert not settings.tokens.made_here
+    assert settings.access.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("192.0.2.0/24"))
     assert settings.limits.workflow_steps == 50_000
     assert settings.timings.heartbeat_interval_ms == 1000
     assert settings.retry.multiplier == 1.5

@@ -10,6 +10,7 @@ from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import policy_pb2
 from service.admission.redaction import HELD_BYTES_MAX, Redactor
 from service.executors.chunk_redaction import ChunkRedactor
+from service.executors.secret_files import SECRET_LIMIT_BYTES
 from tests.unit.admission.test_redaction import EACH, SECRETS
 
 ALL = Redactor.of()
@@ -100,3 +101,12 @@ def test_a_redactor_that_holds_nothing_back_is_found_out(broken):
     secret = SECRETS["aws-key"][0].encode()
     chunks, _, _ = streamed([secret[:7], secret[7:]], broken)
     assert b"".join(chunk.data for chunk in chunks) == secret
+
+
+def test_the_longest_secret_that_is_given_out_is_found_over_chunks():
+    secret = b"".join(b"%04x" % number for number in range(SECRET_LIMIT_BYTES // 4))
+    redactor = Redactor().with_values({"key": secret})
+    pieces = cut(b"before " + secret + b" after", range(0, SECRET_LIMIT_BYTES + 20, 1000))
+    chunks, _, names = streamed(pieces, redactor)
+    assert b"".join(chunk.data for chunk in chunks) == b"before [redacted:key] after"
+    assert list(names) == ["redacted:key"]

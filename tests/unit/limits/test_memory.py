@@ -3,9 +3,10 @@
 import dataclasses
 
 from podium.v1 import policy_pb2
-from service.admission.limits import Limit, Limits
+from service.admission.limits import KEYS_MAX, Limit, Limits
 from service.admission.rate_limit import RateLimitGuard
 from service.domain.permissions import DEFAULT_POLICY
+from service.domain.rate_limit import allowed_at_us
 from tests.unit.admission.calls import a_request, a_tool, an_authority
 
 SECOND_US = 1_000_000
@@ -47,6 +48,32 @@ def test_a_key_that_is_still_counted_is_not_dropped():
     for number in range(5_000):
         limit.count((f"subject-{number}",), 1, 0)
     assert limit.keys == 5_000
+
+
+def test_however_many_keys_there_are_so_many_are_remembered_and_a_dropped_one_gets_nothing_back():
+    limit = Limit("default", limit_of(count=2, period_ms=1_000_000), 0)
+    for _ in range(2):
+        limit.count(("subject-0",), 1, 0)
+    for number in range(1, KEYS_MAX + 1_000):
+        limit.count((f"subject-{number}",), 1, 0)
+    assert limit.keys == KEYS_MAX
+    assert limit.arrival_ticks(("subject-0",)) >= 2 * limit.rate.period_us
+    # When that is over, whoever is not remembered has its whole burst again.
+    assert allowed_at_us(limit.rate, limit.arrival_ticks(("subject-0",)), 2) <= 1_000 * SECOND_US
+
+
+def test_a_key_that_was_never_dropped_is_counted_exactly():
+    limit = Limit("default", limit_of(count=2, period_ms=1_000_000), 0)
+    limit.count(("subject-0",), 1, 0)
+    assert limit.arrival_ticks(("subject-0",)) == limit.rate.period_us
+    assert limit.arrival_ticks(("another",)) == 0
+
+
+def test_an_address_of_ipv6_counts_as_its_host_and_one_of_ipv4_as_itself():
+    guard = guarded(limit_of(count=1, per=[policy_pb2.LIMIT_KEY_ADDRESS]))
+    addresses = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2", "192.0.2.1", "unix")
+    passed = [passes(guard, authority=an_authority("agent", address=address)) for address in addresses]
+    assert passed == [True, False, True, True, True, False, True]
 
 
 def test_asking_counts_nothing():

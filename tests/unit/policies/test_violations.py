@@ -45,7 +45,7 @@ RIGHT = [
     {"rules": [rule(condition='has(claims.team) && "ops" in claims.team && arguments.path.startsWith("/srv/")')]},
     {"limits": [limit(per=[pb.LIMIT_KEY_SUBJECT, pb.LIMIT_KEY_TOOL], weights=[pb.Weight(tools="x*", weight=10)])]},
     {"limits": [limit(scope=pb.LIMIT_SCOPE_REQUESTS, per=[pb.LIMIT_KEY_ADDRESS], burst=1)]},
-    {"addresses": pb.AddressRules(block=["192.0.2.9", "2001:db8::/32"], lockout=LOCKOUT)},
+    {"addresses": pb.AddressRules(block=["192.0.2.9", " 2001:db8::/32"], lockout=LOCKOUT)},
     {"patterns": [pb.ContentPattern(id="k", expression="sk-[a-z]{8,}", redact_output=True)]},
     {"changes_need_approval": True, "roles": [role(grants=["policies.*"])]},
     {"changes_need_approval": True, "roles": [role(grants=["*:*"])]},

@@ -56,7 +56,7 @@ class _LimitKeyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitKey.Val
     LIMIT_KEY_TOOL: _LimitKey.ValueType  # 2
     """By the tool."""
     LIMIT_KEY_ADDRESS: _LimitKey.ValueType  # 3
-    """By the network address of the caller."""
+    """By the network address of the caller, in IPv6 by its /64."""
 
 class LimitKey(_LimitKey, metaclass=_LimitKeyEnumTypeWrapper):
     """What calls are counted by. Several together: by each combination of them."""
@@ -68,7 +68,7 @@ LIMIT_KEY_SUBJECT: LimitKey.ValueType  # 1
 LIMIT_KEY_TOOL: LimitKey.ValueType  # 2
 """By the tool."""
 LIMIT_KEY_ADDRESS: LimitKey.ValueType  # 3
-"""By the network address of the caller."""
+"""By the network address of the caller, in IPv6 by its /64."""
 Global___LimitKey: _TypeAlias = LimitKey  # noqa: Y015
 
 class _LimitScope:
@@ -375,7 +375,9 @@ Global___AddressRules: _TypeAlias = AddressRules  # noqa: Y015
 
 @_typing.final
 class Lockout(_message.Message):
-    """Blocks an address that failed to authenticate, or was denied, too often."""
+    """Blocks an address whose requests failed to authenticate, or were denied by permission, too often. What was submitted
+    and denied at an attempt does not count.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
