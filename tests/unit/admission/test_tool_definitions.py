@@ -48,6 +48,7 @@ def test_everything_that_is_wrong_is_told_at_once():
         {"type": ["object", "null"]},
         {"type": "object", "properties": {"a": {"pattern": "("}}},
         {"type": "object", "$ref": "#/$defs/none"},
+        {"type": "object", "$ref": "#/$defs/a%20b", "$defs": {"a b": {}, "a%20b": {}}},
         {"type": "object", "$schema": "http://json-schema.org/draft-07/schema#"},
     ],
     ids=json.dumps,
