@@ -362,7 +362,6 @@ class Service:
             clock=self._clock,
             chance=self._randomness.chance,
             definition=parts.catalog.definition,
-            secrets=self._secrets,
             spawn=self._tasks.spawn,
             limits=SessionLimits(
                 inline_bytes=settings.limits.inline_bytes,

@@ -135,6 +135,9 @@ class _Applications:
 
     def _resolve(self, fragment: str) -> object:
         """What a reference names; None for nothing, which the compiler will report."""
+        if "%" in fragment:
+            # The validator decodes it: whoever looks for marks must not read another name than the validator does.
+            raise SchemaRefused("has a reference with a percent sign: name what it refers to without one")
         if not fragment.startswith("/"):
             return self._anchors.get(fragment) if fragment else self._schema
         found: Any = self._schema

@@ -6,13 +6,14 @@ A mark at a place that cannot be told from the value alone is refused when the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from podium.marks import REDACT
+from podium.sanitizers.pointers import NoPointer, leads_to, pointed_at
 from service.domain.errors import Violation
 
 REDACTED = "[redacted]"
@@ -70,7 +71,7 @@ class RedactedPlaces:
             for keyword in _SAME_VALUE_LISTS:
                 below += [each for each in schema.get(keyword, ()) if isinstance(each, dict)]
             below += [each for each in schema.get("dependentSchemas", {}).values() if isinstance(each, dict)]
-            if isinstance(target := _resolved(self._schema, schema.get("$ref")), dict):
+            if "$ref" in schema and isinstance(target := pointed_at(self._schema, schema["$ref"]), dict):
                 below.append(target)
         return list(found.values())
 
@@ -88,23 +89,35 @@ def redaction_violations(field: str, schema_json: str) -> Iterator[Violation]:
     """What is wrong with the marks of a schema that is a valid one, as (field, message)."""
     if redacted_places(schema_json) is None:
         return
-    below: list[object] = [orjson.loads(schema_json)]
+    schema = orjson.loads(schema_json)
+    try:
+        yield from ((field, problem) for problem in _problems(schema))
+    except NoPointer as problem:
+        yield field, f"has {REDACT} and a reference that is no pointer: {problem}"
+
+
+def _problems(root: Schema) -> Iterator[str]:
+    """What is wrong with the marks of each subschema that a value can reach. Raises NoPointer."""
+    seen: set[int] = set()
+    below: list[object] = [root]
     while below:
         schema = below.pop()
-        if not isinstance(schema, dict):
+        if not isinstance(schema, dict) or id(schema) in seen:
             continue
+        seen.add(id(schema))
         if not isinstance(schema.get(REDACT, False), bool):
-            yield field, f"has {REDACT} with something else than true or false"
+            yield f"has {REDACT} with something else than true or false"
         for keyword, value in schema.items():
             if keyword in _MAPPED and isinstance(value, dict):
                 below += value.values()
             elif keyword in _FOLLOWED:
                 below += value if isinstance(value, list) else [value]
-            elif keyword not in _DATA and _mentions(value):
-                yield field, f"has {REDACT} below {keyword}, where it would have no effect"
-        target = schema.get("$ref", schema.get("$dynamicRef", "#"))
-        if "$dynamicRef" in schema or not isinstance(target, str) or not (target == "#" or target.startswith("#/")):
-            yield field, f"has {REDACT} and a reference that is no pointer such as #/$defs/name"
+            elif keyword not in _DATA and leads_to(root, value, _is_marked):
+                yield f"has {REDACT} below {keyword} or where a reference below it leads, and it would have no effect"
+        if "$dynamicRef" in schema:
+            raise NoPointer("use $ref instead of $dynamicRef")
+        if "$ref" in schema:
+            below.append(pointed_at(root, schema["$ref"]))
 
 
 def _of_member(schemas: list[Schema], name: str) -> list[Schema]:
@@ -133,17 +146,8 @@ def _of_element(schemas: list[Schema], index: int) -> list[Schema]:
     return [each for each in found if isinstance(each, dict)]
 
 
-def _resolved(schema: Schema, target: object) -> object:
-    if not isinstance(target, str):
-        return None
-    found: Any = schema
-    for part in target[2:].split("/") if target != "#" else ():
-        name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
-        else:
-            found = found.get(name) if isinstance(found, dict) else None
-    return found
+def _is_marked(schema: Mapping[str, Any]) -> bool:
+    return schema.get(REDACT, False) is not False
 
 
 def _mentions(value: object) -> bool:
@@ -151,7 +155,7 @@ def _mentions(value: object) -> bool:
     while below:
         each = below.pop()
         if isinstance(each, dict):
-            if each.get(REDACT, False) is not False:
+            if _is_marked(each):
                 return True
             below += each.values()
         elif isinstance(each, list):

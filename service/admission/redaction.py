@@ -6,6 +6,8 @@ search takes linear time.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -20,6 +22,8 @@ PATTERN_HELD_BYTES = 1024
 """So much is held back for the patterns of an operator, of which nobody knows how their matches begin."""
 VALUE_LENGTH_MIN = 4
 """Shorter values are in every text, and are not looked for."""
+_NUMBER = re.compile(rb"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+"""What a program may read as a number; JSON's own are among them."""
 
 
 class Span(NamedTuple):
@@ -41,6 +45,8 @@ class Redactor:
     """Finds what at the end of a text may be the beginning of a shape."""
     patterns: tuple[tuple[str, Expression], ...] = ()
     values: tuple[tuple[str, bytes], ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
+    """The values that JSON can tell as a number, which is written in more than one way."""
 
     @classmethod
     def of(cls, shapes: Sequence[SecretShape] = SECRET_SHAPES) -> Redactor:
@@ -57,14 +63,14 @@ class Redactor:
 
     def with_values(self, values: Mapping[str, bytes]) -> Redactor:
         """The same, that finds these values too."""
-        return replace(
-            self, values=tuple((name, value) for name, value in values.items() if len(value) >= VALUE_LENGTH_MIN)
-        )
+        kept = tuple((name, value) for name, value in values.items() if len(value) >= VALUE_LENGTH_MIN)
+        numbers = tuple((name, abs(float(value))) for name, value in kept if _NUMBER.fullmatch(value))
+        return replace(self, values=kept, numbers=numbers)
 
     @property
-    def reads_each_text(self) -> bool:
-        """Whether a text must be searched by itself: a pattern may ask for its beginning or its end."""
-        return bool(self.patterns)
+    def reads_each_value(self) -> bool:
+        """Whether each value must be searched by itself: for a pattern that asks for an end, or for a number."""
+        return bool(self.patterns or self.numbers)
 
     def finds(self, data: bytes) -> bool:
         """Whether anything is found. Where texts were put together between quotes or NUL, what is in them is found."""
@@ -101,10 +107,8 @@ class Redactor:
             return [self.value(each, names) for each in value]
         if isinstance(value, dict):
             return self._members(value, names)
-        if isinstance(value, int) and not isinstance(value, bool) and self.values:
-            # A secret of digits alone may come back as a number.
-            told = str(value)
-            return self.text(told, names) if any(told.encode() == secret for _, secret in self.values) else value
+        if self.numbers and isinstance(value, int | float) and not isinstance(value, bool):
+            return self._number(value, names)
         return value
 
     def pending_from(self, data: bytes) -> int:
@@ -120,6 +124,15 @@ class Redactor:
             start = min(start, _beginning_of(value, data))
         return start
 
+    def _number(self, value: float, names: dict[str, None]) -> int | float | str:
+        """The number, unless it is a secret as far as a float can tell: with another sign or exponent, or rounded."""
+        for name, secret in self.numbers:
+            # A whole number and a float are equal only when they are so in full: compared are two floats.
+            if abs(_as_float(value)) == secret:
+                names[f"redacted:{name}"] = None
+                return replacement(name).decode()
+        return value
+
     def _members(self, value: dict[str, Any], names: dict[str, None]) -> dict[str, Any]:
         members: dict[str, Any] = {}
         for name, each in value.items():
@@ -129,6 +142,13 @@ class Redactor:
                 told += "'"
             members[told] = self.value(each, names)
         return members
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _compiled(pattern: policy_pb2.ContentPattern) -> Expression:
@@ -156,7 +176,7 @@ def replacement(name: str) -> bytes:
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """Every text in a JSON value, the names of members too, and every whole number as text."""
+    """Every text in a JSON value, the names of members too."""
     below: list[object] = [value]
     while below:
         each = below.pop()
@@ -167,8 +187,6 @@ def texts_of(value: object) -> Iterator[str]:
             below += each.values()
         elif isinstance(each, list):
             below += each
-        elif isinstance(each, int):
-            yield str(each)
 
 
 def _merged(found: list[Span]) -> Iterator[Span]:

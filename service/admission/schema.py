@@ -18,8 +18,8 @@ from service.admission.json_bounds import JsonBounds
 from service.admission.json_schema import DEPTH_LIMIT, Path, SchemaRefused, compile_schema, explain, field_path
 from service.admission.nesting import nested_within
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
-from service.admission.redacted_places import redaction_violations
-from service.admission.sanitizing import declaration_violations, literal_violations
+from service.admission.redacted_places import redacted_places, redaction_violations
+from service.admission.sanitizing import declaration_violations, literal_violations, sanitizers_of
 from service.domain.errors import Violation
 
 _VALIDATORS = 4096
@@ -93,6 +93,8 @@ def check_definition(tool: definition_pb2.ToolDefinition) -> list[Violation]:
     violations += _schema_violations("input_schema_json", tool.input_schema_json, of_object=True)
     if tool.output_schema_json:
         violations += _schema_violations("output_schema_json", tool.output_schema_json, of_object=False)
+    if tool.streams_output and not violations:
+        violations += _streaming_violations(tool.output_schema_json)
     violations += _permission_violations(tool)
     violations += _secret_violations(tool)
     for field, duration_ms in (("timeout_ms", tool.timeout_ms), ("heartbeat_timeout_ms", tool.heartbeat_timeout_ms)):
@@ -133,6 +135,14 @@ def _schema_violations(field: str, text: str, *, of_object: bool) -> Iterator[Vi
     yield from declaration_violations(field, text)
     if not of_object:
         yield from redaction_violations(field, text)
+
+
+def _streaming_violations(output_schema_json: str) -> Iterator[Violation]:
+    """Chunks are recorded and told as they come, before there is an output that a mark could apply to."""
+    changed = sanitizers_of(output_schema_json) is not None or redacted_places(output_schema_json) is not None
+    if changed:
+        problem = "cannot go with x-podium-sanitize or x-podium-redact in the output schema, as chunks would keep what"
+        yield "streams_output", f"{problem} is marked: let the tool return its output, or take the marks off"
 
 
 def _secret_violations(tool: definition_pb2.ToolDefinition) -> Iterator[Violation]:

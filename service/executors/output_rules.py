@@ -163,7 +163,7 @@ def _changed_places(before: object, after: object, place: str) -> list[str]:
 
 def _may_hold(redactor: Redactor, text: str, value: object) -> bool:
     """Whether anything may be found in a value. Most outputs are short, without escapes and without secrets."""
-    if redactor.reads_each_text:
+    if redactor.reads_each_value:
         return True
     if "\\" not in text:
         return redactor.finds(text.encode())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 
 from podium.v1 import executor_service_pb2 as wire
@@ -19,9 +18,8 @@ from service.domain.errors import DomainError, Unavailable
 from service.domain.values import SealBrokenError
 from service.engine.attempts import LiveAttempt
 from service.engine.dispatch import Executor
-from service.engine.keys import ToolVersion, WorkflowKey
+from service.engine.keys import WorkflowKey
 from service.engine.resident import Cause, Mail
-from service.engine.secrets import SecretWithheld
 from service.executors.chunk_intake import ChunkIntake
 from service.executors.session_parts import SessionParts, outputs_of
 from store.contract import StoreError
@@ -132,15 +130,11 @@ class ExecutorSession:
         # Looked for only now: while chunks were read, the attempt may have been lost, or given to another.
         live = self._parts.engine.attempts.find(self.tenant, reference)
         is_free = live is not None and (live.executor is None or live.executor.gone)
-        if live is None or not is_free or live.tool.tool not in self.place.serves:
+        if live is None or not is_free or live.tool.tool not in self.place.serves or self._may_know_secrets(live):
             return wire.HeldVerdict(attempt=reference, action=wire.HeldVerdict.ACTION_ABORT)
         if live.durable_chunks != len(chunks) or live.received_chunks != len(chunks):
             live.restart_chunks([chunk.data for chunk in chunks])
         live.deferred = None
-        if not live.secrets:
-            # After a restart nothing is known of what it was given; what it would be given now must not come back.
-            served = ToolVersion(self.tenant, live.tool.tool, self.place.serves[live.tool.tool])
-            live.secrets = self._secrets_of(served)
         self.place.taken += 1
         self.place.holding.add((reference.workflow_id, reference.step_id, reference.attempt))
         self._parts.engine.attempts.hold(live, self.place)
@@ -173,15 +167,17 @@ class ExecutorSession:
                 self._parts.engine.dispatcher.disconnect(self.place)
         self._chunks.save()
 
-    def _secrets_of(self, tool: ToolVersion) -> Mapping[str, bytes]:
-        definition = self._parts.definition(*tool)
-        if definition is None or not definition.secrets:
-            return {}
-        try:
-            given = self._parts.secrets.give(self.tenant, definition.secrets, self)
-        except SecretWithheld:
-            return {}
-        return {secret.name: secret.value for secret in given}
+    def _may_know_secrets(self, live: LiveAttempt) -> bool:
+        """Whether an earlier life of the service may have given it secrets, which could not be found in its output.
+
+        What is in the files now tells nothing: it may have been replaced since.
+        """
+        assert self.place is not None, "connect comes first"
+        if live.secrets:
+            return False
+        versions = (live.tool, live.tool._replace(version=self.place.serves[live.tool.tool]))
+        definitions = [self._parts.definition(*version) for version in versions]
+        return any(definition is None or definition.secrets for definition in definitions)
 
     def _streams_output(self, live: LiveAttempt) -> bool:
         """Whether its tool declares its chunks to be its output."""

@@ -10,7 +10,6 @@ from podium.v1 import definition_pb2
 from service.admission.json_bounds import JsonBounds
 from service.engine.engine import Engine
 from service.engine.payloads import PayloadCache
-from service.engine.secrets import SecretSource
 from service.engine.timers import Clock
 from service.executors.output_rules import OutputRules
 from service.executors.outputs import Outputs, SealerOf
@@ -37,7 +36,6 @@ class SessionParts:
     chance: Callable[[], float]
     definition: Callable[[str, str, int], definition_pb2.ToolDefinition | None]
     """Finds a version of a tool by tenant, name and version."""
-    secrets: SecretSource
     spawn: Callable[[Coroutine[Any, Any, object]], None]
     limits: SessionLimits
     rules: OutputRules

@@ -18,7 +18,7 @@ FETCH = tool("fetch", secrets=["api-key"])
 @pytest.fixture
 def keyed_service(own_service, secrets):
     secrets("api-key", VALUE + "\n")
-    return own_service(secrets_directory=secrets.directory, reconnect_grace_ms=10_000).start()
+    return own_service(secrets_directory=secrets.directory, reconnect_grace_ms=5_000).start()
 
 
 @pytest.fixture
@@ -57,15 +57,42 @@ async def test_an_executor_that_tells_is_not_heard(ana):
     assert list(event.sanitized) == ["redacted:api-key"]
 
 
-async def test_what_was_given_before_a_restart_does_not_come_back_after_it(keyed_service, admit, ana):
+async def test_an_attempt_that_was_given_a_secret_before_a_restart_starts_anew_as_the_file_may_have_changed(
+    keyed_service, admit, ana, secrets
+):
+    async with raw_executor(ana, FETCH, "plain") as executor:
+        workflow_id = await ana.start(step("fetch"), step("plain"))
+        works = [await executor.work() for _ in range(2)]
+        attempts = {work.tool: work.attempt for work in works}
+        keyed_service.kill()
+    secrets("api-key", "another one")
+    keyed_service.start()
+    ana = admit(to=keyed_service)
+    holding = [executor_service_pb2.HeldAttempt(attempt=attempt) for attempt in attempts.values()]
+    async with raw_executor(ana, FETCH, "plain", holding=holding) as executor:
+        verdicts = {tool: executor.held[workflow_id, attempts[tool].step_id].action for tool in attempts}
+        assert verdicts == {
+            "fetch": executor_service_pb2.HeldVerdict.ACTION_ABORT,
+            "plain": executor_service_pb2.HeldVerdict.ACTION_KEEP,
+        }
+        await executor.succeed(attempts["fetch"], f"with {VALUE}")
+        await executor.succeed(attempts["plain"], "done")
+        again = await executor.work()
+        assert [secret.value for secret in again.secrets] == [b"another one"]
+        await executor.succeed(again.attempt, "with another one")
+        await ana.ended(workflow_id)
+    told = {each.output_json for each in (await ana.steps(workflow_id)).values()}
+    assert told == {'"with [redacted:api-key]"', '"done"'}
+    assert VALUE not in str(await ana.history(workflow_id))
+
+
+async def test_an_attempt_with_a_secret_is_kept_when_only_the_connection_breaks(ana):
     async with raw_executor(ana, FETCH) as executor:
         workflow_id = await ana.start(step("fetch"))
         attempt = (await executor.work()).attempt
-        keyed_service.kill()
-    keyed_service.start()
-    ana = admit(to=keyed_service)
     held = executor_service_pb2.HeldAttempt(attempt=attempt)
     async with raw_executor(ana, FETCH, holding=[held]) as executor:
+        assert executor.held[workflow_id, attempt.step_id].action == executor_service_pb2.HeldVerdict.ACTION_KEEP
         await executor.succeed(attempt, f"with {VALUE}")
         await ana.ended(workflow_id)
     assert (await ana.steps(workflow_id))["step_1"].output_json == '"with [redacted:api-key]"'

@@ -49,6 +49,9 @@ def test_a_value_without_marked_places_is_the_same_object():
         ({"x-podium-redact": "yes"}, "true or false"),
         ({"not": MARKED}, "below not"),
         ({"propertyNames": MARKED}, "below propertyNames"),
+        ({"propertyNames": {"$ref": "#/$defs/s"}, "$defs": {"s": MARKED}}, "below propertyNames"),
+        ({"$ref": "#/default/a", "default": {"a": {"not": MARKED}}}, "below not"),
+        ({"$ref": "#/$defs/a%20b", "$defs": {"a b": MARKED, "a%20b": {}}}, "pointer"),
         ({"properties": {"a": MARKED}, "$ref": "#anchor"}, "pointer"),
         ({"properties": {"a": MARKED}, "$dynamicRef": "#"}, "pointer"),
     ],
@@ -57,6 +60,19 @@ def test_a_mark_that_would_have_no_effect_is_refused(schema, problem):
     [(field, message)] = redaction_violations("output_schema_json", json.dumps(schema))
     assert field == "output_schema_json"
     assert problem in message
+
+
+def test_a_mark_applies_through_a_reference_below_every_keyword_that_is_followed():
+    for keyword in ("patternProperties", "dependentSchemas"):
+        schema = {keyword: {"s": {"$ref": "#/$defs/s"}}, "$defs": {"s": MARKED}}
+        assert list(redaction_violations("f", json.dumps(schema))) == []
+        assert "hidden" not in str(applied(schema, {"s": "hidden"}))
+    for keyword in ("unevaluatedProperties", "additionalProperties"):
+        schema = {keyword: {"$ref": "#/$defs/s"}, "$defs": {"s": MARKED}}
+        assert applied(schema, {"s": "hidden"})[0] == {"s": REDACTED}
+    for keyword in ("contains", "unevaluatedItems", "items"):
+        schema = {keyword: {"$ref": "#/$defs/s"}, "$defs": {"s": MARKED}}
+        assert applied(schema, ["hidden"])[0] == [REDACTED]
 
 
 def test_good_marks_are_accepted():

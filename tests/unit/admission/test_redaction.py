@@ -138,7 +138,7 @@ def test_an_operators_pattern_is_replaced_and_what_may_become_a_match_is_held_ba
     redactor = ALL.with_patterns([pattern(r"(?i)project \w+")])
     assert redactor.text("on PROJECT Apollo now", {}) == "on [redacted:own] now"
     assert redactor.pending_from(b"x" * 3000) == 3000 - PATTERN_HELD_BYTES
-    assert redactor.reads_each_text
+    assert redactor.reads_each_value
 
 
 @pytest.mark.parametrize("expression", ["", "a*", "(?=a)", r"(a)\1", "(", "x" * 5000, "(((a{1,90}){1,90}){1,90})"])

@@ -48,6 +48,7 @@ def test_everything_that_is_wrong_is_told_at_once():
         {"type": ["object", "null"]},
         {"type": "object", "properties": {"a": {"pattern": "("}}},
         {"type": "object", "$ref": "#/$defs/none"},
+        {"type": "object", "$ref": "#/$defs/a%20b", "$defs": {"a b": {}, "a%20b": {}}},
         {"type": "object", "$schema": "http://json-schema.org/draft-07/schema#"},
     ],
     ids=json.dumps,
@@ -122,3 +123,14 @@ def test_a_path_reads_as_one_would_write_it():
 
 def test_a_path_never_grows_beyond_what_fits_a_message():
     assert len(field_path(("x" * 100_000,) * 20)) < 600
+
+
+@pytest.mark.parametrize("mark", [{"x-podium-redact": True}, {"x-podium-sanitize": {"text": {}}}], ids=json.dumps)
+def test_an_output_that_streams_has_no_marks_that_would_not_apply_to_its_chunks(mark):
+    marked = json.dumps({"type": "string", **mark})
+    [(field, message)] = check_definition(a_tool(output_schema_json=marked, streams_output=True))
+    assert field == "streams_output"
+    assert "let the tool return its output" in message
+    assert check_definition(a_tool(output_schema_json=marked)) == []
+    assert check_definition(a_tool(output_schema_json='{"type":"string"}', streams_output=True)) == []
+    assert check_definition(a_tool(streams_output=True)) == []

@@ -106,6 +106,31 @@ def test_a_value_that_was_given_is_taken_out_also_where_json_escapes_it():
     assert clean(json.dumps({"n": 271828}), secrets={"pin": b"271828"})[0] == {"n": "[redacted:pin]"}
 
 
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("123456789012345678901234", "123456789012345678901234"),
+        ("123456789012345678901234", "1.2345678901234568e+23"),
+        ("123456789012345678901234", "-123456789012345678901234"),
+        ("31415926.5358", "31415926.5358"),
+        ("31415926.5358", "3.14159265358E7"),
+        ("31415926.5000", "31415926.5"),
+        ("00271828", "271828.0"),
+        ("271828e0", "271828"),
+        ("9" * 300, "9" * 300),
+    ],
+)
+def test_a_secret_that_is_a_number_is_taken_out_however_json_writes_it(secret, told):
+    for text in (f'{{"n":{told}}}', f'{{"a":"\\n","n":{told}}}'):
+        output, names = clean(text, secrets={"pin": secret.encode()})
+        assert (output["n"], names) == ("[redacted:pin]", ["redacted:pin"])
+
+
+def test_other_numbers_stay_as_they_are_beside_a_secret_that_is_one():
+    text = '{"a":"\\n","n":[271829,2718280,true,1e300,12345678901234567890123],"m":0.271828}'
+    assert clean(text, secrets={"pin": b"271828"}) == (text, [])
+
+
 def test_the_policy_of_the_moment_counts():
     policies = [DEFAULT_POLICY]
     rules = OutputRules(lambda *_: definition_pb2.ToolDefinition(), lambda _: policies[-1], JsonBounds())

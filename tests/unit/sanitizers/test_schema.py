@@ -12,6 +12,7 @@ from podium.signature import Signature
 
 TEXT = {"type": "string", "x-podium-sanitize": {"text": {}}}
 PATH = {"type": "string", "x-podium-sanitize": {"path": {"roots": ["/srv"]}}}
+REFERENCE = {"$ref": "#/$defs/p"}
 URL = {"type": "string", "x-podium-sanitize": {"url": {}}}
 
 
@@ -123,6 +124,12 @@ def test_what_a_cleaner_makes_after_a_check_is_checked_again():
         member(PATH, **{"$ref": "#anchor"}),
         member(PATH, **{"$ref": "other.json"}),
         member(PATH, **{"$ref": "#/$defs/none"}),
+        *({keyword: REFERENCE, "$defs": {"p": PATH}} for keyword in ("unevaluatedProperties", "propertyNames", "if")),
+        {"patternProperties": {".*": REFERENCE}, "$defs": {"p": PATH}},
+        {"contains": {"properties": {"x": REFERENCE}}, "$defs": {"p": PATH}},
+        {"dependentSchemas": {"a": {"$ref": "#/$defs/q"}}, "$defs": {"q": member(REFERENCE), "p": PATH}},
+        {"unevaluatedItems": {"$ref": "#/$defs/none"}, **member(PATH)},
+        member({"$ref": "#/$defs/a%20b"}, **{"$defs": {"a b": PATH, "a%20b": {}}}),
         {"allOf": [{"$ref": "#"}, PATH]},
         {"type": "string", "x-podium-sanitize": {}},
         {"type": "string", "x-podium-sanitize": ["path"]},
@@ -136,6 +143,16 @@ def test_what_a_cleaner_makes_after_a_check_is_checked_again():
 def test_a_declaration_that_would_not_apply_is_refused(schema):
     with pytest.raises(SpecificationRefused):
         compile_schema_sanitizers(schema)
+
+
+def test_references_below_other_keywords_are_accepted_where_they_lead_to_no_declaration():
+    schema = {
+        "contains": {"$ref": "#/$defs/plain"},
+        "patternProperties": {"^n": {"$ref": "#/$defs/tree"}},
+        "properties": {"x": REFERENCE},
+        "$defs": {"p": PATH, "plain": {"type": "string"}, "tree": {"not": {"items": {"$ref": "#/$defs/tree"}}}},
+    }
+    assert field_refused(schema, {"x": "/etc/passwd"}) == "arguments.x"
 
 
 @dataclass

@@ -15,6 +15,7 @@ from typing import Any
 
 from podium.marks import SANITIZE
 from podium.sanitizers.declaration import SpecificationRefused
+from podium.sanitizers.pointers import NoPointer, leads_to, pointed_at
 from podium.sanitizers.registry import KINDS, Sanitizer, compile_sanitizer
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.text import Searchable
@@ -111,10 +112,10 @@ class _Compiler:
         within = (*within, id(schema))
         place.sanitizers = self._sanitizers(schema)
         for keyword, below in schema.items():
-            if keyword not in _DATA and keyword not in _UNDERSTOOD and _mentions(below):
+            if keyword not in _DATA and keyword not in _UNDERSTOOD and self._leads_to_a_mark(below):
                 raise SpecificationRefused(
-                    f"{SANITIZE}: must not stand below {keyword}; declare it below properties, additionalProperties, "
-                    "items, prefixItems, allOf, anyOf, oneOf, then or else"
+                    f"{SANITIZE}: must not stand below {keyword}, nor where a reference below it leads; declare it "
+                    "below properties, additionalProperties, items, prefixItems, allOf, anyOf, oneOf, then or else"
                 )
         place.members = {name: self.place(each, ()) for name, each in schema.get("properties", {}).items()}
         place.first = [self.place(each, ()) for each in schema.get("prefixItems", ())]
@@ -143,20 +144,16 @@ class _Compiler:
             raise SpecificationRefused(f"{SANITIZE}: a schema with sanitizers must not use $dynamicRef; use $ref")
 
     def _resolve(self, target: object) -> object:
-        if target == "#":
-            return self._schema
-        if not isinstance(target, str) or not target.startswith("#/"):
-            raise SpecificationRefused(
-                f"{SANITIZE}: beside sanitizers a reference must be a pointer such as #/$defs/name"
-            )
-        found: Any = self._schema
-        for part in target[2:].split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
-            try:
-                found = found[int(name)] if isinstance(found, list) else found[name]
-            except (KeyError, IndexError, TypeError, ValueError):
-                raise SpecificationRefused(f"{SANITIZE}: the schema refers to something that is not there") from None
-        return found
+        try:
+            return pointed_at(self._schema, target)
+        except NoPointer as problem:
+            raise SpecificationRefused(f"{SANITIZE}: {problem}") from None
+
+    def _leads_to_a_mark(self, below: object) -> bool:
+        try:
+            return leads_to(self._schema, below, _is_marked)
+        except NoPointer as problem:
+            raise SpecificationRefused(f"{SANITIZE}: {problem}") from None
 
     def _sanitizers(self, schema: Mapping[str, Any]) -> list[Sanitizer]:
         declared = schema.get(SANITIZE, {})
@@ -185,6 +182,10 @@ def _mentions(value: object) -> bool:
         elif isinstance(each, list | tuple):
             pending.extend(each)
     return False
+
+
+def _is_marked(schema: Mapping[str, Any]) -> bool:
+    return SANITIZE in schema
 
 
 def _allows_null(schema: Mapping[str, Any]) -> bool:
