@@ -308,6 +308,7 @@ class Service:
             cancel_grace_ms=settings.timings.cancel_grace_ms,
             inline_bytes=settings.limits.inline_bytes,
             bounds=self._bounds,
+            batch_calls=settings.limits.batch_calls,
         )
 
     def bind(self) -> None:

@@ -143,6 +143,7 @@ class Limits:
     payload_bytes: int = 8 * _KIB * _KIB
     chunk_bytes: int = 64 * _KIB
     workflow_steps: int = 100_000
+    batch_calls: int = 1_000
     json_depth: int = 64
     json_elements: int = 1_000_000
     """Members and elements in one argument, input or output, all levels together."""

@@ -9,6 +9,7 @@ from podium.v1 import event_service_pb2_grpc as grpc_stubs
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
+from service.api.sizes import frames_of
 from service.domain.errors import InvalidInput
 from store.contract import CursorAheadError, EventStore, RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
@@ -29,9 +30,9 @@ class EventServicer(grpc_stubs.EventServiceServicer):
         while left:
             size = min(left, EVENTS_PER_FRAME)
             events = await self._store.read_stream(tenant, request.stream_id, after_version=version, limit=size)
-            if events:
-                yield pb.ReadStreamResponse(events=[decode_record(event.record) for event in events])
-                version = events[-1].stream_version
+            for frame in frames_of(events):
+                yield pb.ReadStreamResponse(events=[decode_record(event.record) for event in frame])
+                version = frame[-1].stream_version
             if len(events) < size:
                 return
             left -= len(events)
@@ -43,10 +44,10 @@ class EventServicer(grpc_stubs.EventServiceServicer):
         while left:
             size = min(left, EVENTS_PER_FRAME)
             events = await self._store.read_all(position, limit=size, tenant=tenant)
-            if events:
-                position = events[-1].position
-                frame = [decode_record(event.record) for event in events]
-                yield pb.ReadAllResponse(events=frame, cursor=p.consistency_token(position))
+            for frame in frames_of(events):
+                position = frame[-1].position
+                decoded = [decode_record(event.record) for event in frame]
+                yield pb.ReadAllResponse(events=decoded, cursor=p.consistency_token(position))
             if len(events) < size:
                 return
             left -= len(events)
@@ -62,16 +63,19 @@ class EventServicer(grpc_stubs.EventServiceServicer):
         caught_up = False
         try:
             async for batch in self._store.subscribe(_position(request.cursor), tenant=tenant):
+                *earlier, last = list(frames_of(_matching(batch.events, request.stream_prefix, types))) or [()]
+                for frame in earlier:
+                    yield _delivered(frame, frame[-1].position, caught_up=caught_up)
                 caught_up = caught_up or batch.caught_up
-                events = _matching(batch.events, request.stream_prefix, types)
-                yield pb.SubscribeResponse(
-                    events=[decode_record(event.record) for event in events],
-                    cursor=p.consistency_token(batch.position),
-                    caught_up=caught_up,
-                )
+                yield _delivered(last, batch.position, caught_up=caught_up)
         except CursorAheadError:
             problem = "is beyond the log: it is from another log, or this one was restored from an older copy"
             raise InvalidInput("CURSOR_AHEAD", f"cursor {problem}", violations=[("cursor", problem)]) from None
+
+
+def _delivered(events: Sequence[RecordedEvent], position: int, *, caught_up: bool) -> pb.SubscribeResponse:
+    decoded = [decode_record(event.record) for event in events]
+    return pb.SubscribeResponse(events=decoded, cursor=p.consistency_token(position), caught_up=caught_up)
 
 
 def _matching(events: Sequence[RecordedEvent], prefix: str, types: frozenset[int]) -> list[RecordedEvent]:

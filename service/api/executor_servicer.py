@@ -12,6 +12,7 @@ from service.admission.tokens import Caller
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
+from service.api.sizes import check_text
 from service.api.tool_servicer import register, require_secrets
 from service.api.uploads import Uploads
 from service.domain.errors import IllegalState, InvalidInput, NotFound, Unavailable
@@ -26,6 +27,8 @@ from service.tasks import Tasks
 
 MAX_ATTEMPTS = 10_000
 """Attempts an executor may ask for at once."""
+_EXECUTOR_LENGTH_MAX = 128
+"""Characters of what an executor calls itself, which is recorded with each of its attempts."""
 SILENT_INTERVALS = 4
 """A session that was silent for so many heartbeat intervals is dead."""
 
@@ -89,6 +92,8 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
                 f"an executor needs a name, at least one tool, and max_attempts between 1 and {MAX_ATTEMPTS}",
                 violations=[("hello", "executor, tools or max_attempts is missing or out of bounds")],
             )
+        for field, text in (("executor", hello.executor), ("instance_id", hello.instance_id)):
+            check_text(f"hello.{field}", text, _EXECUTOR_LENGTH_MAX)
         if len(names) < len(hello.tools):
             raise InvalidInput(
                 "INVALID_HELLO", "a tool is named twice", violations=[("hello.tools", "has two tools of one name")]

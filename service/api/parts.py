@@ -91,6 +91,8 @@ class ApiParts:
     cancel_grace_ms: int
     inline_bytes: int
     bounds: JsonBounds
+    batch_calls: int
+    """How many calls a batch has at most."""
 
 
 def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", caller: Caller | None = None) -> None:

@@ -9,6 +9,7 @@ from podium.v1 import definition_pb2, events_pb2, value_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.sealing import check_same_body, recorded_digest, seal_steps
+from service.api.sizes import check_grants, check_steps, check_text
 from service.domain import commands as c
 from service.domain.errors import InvalidInput, LimitExceeded, NotFound
 from service.domain.state import Workflow
@@ -48,6 +49,10 @@ async def start(
     be new, and when the log knows better, its recorded start is compared with this one.
     """
     caller = current_caller()
+    before, named, _ = submission.path.partition("steps")
+    outer = before if named else ""
+    check_text(f"{outer}name", submission.name)
+    check_grants(f"{outer}permissions", submission.permissions)
     workflow_id = p.stream_id_for(prefix, type(request).__name__, request_id, parts.tokens)
     key = WorkflowKey(caller.tenant, workflow_id)
     digest = p.body_digest(request)
@@ -71,6 +76,7 @@ async def start(
         quota = parts.tenants.quotas_of(caller.tenant).open_workflows
         check_quota("open workflows", parts.engine.open_counts.of(caller.tenant), quota)
         steps, sealed = seal_steps(parts, caller.tenant, steps)
+        check_steps(submission.path.partition("[")[0], steps, parts.bounds.size_bytes)
         sealed = sealed or (value is not None and value.HasField("sealed"))
         recorded = recorded_digest(parts, caller.tenant, digest, sealed=sealed)
         return _command(parts, submission, steps, authority, value, recorded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 from podium.v1 import definition_pb2, events_pb2, value_pb2
 from podium.v1 import tool_service_pb2 as pb
@@ -13,6 +12,7 @@ from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.page_tokens import page_begins, page_token
 from service.api.sealing import make_ready, put_output
+from service.api.sizes import ANSWER_BYTES
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, outcome
 from service.domain import permissions
@@ -58,10 +58,15 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
             and self._may_read(tool.definition.name)
             and (request.include_denied or self._may_see(tool, authority))
         )
-        # One more than the page tells whether there is another.
-        tools = list(islice(seen, size + 1))
-        token = page_token("tools", tools[size - 1].definition.name) if len(tools) > size else ""
-        return pb.ListToolsResponse(tools=[self._message(tool) for tool in tools[:size]], next_page_token=token)
+        response, bytes_left = pb.ListToolsResponse(), ANSWER_BYTES
+        for tool in seen:
+            message = self._message(tool)
+            bytes_left -= message.ByteSize()
+            if response.tools and (len(response.tools) == size or bytes_left < 0):
+                response.next_page_token = page_token("tools", response.tools[-1].definition.name)
+                break
+            response.tools.append(message)
+        return response
 
     async def CallTool(self, request: pb.CallToolRequest, context: Context) -> pb.CallToolResponse:
         """Call a tool and wait for its outcome. A caller that leaves does not stop the call."""
@@ -82,6 +87,9 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
         if not request.calls:
             problem = "is empty: give at least one call"
             raise InvalidInput("EMPTY_REQUEST", f"calls {problem}", violations=[("calls", problem)])
+        if len(request.calls) > self._parts.batch_calls:
+            problem = f"are {len(request.calls)}, and a batch has at most {self._parts.batch_calls}: split it"
+            raise InvalidInput("TOO_MANY_CALLS", f"calls {problem}", violations=[("calls", problem)])
         for name in dict.fromkeys(call.tool for call in request.calls):
             p.require(self._parts, "tools.call", name)
         submission = Submission(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from podium.v1 import events_pb2, workflow_service_pb2
 from service.api.parts import ApiParts, is_number
+from service.api.sizes import ANSWER_BYTES
 from service.domain.errors import InvalidInput, NotFound
 from service.engine.keys import WorkflowKey
 from service.engine.sealing import is_sealed
@@ -61,8 +62,8 @@ async def watch(
                     if ended:
                         return
             news, ended, behind = await _follow(watcher, cursor, with_chunks=not request.without_chunks)
-            if news is not None:
-                yield news
+            for response in news:
+                yield response
             if ended:
                 return
     finally:
@@ -87,8 +88,9 @@ async def _catch_up(
         bounds += [page[-1].position for page, limit in ((chunks, CHUNKS_PER_READ),) if len(page) == limit]
         bound = min(bounds, default=None)
         items: list[WatchedItem] = sorted([*events, *chunks], key=_order)
-        response, ended = _respond([i for i in items if bound is None or _order(i) <= (bound, 1, 2**63)], cursor)
-        yield response, ended
+        responses, ended = _respond([i for i in items if bound is None or _order(i) <= (bound, 1, 2**63)], cursor)
+        for number, response in enumerate(responses, 1):
+            yield response, ended and number == len(responses)
         if ended:
             return
 
@@ -114,20 +116,20 @@ def _order(item: WatchedItem) -> tuple[int, int, int]:
 
 async def _follow(
     watcher: Watcher, cursor: Cursor, *, with_chunks: bool
-) -> tuple[workflow_service_pb2.WatchWorkflowResponse | None, bool, bool]:
+) -> tuple[Sequence[workflow_service_pb2.WatchWorkflowResponse], bool, bool]:
     """Wait for what comes: (what to send, whether the workflow ended, whether the log must be read again)."""
     await watcher.wait()
     items, overflowed = watcher.take()
     if overflowed:
-        return None, False, True
+        return (), False, True
     fresh = [item for item in items if _is_new(item, cursor, with_chunks=with_chunks)]
     following = next((item for item in fresh if isinstance(item, RecordedEvent)), None)
     if following is not None and following.stream_version != cursor.version + 1:
-        return None, False, True
+        return (), False, True
     if not fresh:
-        return None, False, False
-    response, ended = _respond(fresh, cursor)
-    return response, ended, False
+        return (), False, False
+    responses, ended = _respond(fresh, cursor)
+    return responses, ended, False
 
 
 def _is_new(item: WatchedItem, cursor: Cursor, *, with_chunks: bool) -> bool:
@@ -138,10 +140,20 @@ def _is_new(item: WatchedItem, cursor: Cursor, *, with_chunks: bool) -> bool:
     return True
 
 
-def _respond(items: Iterable[WatchedItem], cursor: Cursor) -> tuple[workflow_service_pb2.WatchWorkflowResponse, bool]:
+def _respond(
+    items: Iterable[WatchedItem], cursor: Cursor
+) -> tuple[Sequence[workflow_service_pb2.WatchWorkflowResponse], bool]:
+    """The items in one response, or in several where one would be too large for a message."""
     response = workflow_service_pb2.WatchWorkflowResponse()
-    ended = False
+    responses, size, ended = [response], 0, False
     for item in items:
+        item_size = _size(item)
+        if response.items and size + item_size > ANSWER_BYTES:
+            response.cursor = str(cursor)
+            response = workflow_service_pb2.WatchWorkflowResponse()
+            responses.append(response)
+            size = 0
+        size += item_size
         if isinstance(item, RecordedEvent):
             response.items.add(event=_event(item))
             cursor.version = item.stream_version
@@ -152,7 +164,13 @@ def _respond(items: Iterable[WatchedItem], cursor: Cursor) -> tuple[workflow_ser
         else:
             response.items.add(progress=item)
     response.cursor = str(cursor)
-    return response, ended
+    return responses, ended
+
+
+def _size(item: WatchedItem) -> int:
+    if isinstance(item, RecordedEvent):
+        return len(item.record)
+    return len(item.data) if isinstance(item, RecordedChunk) else item.ByteSize()
 
 
 def _chunk(item: RecordedChunk) -> workflow_service_pb2.OutputChunk:

@@ -14,6 +14,7 @@ from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.page_tokens import page_begins_at, page_token
 from service.api.sealing import check_same_body, put_output, recorded_digest, seal_steps
+from service.api.sizes import ANSWER_BYTES, check_steps
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, step_summary, workflow_summary
 from service.api.watching import watch
@@ -24,10 +25,6 @@ from service.domain.permissions import narrow
 from service.domain.state import Workflow
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Content, Resident
-
-PAGE_BYTES = 4 * 1024 * 1024
-"""A page of steps ends early when its outputs are this large."""
-
 
 _Found = tuple[list[tuple[int, pb.StepSummary, StepOutput]], bool]
 """Steps with their place and their output, still to be read; and whether there are more."""
@@ -119,13 +116,14 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
     async def _page(self, tenant: str, request: pb.ListStepsRequest, found: _Found) -> pb.ListStepsResponse:
         listed, more = found
         steps: list[pb.StepSummary] = []
-        bytes_left = PAGE_BYTES
+        bytes_left = ANSWER_BYTES
         for order, summary, output in listed:
             if not request.without_outputs:
                 await put_output(self._parts, tenant, output, summary)
-            if steps and len(summary.output_json) > bytes_left:
+            size = summary.ByteSize()
+            if steps and size > bytes_left:
                 return pb.ListStepsResponse(steps=steps, next_page_token=page_token("steps", order))
-            bytes_left -= len(summary.output_json)
+            bytes_left -= size
             steps.append(summary)
         token = page_token("steps", listed[-1][0] + 1) if more else ""
         return pb.ListStepsResponse(steps=steps, next_page_token=token)
@@ -161,6 +159,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
             )
             step_ids[:] = [step.id for step in steps]
             sealed_steps, sealed = seal_steps(self._parts, caller.tenant, steps)
+            check_steps("steps", sealed_steps, self._parts.bounds.size_bytes)
             recorded = recorded_digest(self._parts, caller.tenant, digest, sealed=sealed)
             now_us = self._parts.clock.now_us()
             return c.AddSteps(

@@ -29,6 +29,9 @@ _STEP_ID = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MULTIPLIER_MAX = 100
 _ATTEMPTS_MAX = 1000
+_REASONS_MAX = 100
+_REASON_LENGTH_MAX = 64
+"""As long as the reason of a failure is."""
 _CYCLE_SHOWN = 20
 """A longer cycle is shown by its beginning and its end."""
 
@@ -260,6 +263,10 @@ class _Normaliser:
             self._wrong("retry.jitter", "must be between 0 and 1")
         if retry.max_attempts > _ATTEMPTS_MAX:
             self._wrong("retry.max_attempts", f"must be at most {_ATTEMPTS_MAX}")
+        for field, reasons in (("retry_on", retry.retry_on), ("never_retry_on", retry.never_retry_on)):
+            if len(reasons) > _REASONS_MAX or any(len(reason) > _REASON_LENGTH_MAX for reason in reasons):
+                problem = f"must be at most {_REASONS_MAX} reasons of at most {_REASON_LENGTH_MAX} characters"
+                self._wrong(f"retry.{field}", problem)
 
     def _tool(self) -> None:
         step = self._step

@@ -158,7 +158,7 @@ class Resident:
         """It is in the table of open workflows, and not as parked. Not known of what was just loaded."""
         self.active_us = 0
         self.unadmitted: dict[str, None] = {}
-        """Steps whose admission waits for a stored value."""
+        """Steps whose admission waits for a stored value, or for the next turn."""
         self.readers: list[Callable[[], None]] = []
         self.waiters: list[Callable[[Resident], None]] = []
         """Called when the workflow has ended, durably, or is dropped."""

@@ -34,6 +34,8 @@ from service.engine.secrets import NoSecrets, SecretSource, SecretWithheld, Vers
 from store.contract import SHARD, NewEvent
 from store.records import encode_envelope
 
+ADMISSIONS_PER_TURN = 500
+"""Steps admitted in one turn; the rest have the next one, so that other workflows have theirs in between."""
 _DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
 """Kinds of workflows for whose outcome a caller waits."""
 
@@ -76,6 +78,7 @@ class Turn:
     settled: list[StepKey] = field(default_factory=list)
     delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
+    admissions: int = 0
     missing: value_pb2.PayloadReference | None = None
     """A stored value that must be loaded before the turn can go on."""
 
@@ -237,11 +240,12 @@ class TurnTaker:
                 turn.running.append(effect)
             else:
                 turn.settled.append(StepKey(tenant, workflow_id, step_id))
-        while resident.unadmitted:
+        while resident.unadmitted and turn.admissions < ADMISSIONS_PER_TURN:
             step_id = next(iter(resident.unadmitted))
             step = resident.state.steps[step_id]
             if step.state in (s.READY, s.BACKING_OFF):
                 self._admit(turn, step, None)
+                turn.admissions += 1
             del resident.unadmitted[step_id]
         return len(turn.events) > before
 

@@ -13,18 +13,22 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
+from google.protobuf.message import Message
 from sqlalchemy import Select, select, union_all
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
+PAGE_BYTES = 4 * 1024 * 1024
+"""A page ends early before its results are larger than this; the first is on it however large it is."""
 
 _VERSION = 1
 _DIGEST_BYTES = 16
 _TOKEN = struct.Struct(f">B{_DIGEST_BYTES}sQ")
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Message)
 
 
 class PagingError(ValueError):
@@ -84,9 +88,10 @@ class Paging:
         return cls(scope, _key_of(page_token, scope) if page_token else None, page_size or PAGE_SIZE_DEFAULT)
 
     def page(self, results: Sequence[Item], keys: Sequence[int]) -> Page[Item]:
-        """Make the page of `limit` results; one more in `results` says that there is a next page."""
-        items = list(results[: self.limit])
-        return Page(items, self._token(keys[self.limit - 1]) if len(results) > self.limit else "")
+        """Make the page of `limit` results, or of fewer large ones; more in `results` says there is a next page."""
+        sizes = accumulate(result.ByteSize() for result in results[: self.limit])
+        count = max(1, sum(size <= PAGE_BYTES for size in sizes))
+        return Page(list(results[:count]), self._token(keys[count - 1]) if len(results) > count else "")
 
     def _token(self, key: int) -> str:
         return base64.urlsafe_b64encode(_TOKEN.pack(_VERSION, self.scope, key)).rstrip(b"=").decode()

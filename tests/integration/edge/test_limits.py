@@ -5,13 +5,27 @@ import json
 import grpc
 import pytest
 
-from podium.v1 import executor_service_pb2, tool_service_pb2
+from podium.v1 import (
+    definition_pb2,
+    event_service_pb2,
+    executor_service_pb2,
+    tool_service_pb2,
+    workflow_service_pb2,
+)
 from tests.integration.rig.caller import step
+from tests.integration.rig.raw_executor import tool
 from tests.integration.rig.refusal import invalid, refusal_of
 
 PAYLOAD_BYTES = 8 * 1024 * 1024
 DEPTH = 64
 STEPS = 100_000
+CALLS = 1_000
+NAME = 256
+EXECUTOR = 128
+MIB = 1024 * 1024
+MESSAGE_BYTES = PAYLOAD_BYTES + MIB // 4
+"""What the service's messages may hold."""
+LARGE_EVENTS = 7
 
 
 def nested(depth):
@@ -117,16 +131,25 @@ async def test_a_condition_over_4_kib_is_refused(ana):
 
 async def test_more_steps_than_a_workflow_may_have_are_refused(ana):
     full, one = [step("note")] * STEPS, step("note")
-    calls = [tool_service_pb2.ToolCall(tool="note")] * (STEPS + 1)
     workflow_id = await ana.start(one, open=True)
     async with ana.recording_nothing():
         refusals = [
             await invalid(ana.start(*full, one)),
             await invalid(ana.add(workflow_id, *full)),
-            await invalid(ana.tools.CallToolBatch(tool_service_pb2.CallToolBatchRequest(calls=calls))),
         ]
     assert {each.reason for each in refusals} == {"TOO_MANY_STEPS"}
     assert all(str(STEPS) in each.message for each in refusals)
+
+
+async def test_more_calls_than_a_batch_may_have_are_refused(ana):
+    def batch(count):
+        calls = [tool_service_pb2.ToolCall(tool="note")] * count
+        return ana.tools.CallToolBatch(tool_service_pb2.CallToolBatchRequest(calls=calls, timeout_ms=100))
+
+    async with ana.recording_nothing():
+        refusal = await invalid(batch(CALLS + 1))
+    assert (refusal.reason, refusal.fields) == ("TOO_MANY_CALLS", {"calls"})
+    assert len((await batch(CALLS)).outcomes) == CALLS
 
 
 async def test_a_request_id_over_256_characters_is_refused(ana):
@@ -150,3 +173,87 @@ async def test_times_that_no_calendar_has_do_not_break_a_workflow(ana):
     workflow_id = await ana.start(step("note"), timeout_ms=forever, cancel_grace_ms=forever)
     await ana.cancel(workflow_id)
     assert (await ana.ended(workflow_id)).ended_at_us
+
+
+async def test_texts_that_are_recorded_have_a_length(ana):
+    reasons = {"retry_on": ["R" * 65]}
+    submitted = workflow_service_pb2.StartWorkflowRequest(steps=[step("note")], name="n" * (NAME + 1))
+    async with ana.recording_nothing():
+        refusals = [
+            await invalid(ana.start(step("note"), name="n" * (NAME + 1))),
+            await invalid(ana.workflows.RunWorkflow(workflow_service_pb2.RunWorkflowRequest(workflow=submitted))),
+            await invalid(ana.start(step("note"), narrowed=True, permissions=["p" * (NAME + 1)])),
+            await invalid(ana.start(step("note"), narrowed=True, permissions=["p"] * 101)),
+            await invalid(ana.start(step("note", retry=definition_pb2.RetryPolicy(**reasons)))),
+            await _refused_hello(ana, executor="e" * (EXECUTOR + 1)),
+            await _refused_hello(ana, executor="e", instance_id="i" * (EXECUTOR + 1)),
+        ]
+    assert [sorted(each.fields) for each in refusals] == [
+        ["name"],
+        ["workflow.name"],
+        ["permissions[0]"],
+        ["permissions"],
+        ["steps[0].retry.retry_on"],
+        ["hello.executor"],
+        ["hello.instance_id"],
+    ]
+    assert await ana.start(step("note"), name="n" * NAME)
+
+
+async def _refused_hello(caller, **fields):
+    hello = executor_service_pb2.Hello(tools=[tool("note")], max_attempts=1, **fields)
+    frame = executor_service_pb2.SessionRequest(items=[executor_service_pb2.ExecutorItem(hello=hello)])
+    return await invalid(caller.executors.Session(iter([frame])))
+
+
+async def test_steps_that_would_not_fit_a_message_once_they_are_recorded_are_refused(ana):
+    name = "t" * 64
+    await ana.register(name)
+    # Within a message; with the ids that they are given they are not.
+    steps = [step(name, retry=definition_pb2.RetryPolicy(retry_on=["R" * 64]))] * 60_000
+    async with ana.recording_nothing():
+        refusal = await invalid(ana.start(*steps))
+    assert (refusal.reason, refusal.fields) == ("STEPS_TOO_LARGE", {"steps"})
+
+
+async def test_large_events_reach_every_reader_in_several_frames(ana):
+    large = json.dumps({"a": "x" * (MIB * 3 // 2)})
+    ids = []
+    for _ in range(LARGE_EVENTS):
+        submitted = step("note")
+        submitted.arguments_json = large
+        ids.append(await ana.start(submitted, open=True))
+    assert sum(event.ByteSize() for event in await ana.log()) > MESSAGE_BYTES, "one frame could not hold them"
+    started = [event.stream_id for event in await ana.log() if event.HasField("workflow_started")]
+    followed = []
+    subscription, caught_up = ana.events.Subscribe(event_service_pb2.SubscribeRequest()), False
+    while not caught_up:
+        frame = await subscription.read()
+        followed += [event.stream_id for event in frame.events if event.HasField("workflow_started")]
+        caught_up = frame.caught_up
+    subscription.cancel()
+    assert started == followed == ids
+    grown = await ana.start(step("note"), open=True)
+    for _ in range(LARGE_EVENTS):
+        submitted = step("note")
+        submitted.arguments_json = large
+        await ana.add(grown, submitted)
+    history = await ana.history(grown)
+    await ana.cancel(grown)
+    watched = [item.event async for frame in ana.watch(grown) for item in frame.items]
+    assert watched[: len(history)] == history
+    assert sum(event.ByteSize() for event in history) > MESSAGE_BYTES
+
+
+async def test_tools_with_large_schemas_are_listed_in_several_pages(ana):
+    large = {"type": "object", "description": "d" * 64_000}
+    names = [f"large{number:03}" for number in range(150)]
+    for name in names:
+        await ana.register(name, large)
+    listed, request = [], tool_service_pb2.ListToolsRequest(page_size=1000)
+    while not listed or request.page_token:
+        page = await ana.tools.ListTools(request)
+        assert page.ByteSize() < MESSAGE_BYTES
+        listed += [each.definition.name for each in page.tools]
+        request.page_token = page.next_page_token
+    assert listed == [*names, "note"]

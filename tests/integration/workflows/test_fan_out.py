@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+from collections import Counter
 
 import pytest
 
 import podium
 from podium.v1 import definition_pb2, value_pb2
+from service.engine.turn import ADMISSIONS_PER_TURN
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_allowed_before_started, concurrency, kinds, of_step, payload, payloads
 from tests.integration.rig.toolbox import toolbox
 
 SUCCEEDED, FAILED = value_pb2.WORKFLOW_STATE_SUCCEEDED, value_pb2.WORKFLOW_STATE_FAILED
+CONTINUE = definition_pb2.ON_FAILURE_CONTINUE
 LIMIT = 3
 DOCUMENTS = 12
 
@@ -150,3 +153,20 @@ async def test_a_condition_is_asked_once_for_all_items(caller, tools):
         "step_skipped",
         "workflow_succeeded",
     ]
+
+
+async def test_items_beyond_what_one_turn_admits_are_admitted_in_their_order_in_the_next(caller, admit):
+    items = 3 * ADMISSIONS_PER_TURN
+    await caller.register("pay", permissions=["financial_operations"])
+    agent = admit("agent", roles=["agent"])
+    each = step("pay", {"n": "${item}"}, id="all", for_each=over('"${input}"'), on_failure=CONTINUE)
+    workflow_id = await agent.start(each, input_json=json.dumps(list(range(items))))
+    await agent.ended(workflow_id)
+    events = await caller.history(workflow_id)
+    denied = [event for event in events if event.HasField("step_denied")]
+    assert [event.step_denied.step_id for event in denied] == [f"all[{number}]" for number in range(items)]
+    # An append has one stamp, and an item's admission is in one append.
+    times = Counter(event.recorded_at_us for event in denied)
+    assert max(times.values()) <= ADMISSIONS_PER_TURN
+    assert len(times) >= items / ADMISSIONS_PER_TURN
+    assert (await caller.replay(workflow_id)).matches

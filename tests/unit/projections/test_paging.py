@@ -6,15 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.projections.paging import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, PageSizeError, PageTokenError, Paging
+from podium.v1.audit_service_pb2 import AuditEntry
+from service.projections.paging import (
+    PAGE_BYTES,
+    PAGE_SIZE_DEFAULT,
+    PAGE_SIZE_MAX,
+    PageSizeError,
+    PageTokenError,
+    Paging,
+)
 
+ENTRIES = [AuditEntry(summary=summary) for summary in "abc"]
 
 def paging(query="audit", tenant="acme", filter_bytes=b"filter", page_size=2, page_token=""):
     return Paging.of(query, tenant, filter_bytes, page_size=page_size, page_token=page_token)
 
 
 def token_after(key, **asked):
-    return paging(**asked).page(["a", "b", "c"], [1, key, 3]).next_page_token
+    return paging(**asked).page(ENTRIES, [1, key, 3]).next_page_token
 
 
 def test_a_full_page_names_the_key_it_ended_with():
@@ -26,14 +35,24 @@ def test_the_first_page_is_after_nothing():
 
 
 def test_a_page_holds_one_less_than_was_read_to_know_of_more():
-    page = paging().page(["a", "b", "c"], [1, 2, 3])
-    assert page.items == ["a", "b"]
+    page = paging().page(ENTRIES, [1, 2, 3])
+    assert page.items == ENTRIES[:2]
     assert page.next_page_token
 
 
+def test_a_page_ends_before_it_is_too_large_for_a_message_and_has_one_result_at_least():
+    large = [AuditEntry(summary="x" * (PAGE_BYTES // 2 - 100)), AuditEntry(summary="x" * PAGE_BYTES)]
+    asked = paging(page_size=100)
+    first = asked.page([*large, *large], [1, 2, 3, 4])
+    assert first.items == large[:1]
+    assert paging(page_size=100, page_token=first.next_page_token).after == 1
+    assert asked.page(large[1:], [2]).items == large[1:]
+    assert asked.page(ENTRIES, [1, 2, 3]).items == ENTRIES, "small results are not cut"
+
+
 def test_the_last_page_has_no_token():
-    page = paging().page(["a", "b"], [1, 2])
-    assert page.items == ["a", "b"]
+    page = paging().page(ENTRIES[:2], [1, 2])
+    assert page.items == ENTRIES[:2]
     assert page.next_page_token == ""
 
 
