@@ -148,8 +148,13 @@ class SqliteConnections:
 
 
 def _failure(error: sqlalchemy.exc.DBAPIError) -> PodiumError:
-    """What went wrong, in SQLite's words: they name tables, columns and places in the statement, and no values."""
+    """What went wrong, in SQLite's words: they name tables, columns and places in the statement, and no values.
+
+    What was denied is not named: who may not read a table does not learn here which columns it has.
+    """
     name = str(getattr(error.orig, "sqlite_errorname", ""))
     kind = next((known for known in _REASONS if name.startswith(known)), "")
     reason, retryable = _REASONS.get(kind, ("QUERY_FAILED", False))
+    if reason == "STATEMENT_DENIED":
+        return failed(reason, "the database does not let this statement do that")
     return failed(reason, f"the database refused the statement: {error.orig}", retryable=retryable)

@@ -45,6 +45,12 @@ ATTACKS = {
         "SELECT * FROM information_schema.tables": "SQL_TABLE",
         "SELECT * FROM pg_catalog.pg_user": "SQL_TABLE",
         "SELECT a FROM t WHERE id = 1 UNION SELECT usename FROM pg_user": "SQL_LITERAL",
+        "SELECT a FROM t WHERE b ~ :x": "SQL_FUNCTION",
+        "SELECT a FROM t WHERE b !~* :x": "SQL_FUNCTION",
+        "SELECT :a SIMILAR TO :b": "SQL_FUNCTION",
+        "SELECT a FROM t WHERE b OPERATOR(pg_catalog.~) :x": "SQL_FUNCTION",
+        'SELECT "LOWER"(a) FROM t': "SQL_FUNCTION",
+        "SELECT a FROM t WHERE b = :b OR (SELECT true)": "SQL_CONSTANT_CONDITION",
     },
     "sqlite": {
         "SELECT load_extension(:x)": "SQL_FUNCTION",
@@ -54,6 +60,11 @@ ATTACKS = {
         "SELECT * FROM pragma_table_info(:t)": "SQL_FUNCTION",
         "SELECT * FROM sqlite_master": "SQL_TABLE",
         "SELECT a FROM t UNION SELECT sql FROM sqlite_schema": "SQL_TABLE",
+        "SELECT (:a, :b, :c, :d, :e) IN sqlite_schema": "SQL_TABLE",
+        "SELECT :x NOT IN main.sqlite_schema": "SQL_TABLE",
+        'SELECT :x IN "sqlite_schema"': "SQL_TABLE",
+        "SELECT :x IN 'sqlite_schema'": "SQL_TABLE",
+        "SELECT a FROM t WHERE name REGEXP :x": "SQL_FUNCTION",
         "PRAGMA writable_schema = 1": "SQL_KIND",
         "ATTACH :f AS x": "SQL_KIND",
         "VACUUM INTO :f": "SQL_KIND",
@@ -70,6 +81,13 @@ ATTACKS = {
         'SELECT a FROM t WHERE name = "" OR ""-""': "SQL_LITERAL",
         'SELECT a FROM t WHERE id = :id OR "a" < "b"': "SQL_CONSTANT_CONDITION",
         "SELECT a FROM t WHERE id = :id OR 1 IN (1, 2)": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE id = :id OR (SELECT 1)": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE (SELECT 1 FROM u)": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE (SELECT 1) > (SELECT 0)": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE CURRENT_TIMESTAMP": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE id = :id OR NOT ~0": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE a BETWEEN a AND a": "SQL_CONSTANT_CONDITION",
+        "SELECT a FROM t WHERE a IN (b, (a))": "SQL_CONSTANT_CONDITION",
         "SELECT a FROM t WHERE id = 1": "SQL_LITERAL",
         "SELECT a FROM t WHERE id = -1": "SQL_LITERAL",
         "SELECT a FROM t WHERE id = true": "SQL_LITERAL",
@@ -112,6 +130,9 @@ HARMLESS = {
         "SELECT json_extract(a, ?), a ->> ?, strftime(?, b), group_concat(c) FROM t WHERE d BETWEEN ? AND ?",
         "SELECT a FROM t UNION ALL SELECT b FROM u EXCEPT SELECT c FROM v",
         "SELECT 1",
+        "SELECT a FROM t WHERE b IN recent OR c IN (SELECT d FROM u) OR c BETWEEN d AND e",
+        "WITH r AS (SELECT a FROM t) SELECT :x IN r, :y NOT IN main.t, :z IN json_each(:list)",
+        "SELECT a FROM t WHERE (SELECT count(*) FROM u WHERE u.id = t.id) AND (SELECT max(b) FROM v)",
         "SELECT strftime('%Y', at), group_concat(name, ', '), sum(CASE WHEN state = 'open' THEN 1 ELSE 0 END) FROM t",
     ],
 }
@@ -194,11 +215,46 @@ def test_functions_can_be_listed_instead_of_the_default():
         ("WITH a AS (SELECT * FROM b), b AS (SELECT * FROM users) SELECT * FROM a", "SQL_TABLE"),
         ("SELECT * FROM (WITH secrets AS (SELECT 1) SELECT 1) x, secrets", "SQL_TABLE"),
         ("TABLE secrets", "SQL_TABLE"),
+        ('SELECT * FROM "users"', None),
+        ('SELECT * FROM "Bills" CROSS JOIN USERS', None),
+        ("SELECT * FROM Bills", "SQL_TABLE"),
+        ('SELECT * FROM "USERS"', "SQL_TABLE"),
+        ('WITH "SECRETS" AS (SELECT a FROM users) SELECT * FROM secrets', "SQL_TABLE"),
+        ('WITH "SECRETS" AS (SELECT a FROM users) SELECT * FROM "SECRETS"', None),
+        ('WITH "\u212aeys" AS (SELECT a FROM users) SELECT * FROM keys', "SQL_TABLE"),
     ],
 )
 def test_only_listed_tables_are_read_whatever_names_hide_them(statement, reason):
-    sql = compile_sanitizer("sql", {"dialect": "postgres", "tables": ["users", "orders"]})
+    sql = compile_sanitizer("sql", {"dialect": "postgres", "tables": ["users", "orders", "Bills"]})
     assert refusal(sql, statement) == reason
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("SELECT :x IN items", None),
+        ('SELECT :x IN "ITEMS"', None),
+        ("WITH secrets AS (SELECT a FROM items) SELECT :x IN secrets", None),
+        ("SELECT * FROM items WHERE id IN (secrets)", None),
+        ("SELECT :x IN secrets AS y", "SQL_TABLE"),
+        ('SELECT :x IN "secrets"', "SQL_TABLE"),
+        ("SELECT :x IN [secrets]", "SQL_TABLE"),
+        ("SELECT :x IN 'secrets'", "SQL_TABLE"),
+        ("SELECT :x NOT IN main.secrets", "SQL_TABLE"),
+        ("SELECT :x IN items UNION SELECT :x IN secrets", "SQL_TABLE"),
+        ("SELECT * FROM items ORDER BY (:a, :b) IN secrets", "SQL_TABLE"),
+        ("SELECT count(*) FILTER (WHERE :x IN secrets) FROM items", "SQL_TABLE"),
+        ('WITH "\u212aeys" AS (SELECT a FROM items) SELECT :x IN keys', "SQL_TABLE"),
+    ],
+)
+def test_a_table_in_place_of_a_list_is_a_table_that_is_read(statement, reason):
+    sql = compile_sanitizer("sql", {"dialect": "sqlite", "tables": ["Items"]})
+    assert refusal(sql, statement) == reason
+
+
+def test_regular_expressions_are_matched_where_their_function_is_listed():
+    sql = compile_sanitizer("sql", {"dialect": "postgres", "functions": ["regexp_like"]})
+    assert refusal(sql, "SELECT a FROM t WHERE b ~ :x AND regexp_like(b, :y)") is None
 
 
 def test_a_statement_that_is_not_understood_is_in_no_log(caplog):

@@ -151,6 +151,15 @@ async def test_the_bounds_of_one_statement_are_not_changed_by_the_one_before(pos
     assert found.rows == [["podium_reader", "on", "1s"]]
 
 
+async def test_a_denial_names_nothing_of_the_table_that_is_not_listed(file):
+    connections = SqliteConnections(Database(name="shop", url=f"sqlite:///{file}", tables=frozenset({"other"})))
+    with pytest.raises(podium.ToolFailed) as denied:
+        await connections.query("SELECT :x IN items", {"x": 1}, 10)
+    await connections.close()
+    assert denied.value.reason == "STATEMENT_DENIED"
+    assert denied.value.message == "the database does not let this statement do that"
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_a_statement_that_goes_on_is_ended_and_its_connection_is_good(kind, sqlite, postgres):
     connections = sqlite if kind == "sqlite" else postgres

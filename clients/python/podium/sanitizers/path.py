@@ -32,6 +32,8 @@ _STREAM = re.compile(r":\$|\.[A-Za-z]\w{0,4}:\w")
 # What a second decoder makes of it: `%u002e`, and the spellings of byte values that lists of attacks use.
 _ENCODED_UNICODE = re.compile(r"%u[0-9A-Fa-f]{4}", re.IGNORECASE)
 _HEX_WORDS = re.compile(r"0x(?:2e|2f|5c)", re.IGNORECASE)
+# Windows reads these as devices, whatever extension follows, and drops dots and spaces at the end of a name.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$) *(?:[.:]|\Z)", re.IGNORECASE)
 _PARENT_ALIKE = re.compile(r"\.\.(?![\w.])|\.\.\.+(?!\w)")
 
 
@@ -93,6 +95,7 @@ def _refuse_other_readings(path: str) -> None:
                 raise Rejected(KIND, "PATH_ENCODED", "holds a character that looks like a separator")
             _refuse_unless_plain(folded)
         if "%" not in path or (decoded := _decoded(path)) == path:
+            _refuse_names_of_windows(unicodedata.normalize("NFKC", path))
             return
         _refuse_unless_plain(decoded)
         path = decoded
@@ -112,6 +115,12 @@ def _refuse_unless_plain(path: str) -> None:
         raise Rejected(KIND, "PATH_TRAVERSAL", "leads to a parent folder")
     if len(path) > _PART_BYTES_MAX and any(len(part.encode()) > _PART_BYTES_MAX for part in path.split("/")):
         raise Rejected(KIND, "TOO_LONG", f"has a part longer than {_PART_BYTES_MAX} bytes")
+
+
+def _refuse_names_of_windows(path: str) -> None:
+    for part in path.split("/"):
+        if part not in ("", ".") and (part[-1] in ". " or _DEVICE.match(part)):
+            raise Rejected(KIND, "PATH_NOT_PLAIN", "has a part that is a device or another name to Windows")
 
 
 def _climbs(part: str) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+import string
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 import sqlglot
@@ -53,6 +54,10 @@ _UNICODE_NAME = re.compile(r"[uU]&[\"']")
 _NAME = re.compile(r"[^\W\d]")
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast", "sys"})
 _SYSTEM_TABLE = re.compile(r"(?:pg|sqlite|pragma)_.*|dbstat|fts\d.*")
+_VARYING = (exp.Column, exp.Placeholder, exp.Parameter, exp.Star)
+_PATTERN_MATCHES = (exp.RegexpLike, exp.RegexpILike, exp.SimilarTo)
+_FOLD = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Databases fold the letters of ASCII alone: to them a name with the sign for Kelvin is not one with a k."""
 _WHO = frozenset("current_catalog current_role current_schema current_user session_user system_user user".split())
 # Words after which a parenthesis opens a list, a query or a window, and no arguments.
 _NO_CALLS = frozenset(
@@ -69,8 +74,8 @@ class SqlSanitizer:
     """Refuses a statement that is not of an allowed kind and form; one that passes is returned as it is.
 
     Options: `dialect`, `sqlite` or `postgres`; `kinds` (default `select`; also `insert`, `update`, `delete`);
-    `functions`, instead of the default list; `tables`, without which all but the system's may be used; `literals`,
-    whether values may stand in conditions and changes; `max_length`.
+    `functions`, instead of the default list; `tables`, as the database has their names, without which all but the
+    system's may be used; `literals`, whether values may stand in conditions and changes; `max_length`.
     """
 
     kind = KIND
@@ -80,8 +85,9 @@ class SqlSanitizer:
         self.dialect = read.choice("dialect", None, ("postgres", "sqlite"))
         self.kinds = frozenset(read.chosen("kinds", ("select",), _KINDS))
         self._functions = frozenset(each.lower() for each in read.texts("functions", DEFAULT_FUNCTIONS))
+        self._regular_expressions = not self._functions.isdisjoint(("regexp", "regexp_like"))
         tables = read.texts("tables") if "tables" in options else None
-        self._tables = None if tables is None else frozenset(each.lower() for each in tables)
+        self._tables = None if tables is None else frozenset(map(self._declared, tables))
         self._literals = read.flag("literals", default=False)
         self._length_max = read.number("max_length", 8192, _LENGTH_MAX)
         read.close()
@@ -116,8 +122,8 @@ class SqlSanitizer:
     def _refuse_calls(self, tokens: list[Token]) -> None:
         """Refuse calls by the names that stand in the text, before the parser has mapped them to others."""
         for index, token in enumerate(tokens):
-            name = token.text.lower()
             plain = token.token_type is not TokenType.IDENTIFIER
+            name = self._named(token.text, quoted=not plain)
             before = tokens[index - 1] if index else None
             if plain and name in _WHO and self.dialect == "postgres" and name not in self._functions:
                 raise Rejected(KIND, "SQL_FUNCTION", "asks for the session's user or schema")
@@ -141,6 +147,8 @@ class SqlSanitizer:
                 node, (exp.Query, *writes)
             ):
                 raise Rejected(KIND, "SQL_KIND", "does more than it is allowed to")
+            if isinstance(node, exp.Operator) or (isinstance(node, _PATTERN_MATCHES) and not self._regular_expressions):
+                raise Rejected(KIND, "SQL_FUNCTION", "matches a regular expression, or names an operator")
             if isinstance(node, exp.Anonymous) and _called(node) not in self._functions:
                 raise Rejected(KIND, "SQL_FUNCTION", "calls a function that is not allowed")
             if isinstance(node, exp.Identifier) and not _NAME.match(node.name):
@@ -152,32 +160,56 @@ class SqlSanitizer:
         self._refuse_tables(statement)
 
     def _refuse_tables(self, statement: exp.Expr) -> None:
-        names = _NamesOfQueries(statement)
-        for table in statement.find_all(exp.Table):
-            if not isinstance(table.this, exp.Identifier):
-                continue  # A function, which has been judged.
-            qualified = ".".join(part.name.lower() for part in table.parts)
-            if len(table.parts) == 1 and names.visible_at(table, qualified):
+        names = _NamesOfQueries(statement, self._name_of)
+        for node, parts in _tables_of(statement):
+            qualified = ".".join(self._name_of(part) for part in parts)
+            if len(parts) == 1 and names.visible_at(node, qualified):
                 continue
             if self._tables is not None:
                 if qualified not in self._tables:
                     raise Rejected(KIND, "SQL_TABLE", "uses a table that is not allowed")
-            elif table.db.lower() in _SYSTEM_SCHEMAS or _SYSTEM_TABLE.fullmatch(table.name.lower()):
+            elif _SYSTEM_TABLE.fullmatch(parts[-1].name.lower()) or any(
+                part.name.lower() in _SYSTEM_SCHEMAS for part in parts[:-1]
+            ):
                 raise Rejected(KIND, "SQL_TABLE", "uses a table of the database system")
+
+    def _declared(self, table: str) -> str:
+        return table if self.dialect == "postgres" else table.translate(_FOLD)
+
+    def _name_of(self, part: exp.Expr) -> str:
+        return self._named(part.name, quoted=bool(part.args.get("quoted")))
+
+    def _named(self, name: str, *, quoted: bool) -> str:
+        """What a name stands for: quotes keep its letters as they are in Postgres, and nothing does in SQLite."""
+        return name if quoted and self.dialect == "postgres" else name.translate(_FOLD)
+
+
+def _tables_of(statement: exp.Expr) -> Iterator[tuple[exp.Expr, list[exp.Expr]]]:
+    """What a statement reads and writes, each with the parts of its name. Functions have been judged."""
+    for table in statement.find_all(exp.Table):
+        if isinstance(table.this, exp.Identifier):
+            yield table, table.parts
+    for membership in statement.find_all(exp.In):
+        # SQLite takes a table in place of a list: `x IN items` reads it, and so does `x IN 'items'`.
+        field = membership.args.get("field")
+        if isinstance(field, exp.Column) and all(isinstance(part, exp.Identifier) for part in field.parts):
+            yield field, list(field.parts)
+        elif field is not None and not isinstance(field, exp.Func | exp.Dot | exp.Placeholder | exp.Parameter):
+            raise Rejected(KIND, "SQL_TABLE", "asks whether something is in what is neither a list nor a table")
 
 
 class _NamesOfQueries:
     """The names that a statement's WITH gives to queries, and from where on each hides a table of that name."""
 
-    def __init__(self, statement: exp.Expr) -> None:
+    def __init__(self, statement: exp.Expr, name_of: Callable[[exp.Expr], str]) -> None:
         self._queries: list[tuple[str, exp.CTE]] = []
         for clause in statement.find_all(exp.With):
             # Only the outermost counts: it is in force everywhere behind its own queries.
             if clause.parent is statement:
-                self._queries = [(each.alias.lower(), each) for each in clause.expressions]
+                self._queries = [(name_of(each.args["alias"].this), each) for each in clause.expressions]
         self._recursive = any(clause.recursive for clause in statement.find_all(exp.With))
 
-    def visible_at(self, table: exp.Table, name: str) -> bool:
+    def visible_at(self, table: exp.Expr, name: str) -> bool:
         """Whether the name stands for a query there, and not for a table."""
         within = _enclosing_query(table, self._queries)
         visible = self._queries[:within]
@@ -186,7 +218,7 @@ class _NamesOfQueries:
         return any(each == name for each, _ in visible)
 
 
-def _enclosing_query(table: exp.Table, queries: list[tuple[str, exp.CTE]]) -> int:
+def _enclosing_query(table: exp.Expr, queries: list[tuple[str, exp.CTE]]) -> int:
     """The index of the named query that a table stands in; their number if it stands behind them."""
     node: exp.Expr | None = table
     while node is not None:
@@ -199,7 +231,7 @@ def _enclosing_query(table: exp.Table, queries: list[tuple[str, exp.CTE]]) -> in
 
 def _called(function: exp.Anonymous) -> str:
     schema = function.parent
-    name = function.name.lower()
+    name = function.name.translate(_FOLD)
     return f"{schema.this.name.lower()}.{name}" if isinstance(schema, exp.Dot) else name
 
 
@@ -223,19 +255,45 @@ def _refuse_size(tokens: list[Token]) -> None:
 
 
 def _is_constant_condition(node: exp.Expr) -> bool:
-    """Whether it decides the same for every row, as `1 = 1` and `a = a` do: the mark of text that was put in."""
+    """Whether it decides the same for every row, as `1 = 1` and `a = a` do: the mark of text that was put in.
+
+    It sees the plain cases. Who writes the whole statement finds others, as `a = a + b - b`.
+    """
     if isinstance(node, exp.And | exp.Or | exp.Where | exp.Having):
-        return any(isinstance(each, exp.Literal | exp.Boolean | exp.Null) for each in _operands(node))
+        return any(not _varies(each) for each in _operands(node))
     if not isinstance(node, exp.Predicate) or isinstance(node, exp.SubqueryPredicate):
         return False
-    if isinstance(node, exp.Binary) and node.left == node.right:
-        return not isinstance(node.left, exp.Placeholder | exp.Parameter)
-    varying = list(node.find_all(exp.Column, exp.Placeholder, exp.Parameter, exp.Query))
+    subject, compared = _compared(node)
+    if any(each == subject for each in compared):
+        return not isinstance(subject, exp.Placeholder | exp.Parameter)
+    varying = list(node.find_all(*_VARYING))
     # To SQLite a name in quotes that is no column's is a text: two of them may be two texts.
     quoted = [each for each in varying if isinstance(each, exp.Column) and not each.table and _is_quoted(each)]
     if len(quoted) < len(varying):
         return False
     return len(quoted) != 1 or not quoted[0].name.isidentifier()
+
+
+def _varies(operand: exp.Expr) -> bool:
+    """Whether an operand can differ from row to row; of a query counts what it selects."""
+    if isinstance(operand, exp.Exists):
+        return True
+    parts = operand.selects if isinstance(operand, exp.Query) else [operand]
+    return any(part.find(*_VARYING) is not None for part in parts)
+
+
+def _compared(node: exp.Expr) -> tuple[exp.Expr | None, list[exp.Expr]]:
+    """What a predicate is about, and what it compares that with."""
+    if isinstance(node, exp.Between):
+        others = [node.args["low"], node.args["high"]]
+    elif isinstance(node, exp.In):
+        others = node.expressions
+    elif isinstance(node, exp.Binary):
+        others = [node.right]
+    else:
+        others = []
+    subject = node.args.get("this")
+    return (subject.unnest() if isinstance(subject, exp.Expr) else None), [each.unnest() for each in others]
 
 
 def _is_quoted(column: exp.Column) -> bool:
