@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podium.sanitizers.declaration import SpecificationRefused
-from podium.sanitizers.pointers import NoPointer, leads_to, pointed_at
+from podium.sanitizers.pointers import Marks, NoPointer, pointed_at
 from podium.sanitizers.registry import KINDS, Sanitizer, compile_sanitizer
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.text import Searchable
@@ -93,6 +93,7 @@ class _Compiler:
 
     def __init__(self, schema: Mapping[str, Any], patterns: Mapping[str, Searchable] | None) -> None:
         self._schema = schema
+        self._marks = Marks(schema, _is_marked)
         self._patterns = patterns
         self._places: dict[int, _Place] = {}
 
@@ -152,7 +153,7 @@ class _Compiler:
 
     def _leads_to_a_mark(self, below: object) -> bool:
         try:
-            return leads_to(self._schema, below, _is_marked)
+            return self._marks.within(below)
         except NoPointer as problem:
             raise SpecificationRefused(f"{MARK}: {problem}") from None
 
