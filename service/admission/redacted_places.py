@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from podium.marks import REDACT
-from podium.sanitizers.pointers import NoPointer, leads_to, pointed_at
+from podium.sanitizers.pointers import Marks, NoPointer, pointed_at
 from service.domain.errors import Violation
 
 REDACTED = "[redacted]"
@@ -98,6 +98,7 @@ def redaction_violations(field: str, schema_json: str) -> Iterator[Violation]:
 
 def _problems(root: Schema) -> Iterator[str]:
     """What is wrong with the marks of each subschema that a value can reach. Raises NoPointer."""
+    marks = Marks(root, _is_marked)
     seen: set[int] = set()
     below: list[object] = [root]
     while below:
@@ -112,8 +113,9 @@ def _problems(root: Schema) -> Iterator[str]:
                 below += value.values()
             elif keyword in _FOLLOWED:
                 below += value if isinstance(value, list) else [value]
-            elif keyword not in _DATA and leads_to(root, value, _is_marked):
+            elif keyword not in _DATA and marks.within(value):
                 yield f"has {REDACT} below {keyword} or where a reference below it leads, and it would have no effect"
+                return
         if "$dynamicRef" in schema:
             raise NoPointer("use $ref instead of $dynamicRef")
         if "$ref" in schema:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from podium.v1 import definition_pb2, events_pb2
 from service.domain.errors import Denied, IllegalState, InvalidInput
+from service.domain.tool_guards import guards_taken_off
 from service.engine.keys import ToolVersion
 from service.engine.resident import Cause
 from service.engine.tenants import check_quota
@@ -85,8 +86,8 @@ class Catalog:
         """Register a tool and return its version: the current one when nothing changed.
 
         Raises InvalidInput for a definition that is none, IllegalState for another contract while executors serve
-        the current one (`is_served(name, version)`), Denied for removing a required permission, and LimitExceeded for
-        a tool more than the tenant may have (`tools_max`, 0: any number).
+        the current one (`is_served(name, version)`), Denied for removing a required permission or a guard, and
+        LimitExceeded for a tool more than the tenant may have (`tools_max`, 0: any number).
         """
         violations = list(self._check_definition(definition))
         if violations:
@@ -121,11 +122,18 @@ class Catalog:
                 f"{name} would no longer require {', '.join(removed)}: removing a required permission needs "
                 "tools.administer",
             )
-        if _contract(current.definition) != _contract(definition) and is_served(name, current.version):
+        taken_off = [] if may_administer else guards_taken_off(current.definition, definition)
+        if taken_off:
+            raise Denied(
+                "GUARD_REMOVED",
+                f"{name} would no longer have {taken_off[0]} as it is: changing or removing what guards a tool needs "
+                "tools.administer",
+            )
+        if _promises(current.definition) != _promises(definition) and is_served(name, current.version):
             raise IllegalState(
                 "TOOL_CONFLICT",
-                f"{name} is served with other schemas (version {current.version}): stop the executors that serve it, "
-                "or register the change under another name",
+                f"{name} is served with other schemas, secrets or properties (version {current.version}): stop the "
+                "executors that serve it, or register the change under another name",
             )
 
     async def _record(
@@ -145,3 +153,9 @@ class Catalog:
 
 def _contract(definition: definition_pb2.ToolDefinition) -> tuple[str, str]:
     return definition.input_schema_json, definition.output_schema_json
+
+
+def _promises(definition: definition_pb2.ToolDefinition) -> tuple[object, ...]:
+    """What callers and policies rely on while somebody serves it."""
+    flags = (definition.read_only, definition.idempotent, definition.streams_output)
+    return (*_contract(definition), *flags, sorted(definition.secrets))

@@ -92,6 +92,42 @@ async def test_a_required_permission_is_added_by_anybody_and_removed_by_an_admin
     assert await caller.register("pay", permissions=["email_send"]) == 3
 
 
+def marked(**fields):
+    name = {"type": "string", "x-podium-sensitive": True, "x-podium-sanitize": {"text": {}}}
+    return {"type": "object", "properties": {"name": {"$ref": "#/$defs/n"}}, "$defs": {"n": name}, **fields}
+
+
+@pytest.mark.parametrize(
+    "weaker",
+    [
+        {"type": "object"},
+        marked(properties={"name": {}}),
+        marked(**{"$defs": {"n": {"type": "string", "x-podium-sensitive": True}}}),
+        marked(**{"$defs": {"n": {"type": "string", "x-podium-sensitive": True, "x-podium-sanitize": {"html": {}}}}}),
+    ],
+)
+async def test_what_guards_a_tool_is_added_by_anybody_and_taken_off_by_an_administrator_alone(caller, admit, weaker):
+    worker = admit("worker", roles=["executor"])
+    await worker.register("pay", {"type": "object"}, output_schema_json="{}")
+    assert await worker.register("pay", marked(), output_schema_json='{"x-podium-redact":true}') == 2
+    async with caller.recording_nothing():
+        for schema, output in ((weaker, '{"x-podium-redact":true}'), (marked(), "")):
+            refusal = await refusal_of(worker.register("pay", schema, output_schema_json=output))
+            assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "GUARD_REMOVED")
+    added = marked(required=["name"], description="more")
+    assert await worker.register("pay", added, output_schema_json='{"x-podium-redact":true}') == 3
+    assert await caller.register("pay", weaker) == 4
+
+
+@pytest.mark.parametrize("change", [{"read_only": True}, {"idempotent": True}, {"streams_output": True}])
+async def test_what_a_served_tool_promises_is_not_changed(caller, change):
+    async with raw_executor(caller, "note"):
+        async with caller.recording_nothing():
+            refusal = await refusal_of(caller.register("note", **change))
+        assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "TOOL_CONFLICT")
+        assert await caller.register("note", timeout_ms=1000, description="only the words changed") == 2
+
+
 async def test_a_step_is_pinned_to_the_version_it_was_submitted_against(caller):
     await caller.register("note", permissions=["email_send"])
     workflow_id = await caller.start(step("note"))

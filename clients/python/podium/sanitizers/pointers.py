@@ -6,7 +6,7 @@ be percent-decoded is refused, because two readers of it may disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -30,26 +30,41 @@ def pointed_at(schema: Mapping[str, Any], target: object) -> object:
     return found
 
 
-def leads_to(schema: Mapping[str, Any], below: object, marked: Callable[[Mapping[str, Any]], bool]) -> bool:
-    """Whether there is something marked in a part of a schema or where its references lead. Raises NoPointer.
+class Marks:
+    """Looks for what is marked in the parts of one schema and where their references lead.
 
-    A property of a mark's name counts too: it says yes too often, not too seldom.
+    What was looked through without a find is not looked at again, so that all parts together take linear time.
     """
-    seen: set[int] = set()
-    pending = [below]
-    while pending:
-        each = pending.pop()
-        if isinstance(each, Mapping):
-            if marked(each):
-                return True
-            if id(each) in seen:
-                continue
-            seen.add(id(each))
-            if isinstance(target := each.get("$ref"), str):
-                pending.append(pointed_at(schema, target))
-            if isinstance(each.get("$dynamicRef"), str):
-                raise NoPointer("a schema with marks must not use $dynamicRef; use $ref")
-            pending.extend(each.values())
-        elif isinstance(each, list | tuple):
-            pending.extend(each)
-    return False
+
+    def __init__(self, schema: Mapping[str, Any], is_marked: Callable[[Mapping[str, Any]], bool]) -> None:
+        self._schema = schema
+        self._is_marked = is_marked
+        self._unmarked: set[int] = set()
+
+    def within(self, part: object) -> bool:
+        """Whether there is something marked. Raises NoPointer.
+
+        A property of a mark's name counts too: it says yes too often, not too seldom.
+        """
+        seen: set[int] = set()
+        pending = [part]
+        while pending:
+            each = pending.pop()
+            if isinstance(each, Mapping):
+                if id(each) in seen or id(each) in self._unmarked:
+                    continue
+                if self._is_marked(each):
+                    return True
+                seen.add(id(each))
+                pending.extend(self._below(each))
+            elif isinstance(each, list | tuple):
+                pending.extend(each)
+        self._unmarked |= seen
+        return False
+
+    def _below(self, schema: Mapping[str, Any]) -> Iterator[object]:
+        if isinstance(target := schema.get("$ref"), str):
+            yield pointed_at(self._schema, target)
+        if isinstance(schema.get("$dynamicRef"), str):
+            raise NoPointer("a schema with marks must not use $dynamicRef; use $ref")
+        yield from schema.values()

@@ -15,7 +15,7 @@ from typing import Any
 
 from podium.marks import SANITIZE
 from podium.sanitizers.declaration import SpecificationRefused
-from podium.sanitizers.pointers import NoPointer, leads_to, pointed_at
+from podium.sanitizers.pointers import Marks, NoPointer, pointed_at
 from podium.sanitizers.registry import KINDS, Sanitizer, compile_sanitizer
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.text import Searchable
@@ -92,6 +92,7 @@ class _Compiler:
 
     def __init__(self, schema: Mapping[str, Any], patterns: Mapping[str, Searchable] | None) -> None:
         self._schema = schema
+        self._marks = Marks(schema, _is_marked)
         self._patterns = patterns
         self._places: dict[int, _Place] = {}
 
@@ -151,7 +152,7 @@ class _Compiler:
 
     def _leads_to_a_mark(self, below: object) -> bool:
         try:
-            return leads_to(self._schema, below, _is_marked)
+            return self._marks.within(below)
         except NoPointer as problem:
             raise SpecificationRefused(f"{SANITIZE}: {problem}") from None
 
