@@ -23,6 +23,7 @@ from service.admission.json_schema import SchemaRefused, compile_schema, explain
 from service.admission.redacted_places import RedactedPlaces, redacted_places
 from service.admission.redaction import Redactor, texts_of
 from service.admission.sanitizing import sanitizers_of
+from service.domain.json_members import TWICE, has_member_twice
 from service.domain.permissions import Policy
 from service.engine.keys import ToolVersion
 
@@ -90,6 +91,8 @@ class OutputRules:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise ValueError(f"the output is not valid JSON: {error}") from None
+        if has_member_twice(text, orjson.dumps(value)):
+            raise ValueError(f"the output {TWICE}")
         rule = self._rule(tool)
         if rule.validator is not None:
             _check(rule.validator, value)

@@ -33,6 +33,17 @@ async def test_a_literal_that_a_sanitizer_refuses_is_refused_before_anything_is_
         assert called.fields == {"call.arguments.path"}
 
 
+async def test_a_member_that_is_given_twice_reaches_no_tool(caller):
+    twice = f'{{"path":"{OUTSIDE}","path":"/srv/data/a"}}'
+    submitted = step("read")
+    submitted.arguments_json = twice
+    async with raw_executor(caller, READ), caller.recording_nothing():
+        refusal = await invalid(caller.start(submitted))
+        assert refusal.fields == {"steps[0].arguments_json"}
+        assert "hunter2" not in str(refusal)
+        await invalid(caller.start(step("read", "${input}"), input_json=twice))
+
+
 async def test_what_fills_a_hole_is_refused_at_the_attempt_and_the_refusal_is_on_record(caller):
     async with raw_executor(caller, READ):
         workflow_id = await caller.start(step("read", {"path": "${input}"}), input_json=json.dumps(OUTSIDE))

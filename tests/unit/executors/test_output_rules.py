@@ -57,6 +57,26 @@ def test_an_output_over_a_bound_is_refused_without_its_value(text, bounds, probl
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"pin":"hunter2","pin":1}',
+        '[{"a":{"pin":"hunter2"},"\\u0061":{}}]',
+        '{"a":1e3,"b":{"pin":"hunter2","pin":' + "9" * 99 + "}}",
+    ],
+)
+def test_an_output_with_a_member_twice_is_refused_as_only_the_last_is_looked_at(text):
+    with pytest.raises(ValueError, match="^the output has an object with the same member twice$"):
+        clean(text, {"properties": {"pin": {"x-podium-redact": True}}})
+    # What is read of it is without the first, and would pass.
+    assert "hunter2" not in json.dumps(json.loads(text))
+
+
+def test_an_output_may_be_written_in_any_way_that_says_each_member_once():
+    for text in ('{"a" : 1, "b": {"a": 1}}', '{"\\u0061":1e3,"b":100000000000000000000000}', '{"a":"x:y:","b":"\\/"}'):
+        assert clean(text) == (text, [])
+
+
 def test_html_and_text_of_an_output_are_cleaned_and_named():
     schema = {
         "properties": {
