@@ -16,6 +16,7 @@ from service.domain.errors import Violation
 
 MARK = "x-podium-redact"
 REDACTED = "[redacted]"
+_NAME_LENGTH = 80
 
 Schema = dict[str, Any]
 
@@ -121,7 +122,7 @@ def _of_member(schemas: list[Schema], name: str) -> list[Schema]:
 
 def _told(schemas: list[Schema], name: str) -> str:
     """A member's name where the schema has it; any other is the tool's, and may be anything."""
-    return name if any(name in schema.get("properties", {}) for schema in schemas) else "*"
+    return name[:_NAME_LENGTH] if any(name in schema.get("properties", {}) for schema in schemas) else "*"
 
 
 def _of_element(schemas: list[Schema], index: int) -> list[Schema]:
