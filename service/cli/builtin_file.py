@@ -197,7 +197,7 @@ def _runs_others(path: str) -> bool:
     """By what the file is: the name that callers know says nothing of it, and neither does that of a link."""
     target = os.path.realpath(path)
     # Busybox is the program whose name the link has.
-    return is_launcher(path) or (is_launcher(target) and os.path.basename(target) != "busybox")
+    return is_launcher(path) or (is_launcher(target) and Path(target).name != "busybox")
 
 
 def _refuse_tools_without_means(file: Fields, settings: Builtin) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from podium.sanitizers.patterns import ExpressionRefused
 from service.admission.linear_regex import compile_expression
 from service.domain.expression_scan import Read
 from service.domain.policy_conditions import find_facts
@@ -60,7 +59,7 @@ class PolicyExpressions:
         """
         try:
             compile_expression(text)
-        except ExpressionRefused as error:
+        except ValueError as error:
             return str(error)
         return ""
 
