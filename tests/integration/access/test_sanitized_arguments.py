@@ -14,7 +14,7 @@ SCHEMA = {
     "type": "object",
     "properties": {
         "path": {"type": "string", "x-podium-sanitize": {"path": {"roots": ["/srv/data"]}}},
-        "page": {"type": "string", "x-podium-sanitize": {"html": {}}},
+        "page": {"type": "string", "x-podium-sanitize": {"html": {"max_length": 200_000}}},
     },
 }
 READ = tool("read", input_schema_json=json.dumps(SCHEMA))
