@@ -17,6 +17,7 @@ from podium.sanitizers.pointers import Marks, NoPointer, pointed_at
 from service.domain.errors import Violation
 
 REDACTED = "[redacted]"
+_NAME_LENGTH = 80
 
 Schema = dict[str, Any]
 
@@ -136,7 +137,7 @@ def _of_member(schemas: list[Schema], name: str) -> list[Schema]:
 
 def _told(schemas: list[Schema], name: str) -> str:
     """A member's name where the schema has it; any other is the tool's, and may be anything."""
-    return name if any(name in schema.get("properties", {}) for schema in schemas) else "*"
+    return name[:_NAME_LENGTH] if any(name in schema.get("properties", {}) for schema in schemas) else "*"
 
 
 def _of_element(schemas: list[Schema], index: int) -> list[Schema]:

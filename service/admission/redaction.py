@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from podium.sanitizers.patterns import ExpressionRefused
 from podium.v1 import policy_pb2
-from service.admission.linear_regex import Expression, ExpressionRefused, compile_expression, spans
+from service.admission.linear_regex import Expression, compile_expression, spans
 from service.admission.secret_shapes import SECRET_SHAPES, SecretShape
 
 HELD_BYTES_MAX = 16 * 1024

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from podium.sanitizers.command import CommandSanitizer
+from podium.sanitizers.command import CommandSanitizer, is_launcher
 from podium.sanitizers.declaration import SpecificationRefused
 from podium.sanitizers.path import PathSanitizer
 from podium.sanitizers.sql import SqlSanitizer
@@ -184,11 +184,20 @@ class _Reader:
         path = section.text("path", required=True)
         if path and not path.startswith("/"):
             section.wrong("path", "must be absolute: what a search would find may change")
+        elif path and _runs_others(path):
+            section.wrong("path", "must not be a shell or what runs others; name the program itself")
         return Program(path=path, arguments=tuple(section.texts("arguments")))
 
     def _path(self, section: Fields, name: str) -> str:
         given = section.text(name, required=True)
         return os.path.normpath(self._folder / given) if given else ""
+
+
+def _runs_others(path: str) -> bool:
+    """By what the file is: the name that callers know says nothing of it, and neither does that of a link."""
+    target = os.path.realpath(path)
+    # Busybox is the program whose name the link has.
+    return is_launcher(path) or (is_launcher(target) and Path(target).name != "busybox")
 
 
 def _refuse_tools_without_means(file: Fields, settings: Builtin) -> None:

@@ -15,6 +15,7 @@ from podium.v1 import definition_pb2 as pb
 from service.domain import conditions
 from service.domain.errors import INPUT_REJECTED, Basis, InvalidInput, RejectedInput, Violation
 from service.domain.graph import find_cycle
+from service.domain.json_members import TWICE, is_given_twice
 from service.domain.templates import (
     TemplateError,
     check_literal,
@@ -200,6 +201,8 @@ class _Normaliser:
                 check_literal(literal, depth_limit=limits.json_depth)
             except TemplateError as error:
                 self._wrong(field, str(error))
+        if is_given_twice(template):
+            self._wrong(field, TWICE)
         if has_sealed(template):
             # The service alone seals: a sealed value that somebody copied from the log must not be opened for them.
             self._wrong(field, "is sealed: give it as JSON, the service seals what the tool's schema marks")

@@ -105,6 +105,6 @@ def _patterns(patterns: Sequence[policy_pb2.ContentPattern], compiler: Patterns)
         if not 1 <= len(pattern.expression) <= PATTERN_LENGTH_MAX:
             yield f"{path}.expression", f"must have 1 to {PATTERN_LENGTH_MAX} characters"
         elif problem := compiler.pattern_problem(pattern.expression):
-            yield f"{path}.expression", f"is no regular expression of linear time: {problem}"
+            yield f"{path}.expression", problem
         if not pattern.refuse_input and not pattern.redact_output:
             yield path, "does nothing: set refuse_input or redact_output"

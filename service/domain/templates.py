@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from podium.v1 import definition_pb2 as pb
+from service.domain.json_members import MemberTwice, read_json
 
 _HOLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _PATH = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
@@ -45,18 +46,16 @@ def check_literal(text: str, *, depth_limit: int = 64) -> None:
 def _load(text: str) -> tuple[object, str]:
     """The value of JSON text from outside, and its compact form."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = read_json(text)
         compact = _dump(value)
         compact.encode()
     except UnicodeEncodeError:
         raise TemplateError("is not valid JSON: it holds half of a surrogate pair") from None
+    except MemberTwice as error:
+        raise TemplateError(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise TemplateError(f"is not valid JSON: {error}") from None
     return value, compact
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _check_depth(value: object, depth: int) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from service.domain.expression_scan import ExpressionError, Read
+from service.admission.linear_regex import compile_expression
+from service.domain.expression_scan import Read
 from service.domain.policy_conditions import find_facts
 from service.engine.guarded_cel import (
     ANYTHING,
@@ -49,14 +50,16 @@ class PolicyExpressions:
         self._data_limit_bytes = data_limit_bytes
         self._repeated_limit_bytes = repeated_limit_bytes
         self._language = Language(_VARIABLES, text_limit_bytes)
-        self._pattern_search = Language({"expression": TEXT}, text_limit_bytes).compile('"".matches(expression)')
         self.compile = lru_cache(maxsize=programs)(self._compile)
 
     def pattern_problem(self, text: str) -> str:
-        """What keeps `text` from being a regular expression of linear time; empty: nothing does."""
+        """What keeps `text` from being a regular expression of linear time; empty: nothing does.
+
+        It is asked of the engine that searches for patterns, so that what is applied can be used.
+        """
         try:
-            self._pattern_search.evaluate({"expression": text})
-        except ExpressionError as error:
+            compile_expression(text)
+        except ValueError as error:
             return str(error)
         return ""
 

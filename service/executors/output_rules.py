@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from service.admission.json_schema import SchemaRefused, compile_schema, explain
 from service.admission.redacted_places import RedactedPlaces, redacted_places
 from service.admission.redaction import Redactor, texts_of
 from service.admission.sanitizing import sanitizers_of
+from service.domain.json_members import TWICE, has_member_twice
 from service.domain.permissions import Policy
 from service.engine.keys import ToolVersion
 
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 NAMES_MAX = 50
 """So many changes of one output are named."""
 _ROOT = "output"
+_NAME_LENGTH = 80
+_MEMBER = re.compile(r'\.([A-Za-z_][A-Za-z0-9_-]*+)|\["(?:[^"\\]++|\\.)*+(?:"\]|.*\Z)', re.DOTALL)
+"""A member in a place, the last of which may have been cut."""
 _NO_SHAPES = Redactor()
 _ALL_SHAPES = Redactor.of()
 
@@ -41,9 +46,11 @@ class OutputRule(NamedTuple):
     validator: jsonschema_rs.Validator | None
     sanitizers: SchemaSanitizers | None
     places: RedactedPlaces | None
+    names: frozenset[str]
+    """The members that the schema names. Any other name is the tool's, may be a secret, and is told as `*`."""
 
 
-_ANYTHING = OutputRule(None, None, None)
+_ANYTHING = OutputRule(None, None, None, frozenset())
 
 
 class OutputRules:
@@ -90,9 +97,11 @@ class OutputRules:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise ValueError(f"the output is not valid JSON: {error}") from None
+        if has_member_twice(text, orjson.dumps(value)):
+            raise ValueError(f"the output {TWICE}")
         rule = self._rule(tool)
         if rule.validator is not None:
-            _check(rule.validator, value)
+            _check(rule.validator, value, rule.names)
         redactor = self.redactor(tool.tenant, secrets)
         if rule.sanitizers is None and rule.places is None and not _may_hold(redactor, text, value):
             return text
@@ -119,17 +128,35 @@ def _compiled(schema_json: str) -> OutputRule:
         validator = compile_schema(schema_json)
     except SchemaRefused as refused:
         raise ValueError(f"the output cannot be checked: the tool's output schema {refused}") from None
-    return OutputRule(validator, sanitizers_of(schema_json), redacted_places(schema_json))
+    names = frozenset(_member_names(orjson.loads(schema_json)))
+    return OutputRule(validator, sanitizers_of(schema_json), redacted_places(schema_json), names)
 
 
-def _check(validator: jsonschema_rs.Validator, value: Any) -> None:  # noqa: ANN401 - any JSON value
+def _member_names(schema: object) -> Iterator[str]:
+    below = [schema]
+    while below:
+        each = below.pop()
+        if isinstance(each, dict):
+            for keyword in ("properties", "required"):
+                if isinstance(found := each.get(keyword), dict | list):
+                    yield from (name for name in found if isinstance(name, str))
+            below += each.values()
+        elif isinstance(each, list):
+            below += each
+
+
+def _told(place: str, names: frozenset[str]) -> str:
+    return _MEMBER.sub(lambda member: member[0] if member[1] in names else ".*", place)
+
+
+def _check(validator: jsonschema_rs.Validator, value: Any, names: frozenset[str]) -> None:  # noqa: ANN401 - any JSON value
     if validator.is_valid(value):
         return
     try:
         validator.validate(value)
     except jsonschema_rs.ValidationError as error:
         path, problem = explain(error)[0]
-        raise ValueError(f"{field_path(path, _ROOT)} {problem}") from None
+        raise ValueError(f"{_told(field_path(path, _ROOT), names)} {problem}") from None
 
 
 def _by_schema(rule: OutputRule, value: object, names: dict[str, None]) -> object:
@@ -138,26 +165,31 @@ def _by_schema(rule: OutputRule, value: object, names: dict[str, None]) -> objec
         try:
             cleaned = rule.sanitizers.apply(value, _ROOT)
         except Rejected as rejected:
-            raise ValueError(f"{rejected.field} {rejected.message}") from None
+            raise ValueError(f"{_told(rejected.field, rule.names)} {rejected.message}") from None
         except Exception as error:  # noqa: BLE001 - fail closed, whatever a sanitizer does
             # Its type alone: what the exception says may hold the value.
             logger.error("a sanitizer raised %s for an output", type(error).__name__)  # noqa: TRY400 - as above
             raise ValueError("the output could not be looked at by a sanitizer") from None
         if cleaned is not value:
-            names.update((f"cleaned:{place}", None) for place in _changed_places(value, cleaned, _ROOT))
+            places = _changed_places(value, cleaned, _ROOT, rule.names)
+            names.update((f"cleaned:{place}", None) for place in places)
             value = cleaned
     return value if rule.places is None else rule.places.apply(value, names)
 
 
-def _changed_places(before: object, after: object, place: str) -> list[str]:
+def _changed_places(before: object, after: object, place: str, names: frozenset[str]) -> list[str]:
     """Where two values differ that have the same members and elements."""
     if before is after:
         return []
     if isinstance(before, dict) and isinstance(after, dict):
-        return [each for name in before for each in _changed_places(before[name], after[name], f"{place}.{name}")]
+        found = []
+        for name in before:
+            told = name[:_NAME_LENGTH] if name in names else "*"
+            found += _changed_places(before[name], after[name], f"{place}.{told}", names)
+        return found
     if isinstance(before, list) and isinstance(after, list):
         pairs = zip(before, after, strict=True)
-        return [each for old, new in pairs for each in _changed_places(old, new, f"{place}[]")]
+        return [each for old, new in pairs for each in _changed_places(old, new, f"{place}[]", names)]
     return [place]
 
 

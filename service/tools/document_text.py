@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from service.tools.html_nesting import DEPTH_MAX, is_nested_too_deeply
+from podium.sanitizers.html_nesting import DEPTH_MAX, is_nested_too_deeply
 
 Format: TypeAlias = Literal["html", "markdown", "json", "csv", "text"]
 
@@ -40,6 +40,10 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _DELIMITERS = ",;\t|"
 _SAMPLE_CHARACTERS = 4096
 _FIELD_CHARACTERS = 1024 * 1024
+_NAME_CHARACTERS = 100
+_LINES_CHARACTERS = 256 * 1024
+_LINES_FACTOR = 8
+"""The lines of a JSON document, with the paths that they repeat, may be so many times as long as it is, and some."""
 
 
 class Unreadable(ValueError):
@@ -54,7 +58,7 @@ def text_of_document(content: str, kind: Format) -> tuple[str, str]:
         case "markdown":
             return _html(MarkdownIt("commonmark", {"html": False}).render(content))
         case "json":
-            return "", "\n".join(_leaves(_json(content), ""))
+            return "", _lines(_leaves(_json(content), ""), _LINES_CHARACTERS + _LINES_FACTOR * len(content))
         case "csv":
             return "", "\n".join("\t".join(row) for row in _rows(content))
         case "text":
@@ -111,12 +115,24 @@ def _json(content: str) -> object:
         raise Unreadable("it is not valid, or nested too deeply") from None
 
 
+def _lines(lines: Iterator[str], length_max: int) -> str:
+    found: list[str] = []
+    for line in lines:
+        length_max -= len(line)
+        if length_max < 0:
+            # Each value repeats the names above it: some kilobytes could become many megabytes.
+            raise Unreadable("the paths to its values are much longer than the values")
+        found.append(line)
+    return "\n".join(found)
+
+
 def _leaves(value: object, path: str) -> Iterator[str]:
     """A line for each value that holds no other, after its path."""
     match value:
         case dict():
             for name, each in value.items():
-                yield from _leaves(each, f"{path}.{name}" if path else str(name))
+                short = name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
+                yield from _leaves(each, f"{path}.{short}" if path else short)
         case list():
             for number, each in enumerate(value):
                 yield from _leaves(each, f"{path}[{number}]")

@@ -53,6 +53,8 @@ class SqliteConnections:
     def __init__(self, settings: Database) -> None:
         self._settings = settings
         self._path = settings.url.partition("///")[2]
+        # As SQLite itself finds tables, and as the sanitizer compares them.
+        self._tables = None if settings.tables is None else frozenset(each.lower() for each in settings.tables)
         self._actions = _READ_ACTIONS | {_WRITE_ACTIONS[kind] for kind in settings.kinds if kind in _WRITE_ACTIONS}
         self._engine = sqlalchemy.create_engine(
             "sqlite://",
@@ -140,9 +142,8 @@ class SqliteConnections:
             return sqlite3.SQLITE_DENY
         if action == sqlite3.SQLITE_FUNCTION and str(second).lower() in _FORBIDDEN_FUNCTIONS:
             return sqlite3.SQLITE_DENY
-        tables = self._settings.tables
         # Columns of an expression that is in no table are read from a table without a name.
-        if tables is not None and action == sqlite3.SQLITE_READ and first and first not in tables:
+        if self._tables is not None and action == sqlite3.SQLITE_READ and first and first.lower() not in self._tables:
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
 

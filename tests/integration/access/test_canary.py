@@ -29,7 +29,8 @@ OUTPUT = json.dumps({"type": "object", "properties": PROPERTIES})
 PATH = {"type": "string", "x-podium-sanitize": {"path": {"roots": ["/srv"]}}}
 OPEN = tool("open_file", input_schema_json=json.dumps({"type": "object", "properties": {"path": PATH}}))
 REPORT = tool("report", output_schema_json=OUTPUT)
-LEAKY = tool("leaky", secrets=["canary"])
+CLEANED = {"additionalProperties": {"type": "string", "x-podium-sanitize": {"html": {}}}}
+LEAKY = tool("leaky", secrets=["canary"], output_schema_json=json.dumps(CLEANED))
 
 
 class Flight:
@@ -80,20 +81,24 @@ class Flight:
     async def given_secret(self):
         """As a secret that an executor gives away in every way there is."""
         async with raw_executor(self.ana, LEAKY) as executor:
-            await self.run(step("leaky"), executor=executor, play=lambda work: self._leak(executor, work, fails=False))
-            await self.run(step("leaky"), executor=executor, play=lambda work: self._leak(executor, work, fails=True))
+            for output in (None, {CANARY: f"{CANARY}<script></script>"}, {CANARY: 1}):
 
-    async def _leak(self, executor, work, *, fails):
+                async def leak(work, output=output):
+                    await self._leak(executor, work, output)
+
+                await self.run(step("leaky"), executor=executor, play=leak)
+
+    async def _leak(self, executor, work, output):
         attempt = work.attempt
         assert work.secrets[0].value.decode() == CANARY
         progress = executor_service_pb2.AttemptProgressed(attempt=attempt, fraction=0.1, message=f"uses {CANARY}")
         await executor.send(("progress", progress))
         await executor.chunk(attempt, 1, f"it is {CANARY[:11]}".encode())
         await executor.chunk(attempt, 2, f"{CANARY[11:]}\n{CANARY}".encode())
-        if fails:
+        if output is None:
             await executor.fail(attempt, CANARY, message=f"denied to {CANARY}", field=CANARY)
         else:
-            await executor.succeed(attempt, {CANARY: CANARY}, chunk_count=2)
+            await executor.succeed(attempt, output, chunk_count=2)
 
     async def outputs(self):
         """As a part of an output that is left out, and as one that is not of its schema."""
@@ -224,6 +229,7 @@ async def test_the_canary_is_nowhere_and_what_is_no_secret_is_found(flown):
     assert holding(CONTROL.encode(), answers) > 0
     assert holding(CONTROL.encode(), kept) > 0
     assert holding(b"[redacted:canary]", answers) > 0
+    assert holding(b"cleaned:output.*", answers) > 0
 
 
 async def test_the_sdk_tells_nothing_of_it_either(own_service, admit, connect, secrets, caplog):

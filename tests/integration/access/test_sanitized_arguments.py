@@ -14,7 +14,7 @@ SCHEMA = {
     "type": "object",
     "properties": {
         "path": {"type": "string", "x-podium-sanitize": {"path": {"roots": ["/srv/data"]}}},
-        "page": {"type": "string", "x-podium-sanitize": {"html": {}}},
+        "page": {"type": "string", "x-podium-sanitize": {"html": {"max_length": 200_000}}},
     },
 }
 READ = tool("read", input_schema_json=json.dumps(SCHEMA))
@@ -31,6 +31,17 @@ async def test_a_literal_that_a_sanitizer_refuses_is_refused_before_anything_is_
         assert "hunter2" not in str(refusal)
         called = await invalid(caller.call("read", {"path": OUTSIDE}))
         assert called.fields == {"call.arguments.path"}
+
+
+async def test_a_member_that_is_given_twice_reaches_no_tool(caller):
+    twice = f'{{"path":"{OUTSIDE}","path":"/srv/data/a"}}'
+    submitted = step("read")
+    submitted.arguments_json = twice
+    async with raw_executor(caller, READ), caller.recording_nothing():
+        refusal = await invalid(caller.start(submitted))
+        assert refusal.fields == {"steps[0].arguments_json"}
+        assert "hunter2" not in str(refusal)
+        await invalid(caller.start(step("read", "${input}"), input_json=twice))
 
 
 async def test_what_fills_a_hole_is_refused_at_the_attempt_and_the_refusal_is_on_record(caller):

@@ -149,6 +149,12 @@ async def test_only_the_tables_that_are_listed_are_read(start, client):
     await refused(client, "SELECT * FROM sqlite_master")
 
 
+async def test_tables_are_the_same_however_they_are_written(start, client):
+    start(tables=["Items"])
+    assert (await query(client, "SELECT count(*) FROM iTems"))["rows"] == [[300]]
+    await refused(client, "SELECT * FROM Hidden")
+
+
 async def test_a_role_does_what_it_may(on_postgres, client, shop_url, tenant):
     role = f"reader_{tenant.replace('-', '_')}"
     async with operator(shop_url) as connection:

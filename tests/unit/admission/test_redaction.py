@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.sanitizers.patterns import ExpressionRefused
 from podium.v1 import policy_pb2
-from service.admission.linear_regex import ExpressionRefused, compile_expression
+from service.admission.linear_regex import compile_expression
 from service.admission.redaction import PATTERN_HELD_BYTES, Redactor
 from service.admission.secret_shapes import SECRET_SHAPES
 

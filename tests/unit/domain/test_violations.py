@@ -293,3 +293,18 @@ def test_the_sentence_tells_the_first_fault_and_how_many_more():
 @pytest.mark.parametrize(("path", "field"), [("call", "call.tool"), ("calls[{}].step", "calls[0].step.tool")])
 def test_paths_are_those_of_the_request(path, field):
     assert violations(step("a", tool="x"), path=path)[0][0] == field
+
+
+def test_a_member_is_given_once_however_it_is_written():
+    for text in ('{"a":1,"a":2}', '[{"b":{"a":1,"\\u0061":"${input}"}}]'):
+        submitted = step("a")
+        submitted.arguments_json = text
+        assert_refused(submitted, "arguments_json", "^has an object with the same member twice$")
+        assert_refused(template(literal_json=text), "arguments", "^has an object with the same member twice$")
+    members = [pb.MemberTemplate(name="a", value=Template(literal_json=each)) for each in ("1", "2")]
+    twice = Template(object=pb.ObjectTemplate(members=members))
+    assert_refused(template(array=pb.ArrayTemplate(elements=[twice])), "arguments", "same member twice")
+
+
+def test_members_of_several_objects_may_be_called_alike():
+    normalise([step("a", arguments={"a": {"a": [{"a": 1}, {"a": 1}]}})], VALIDATION)

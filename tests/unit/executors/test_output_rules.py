@@ -57,6 +57,26 @@ def test_an_output_over_a_bound_is_refused_without_its_value(text, bounds, probl
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"pin":"hunter2","pin":1}',
+        '[{"a":{"pin":"hunter2"},"\\u0061":{}}]',
+        '{"a":1e3,"b":{"pin":"hunter2","pin":' + "9" * 99 + "}}",
+    ],
+)
+def test_an_output_with_a_member_twice_is_refused_as_only_the_last_is_looked_at(text):
+    with pytest.raises(ValueError, match=r"^the output has an object with the same member twice$"):
+        clean(text, {"properties": {"pin": {"x-podium-redact": True}}})
+    # What is read of it is without the first, and would pass.
+    assert "hunter2" not in json.dumps(json.loads(text))
+
+
+def test_an_output_may_be_written_in_any_way_that_says_each_member_once():
+    for text in ('{"a" : 1, "b": {"a": 1}}', '{"\\u0061":1e3,"b":100000000000000000000000}', '{"a":"x:y:","b":"\\/"}'):
+        assert clean(text) == (text, [])
+
+
 def test_html_and_text_of_an_output_are_cleaned_and_named():
     schema = {
         "properties": {
@@ -70,6 +90,28 @@ def test_html_and_text_of_an_output_are_cleaned_and_named():
     assert names == ["cleaned:output.body", "cleaned:output.items[]"]
     with pytest.raises(ValueError, match=r"^output\.items\[0\] holds a control character$"):
         clean({"items": ["\x1b[31m"]}, schema)
+
+
+def test_a_place_has_no_name_but_those_of_the_schema():
+    cleaned = {"type": "string", "x-podium-sanitize": {"text": {}}}
+    long = "n" * 200
+    schema = {
+        "properties": {
+            "pages": {"additionalProperties": cleaned},
+            long: cleaned,
+            "n": {"properties": {"x": {}}, "additionalProperties": False},
+        },
+    }
+    for name in ("hunter2", 'hun"t]er2', "[", "\\"):
+        told, names = clean({"pages": {name: "e\u0301"}, long: "e\u0301"}, schema)
+        assert told == {"pages": {name: "é"}, long: "é"}
+        assert names == ["cleaned:output.pages.*", f"cleaned:output.{'n' * 80}"]
+        with pytest.raises(ValueError, match=r"^output\.pages\.\* holds a control character$"):
+            clean({"pages": {name: "\x1b"}}, schema)
+        with pytest.raises(ValueError, match=r"^output\.pages\.\* must be of type string$"):
+            clean({"pages": {name: 1}}, schema)
+        with pytest.raises(ValueError, match=r"^output\.n\.\* is not known to the tool$"):
+            clean({"n": {name: 1}}, schema)
 
 
 def test_marked_places_are_left_out_after_the_schema_was_checked():

@@ -10,6 +10,7 @@ from service.engine.policy_expressions import PolicyExpressions
 CONDITIONS = PolicyExpressions()
 ALLOW, FORBID = pb.EFFECT_ALLOW, pb.EFFECT_FORBID
 LOCKOUT = pb.Lockout(failures=5, within_ms=1, block_ms=1)
+EVERYWHERE = pb.ContentPattern(id="k", expression="a*", refuse_input=True)
 LOOK_AHEAD = pb.ContentPattern(id="k", expression="(?=a)", refuse_input=True)
 MINUTE = {"count": 10, "period_ms": 60_000}
 
@@ -97,8 +98,9 @@ WRONG = [
     ({"addresses": pb.AddressRules(block=["10.0.0.1/8"])}, "addresses.block[0]", "CIDR"),
     ({"addresses": pb.AddressRules(allow=["localhost"])}, "addresses.allow[0]", "CIDR"),
     ({"addresses": pb.AddressRules(lockout=pb.Lockout(within_ms=1, block_ms=1))}, "addresses.lockout.failures", "1"),
-    ({"patterns": [pb.ContentPattern(id="k", expression="(", refuse_input=True)]}, "patterns[0].expression", "linear"),
-    ({"patterns": [LOOK_AHEAD]}, "patterns[0].expression", "linear"),
+    ({"patterns": [pb.ContentPattern(id="k", expression="(", refuse_input=True)]}, "patterns[0].expression", "RE2"),
+    ({"patterns": [LOOK_AHEAD]}, "patterns[0].expression", "no look-around"),
+    ({"patterns": [EVERYWHERE]}, "patterns[0].expression", "found everywhere"),
     ({"patterns": [pb.ContentPattern(id="k", expression="a")]}, "patterns[0]", "does nothing"),
     ({"changes_need_approval": True}, "changes_need_approval", "policies.approve"),
     ({"rules": [rule(id=f"r{n}") for n in range(1001)]}, "rules", "at most 1000"),

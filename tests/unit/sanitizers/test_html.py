@@ -1,7 +1,9 @@
 """Markup: what another parser finds in what comes out is only what is allowed."""
 
 import re
+import time
 
+import nh3
 import pytest
 
 from podium.sanitizers import Rejected, SpecificationRefused, compile_sanitizer
@@ -86,6 +88,20 @@ def test_tags_attributes_and_schemes_can_be_chosen():
 def test_what_is_too_long_is_refused():
     with pytest.raises(Rejected):
         compile_sanitizer("html", {"max_length": 10}).check("<p>more than ten</p>")
+
+
+def test_what_nests_too_deeply_is_refused_before_it_is_parsed():
+    html = compile_sanitizer("html", {"max_length": 200_000})
+    began = time.perf_counter()
+    with pytest.raises(Rejected) as refused:
+        html.check("<div>" * 20_000)
+    assert refused.value.reason == "TOO_DEEP"
+    assert time.perf_counter() - began < 0.1
+    # The parser itself, for comparison, with half as much.
+    began = time.perf_counter()
+    nh3.clean("<div>" * 10_000)
+    assert time.perf_counter() - began > 0.1
+    assert html.check("<div>" * 900).count("</div>") == 900
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """JSON in a text: limits before parsing, one reading only, and its schema."""
 
 import json
+import re
+import time
 
 import pytest
 
@@ -74,3 +76,27 @@ def test_brackets_and_commas_in_texts_do_not_count():
 def test_a_schema_that_is_wrong_or_leads_elsewhere_is_refused(schema):
     with pytest.raises(SpecificationRefused, match=r"json\.schema"):
         compile_sanitizer("json", {"schema": schema})
+
+
+def seconds(work, text):
+    began = time.perf_counter()
+    work(text)
+    return time.perf_counter() - began
+
+
+def growth(work):
+    """How many times as long a text of quotes without an end takes that is twice as long."""
+    short, long = ('"' + '\\"' * count for count in (8_000, 16_000))
+    return min(seconds(work, long) for _ in range(5)) / min(seconds(work, short) for _ in range(5))
+
+
+def test_a_text_without_an_end_takes_time_in_proportion_to_its_length():
+    sanitizer = compile_sanitizer("json", {})
+    assert growth(lambda text: refusal(sanitizer, text)) < 3
+    assert refusal(sanitizer, '"' + '\\"' * 16_000) == "JSON_MALFORMED"
+
+
+def test_looking_for_the_end_from_each_quote_does_not():
+    naive = re.compile(r'"(?:[^"\\]|\\.)*"')
+    short, long = ('"' + '\\"' * count for count in (1_000, 2_000))
+    assert seconds(lambda text: naive.sub("", text), long) > 3 * seconds(lambda text: naive.sub("", text), short)

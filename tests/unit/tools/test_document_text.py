@@ -1,9 +1,11 @@
 """Text out of documents: what a reader sees, and in a time that grows with the document alone."""
 
+import json
+
 import pytest
 
+from podium.sanitizers.html_nesting import is_nested_too_deeply
 from service.tools.document_text import Unreadable, text_of_document
-from service.tools.html_nesting import is_nested_too_deeply
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,7 @@ def test_the_text_of_a_document(kind, content, title, text):
     [
         ("json", "{"),
         ("json", "[" * 100_000),
+        ("json", json.dumps({"n" * 90: {"m" * 90: {"o" * 90: [1] * 5_000}}})),
         ("html", "<div>" * 5_000),
         ("html", "<b>" * 900 + "<p>x" * 100_000),
     ],
@@ -44,6 +47,14 @@ def test_what_would_take_for_ever_is_unreadable(kind, content):
     with pytest.raises(Unreadable) as refused:
         text_of_document(content, kind)
     assert content[:20] not in str(refused.value)
+
+
+def test_long_names_are_cut_and_repeated_names_are_no_problem():
+    long = text_of_document(json.dumps({"n" * 16_000: [0] * 4_000}), "json")[1]
+    assert long.startswith(f"{'n' * 100}…[0]: 0\n")
+    assert len(long) < 1_000_000
+    rows = json.dumps({"metadata": {"items": [{"annotation": 1}] * 20_000}})
+    assert text_of_document(rows, "json")[1].endswith("metadata.items[19999].annotation: 1")
 
 
 def test_ordinary_pages_are_not_nested_too_deeply():

@@ -27,6 +27,11 @@ _LAUNCHERS = frozenset(
 )
 
 
+def is_launcher(program: str) -> bool:
+    """Whether a program, by its name or path, runs what its arguments name."""
+    return PurePosixPath(program).name.lower() in _LAUNCHERS
+
+
 class CommandSanitizer:
     """Refuses what is no allowed argument vector; one that passes is returned as it is.
 
@@ -66,7 +71,7 @@ class _Arguments:
     """The patterns of a program's arguments, options apart from operands."""
 
     def __init__(self, options: Options, program: str, patterns: tuple[str, ...]) -> None:
-        if not program or PurePosixPath(program).name.lower() in _LAUNCHERS:
+        if not program or is_launcher(program):
             raise options.refuse("programs", "must not hold a shell or what runs others; name the program itself")
         if "/" in program and not program.startswith("/"):
             raise options.refuse("programs", "must hold bare names or absolute paths")

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 import nh3
 
 from podium.sanitizers.declaration import Options
+from podium.sanitizers.html_nesting import DEPTH_MAX, is_nested_too_deeply
 from podium.sanitizers.rejection import Rejected, text_of
 
 KIND = "html"
-_LENGTH_DEFAULT = 1024 * 1024
+_LENGTH_DEFAULT = 65_536
 _LENGTH_MAX = 8 * 1024 * 1024
 _ROUNDS_MAX = 3
 
@@ -57,6 +58,8 @@ class HtmlSanitizer:
     def check(self, value: object) -> str:
         """Return the markup with what is allowed, or raise Rejected."""
         text = text_of(KIND, value, self._length_max)
+        if is_nested_too_deeply(text):
+            raise Rejected(KIND, "TOO_DEEP", f"nests elements more than {DEPTH_MAX} deep")
         for _ in range(_ROUNDS_MAX):
             cleaned = nh3.clean(
                 text, tags=self._tags, attributes=self._attributes, url_schemes=self._schemes, strip_comments=True

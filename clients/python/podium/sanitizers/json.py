@@ -21,7 +21,8 @@ _LENGTH_DEFAULT = 65_536
 _LENGTH_MAX = 8 * 1024 * 1024
 _DEPTH_MAX = 64
 _VALUES_MAX = 1_000_000
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+# One that does not end is taken to the end of the text: to look for its end again from each quote would be quadratic.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BACKTRACK_MAX = 100_000
 
 
