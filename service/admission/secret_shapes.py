@@ -1,8 +1,8 @@
 """What well-known secrets look like: the built-in patterns that outputs are searched for.
 
 Conservative: a shape names an issuer's own prefix and length, so that words, hashes and identifiers pass. Expressions
-are RE2's, of linear time, over UTF-8. For streams, `prefixes` and `goes_on` say which texts may still become one when more
-text follows: together they must fit every beginning of every match.
+are RE2's, of linear time, over UTF-8. For streams, `prefixes` and `goes_on` say which texts may still become one when
+more text follows: together they must fit every beginning of every match.
 """
 
 from __future__ import annotations
