@@ -48,6 +48,16 @@ def compile_expression(expression: str) -> Expression:
     return cast("Expression", compiled)
 
 
+def program_size(expression: str) -> int:
+    """Instructions of an expression, each of which may cost every byte that is searched. Raises ExpressionRefused."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return int(re2.compile(expression, options).programsize)
+    except re2.error:
+        raise ExpressionRefused("is no expression of RE2") from None
+
+
 def spans(expression: Expression, data: bytes) -> list[tuple[int, int]]:
     """Where it is found in UTF-8, as offsets of bytes, from left to right and without overlaps."""
     return [found.span() for found in expression.finditer(data)]  # type: ignore[attr-defined]  # of RE2's own class
