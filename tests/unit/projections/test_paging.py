@@ -18,6 +18,7 @@ from service.projections.paging import (
 
 ENTRIES = [AuditEntry(summary=summary) for summary in "abc"]
 
+
 def paging(query="audit", tenant="acme", filter_bytes=b"filter", page_size=2, page_token=""):
     return Paging.of(query, tenant, filter_bytes, page_size=page_size, page_token=page_token)
 
