@@ -39,10 +39,10 @@ class JsonBounds:
 
     def _has_too_many(self, text: str) -> bool:
         # A comma for each but the first, and a bracket for the first. Those inside of strings only make it look again.
-        if _separators(text) <= self.elements:
+        if separators(text) <= self.elements:
             return False
         bare = STRING.sub('""', text)
-        return _separators(bare) - len(_EMPTY.findall(bare)) > self.elements
+        return separators(bare) - len(_EMPTY.findall(bare)) > self.elements
 
     def _has_too_long(self, text: str) -> bool:
         quotes = 2
@@ -52,5 +52,6 @@ class JsonBounds:
         return longest > self.string_length + quotes
 
 
-def _separators(text: str) -> int:
+def separators(text: str) -> int:
+    """At least as many as the text has members and elements, and never more than it has characters."""
     return text.count(",") + text.count("[") + text.count("{")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -20,6 +21,9 @@ DEPTH_LIMIT = 64
 APPLICATIONS_MAX = 10_000
 """How many subschemas a schema may have once its references are replaced by what they name: two references a level
 make it exponential, and the validator aborts the process when the report of the failures does not fit in memory."""
+VALIDATION_STEPS_MAX = 5_000_000
+"""Elements and members of a value times the subschemas for each: what a validation may take, tenths of a second."""
+_FEW_ELEMENTS = VALIDATION_STEPS_MAX // APPLICATIONS_MAX
 BACKTRACK_LIMIT = 100_000
 """Steps after which a regular expression counts as not matched."""
 
@@ -28,6 +32,7 @@ Path = tuple[str | int, ...]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NAMED_SUBSCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _DEFINITIONS = frozenset({"$defs", "definitions"})
+_OF_EACH = ("items", "contains", "additionalProperties", "propertyNames", "unevaluatedItems", "unevaluatedProperties")
 _DATA = frozenset({"const", "enum", "default", "examples", "example"})
 _REFERENCES = ("$ref", "$dynamicRef")
 _PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,79}")
@@ -85,6 +90,19 @@ def compile_schema(text: str) -> jsonschema_rs.Validator:
         raise SchemaRefused(f"is no valid schema: {str(error).splitlines()[0][:_DETAIL_LENGTH]}") from None
 
 
+def is_too_much(schema_text: str, elements: int) -> bool:
+    """Whether a value with so many elements and members would take too long to validate with a compiled schema."""
+    return elements > _FEW_ELEMENTS and elements * _of_each(schema_text) > VALIDATION_STEPS_MAX
+
+
+@lru_cache(maxsize=512)
+def _of_each(schema_text: str) -> int:
+    """How many subschemas apply to one element or member of a value, whatever its place or name is."""
+    applications = _Applications(orjson.loads(schema_text))
+    applications.bound()
+    return applications.of_each
+
+
 class _Applications:
     """Counts the subschemas of a schema with its references followed, and refuses references that leave it."""
 
@@ -92,6 +110,10 @@ class _Applications:
         self._schema = schema
         self._anchors: dict[str, dict[str, Any]] = {}
         self._counts: dict[int, int] = {}
+        self._unfinished: set[int] = set()
+        self._is_circular = False
+        self.of_each = 0
+        """The most subschemas that apply to each element or member, known once it is bound."""
 
     def bound(self) -> None:
         try:
@@ -99,6 +121,8 @@ class _Applications:
             count = self._count(self._schema)
         except RecursionError:
             raise SchemaRefused("has references that lead too far") from None
+        if self._is_circular:
+            self.of_each = count
         if count > APPLICATIONS_MAX:
             raise SchemaRefused(f"has more than {APPLICATIONS_MAX} subschemas once its references are followed")
 
@@ -123,15 +147,24 @@ class _Applications:
             return 1
         known = self._counts.get(id(schema))
         if known is not None:
+            self._is_circular = self._is_circular or id(schema) in self._unfinished
             return known
         # While a schema is being counted it counts as one: a circle of references goes on only with the value.
         self._counts[id(schema)] = 1
+        self._unfinished.add(id(schema))
         count = 1 + sum(self._count(child) for child in _children(schema, with_definitions=False))
         for keyword in _REFERENCES:
             if isinstance(target := schema.get(keyword), str):
                 count += self._count(self._resolve(target[1:]))
         self._counts[id(schema)] = count
+        self._unfinished.remove(id(schema))
+        self.of_each = max(self.of_each, self._count_of_each(schema))
         return count
+
+    def _count_of_each(self, schema: dict[str, Any]) -> int:
+        patterns = schema.get("patternProperties")
+        named = patterns.values() if isinstance(patterns, dict) else ()
+        return sum(self._count(each) for each in (*named, *(schema[key] for key in _OF_EACH if key in schema)))
 
     def _resolve(self, fragment: str) -> object:
         """What a reference names; None for nothing, which the compiler will report."""

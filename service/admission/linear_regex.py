@@ -5,7 +5,7 @@ Texts are searched as UTF-8; bytes that are none match nothing.
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from podium.sanitizers.patterns import ExpressionRefused, compile_linear
 
@@ -25,6 +25,11 @@ def compile_expression(expression: str) -> Expression:
     if compiled.search("") is not None:
         raise ExpressionRefused("is found in an empty text, and would be found everywhere")
     return cast("Expression", compiled)
+
+
+def program_size(expression: str) -> int:
+    """Instructions of an expression, each of which may cost every byte that is searched. Raises ExpressionRefused."""
+    return int(cast("Any", compile_linear(expression)).programsize)
 
 
 def spans(expression: Expression, data: bytes) -> list[tuple[int, int]]:

@@ -14,13 +14,22 @@ import jsonschema_rs
 import orjson
 
 from podium.v1 import definition_pb2, value_pb2
-from service.admission.json_bounds import JsonBounds
-from service.admission.json_schema import DEPTH_LIMIT, Path, SchemaRefused, compile_schema, explain, field_path
+from service.admission.json_bounds import JsonBounds, separators
+from service.admission.json_schema import (
+    DEPTH_LIMIT,
+    Path,
+    SchemaRefused,
+    compile_schema,
+    explain,
+    field_path,
+    is_too_much,
+)
 from service.admission.nesting import nested_within
 from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
 from service.admission.redacted_places import redacted_places, redaction_violations
 from service.admission.sanitizing import declaration_violations, literal_violations, sanitizers_of
 from service.domain.errors import Violation
+from service.domain.templates import literals
 
 _VALIDATORS = 4096
 """How many versions of tools a guard keeps validators for."""
@@ -36,6 +45,8 @@ _PERMISSION_LENGTH = 128
 SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """A name that is a file's: neither . nor .. nor a hidden file, and without a separator."""
 _SECRETS_MAX = 16
+
+_TOO_MUCH = "has more elements than can be checked against the tool's schema"
 
 _compiled = lru_cache(maxsize=_COMPILED)(compile_schema)
 
@@ -59,6 +70,8 @@ class SchemaGuard:
             arguments: Any = request.arguments
         except ValueError:
             return self._denied((), "is not valid JSON")
+        if is_too_much(request.tool.input_schema_json, separators(request.arguments_json)):
+            return self._denied((), _TOO_MUCH)
         validator = self._validator(request)
         if validator.is_valid(arguments):
             return ALLOWED
@@ -113,6 +126,8 @@ def check_template(tool: definition_pb2.ToolDefinition, template: definition_pb2
         validator = _compiled(tool.input_schema_json)
     except SchemaRefused as refused:
         return [("arguments", f"cannot be checked: the tool's schema {refused}")]
+    if is_too_much(tool.input_schema_json, sum(map(separators, literals(template)))):
+        return [("arguments", _TOO_MUCH)]
     violations: dict[Violation, None] = {}
     for error in () if validator.is_valid(instance) else validator.iter_errors(instance):
         if _is_certain(error, built.holes):

@@ -19,6 +19,7 @@ from service.engine.guarded_cel import (
     check_repeated,
     member_of,
     project,
+    searched_limit,
     tree_of,
 )
 
@@ -31,6 +32,7 @@ class _Condition:
     input: Tree
     steps: Mapping[str, Tree]
     repeated: tuple[Read, ...]
+    data_limit_bytes: int
 
 
 class CelExpressions:
@@ -64,7 +66,7 @@ class CelExpressions:
         except KeyError as error:
             raise ExpressionError(f"the step {error} is not known") from None
         data = {"input": project(input, condition.input), "steps": views}
-        check_data(data, self._data_limit_bytes)
+        check_data(data, condition.data_limit_bytes)
         for read in condition.repeated:
             value = member_of(views[read.step] if read.step else data["input"], read.path)
             name = ".".join((f"steps.{read.step}" if read.step else "input", *read.path))
@@ -80,4 +82,5 @@ class CelExpressions:
             input=tree_of(reads.input),
             steps={step: tree_of(named) for step, named in reads.steps.items()},
             repeated=tuple(read for read in everything if read.repeated and read.whole),
+            data_limit_bytes=searched_limit(self._data_limit_bytes, has_patterns=self._language.check_patterns(text)),
         )

@@ -13,11 +13,17 @@ from typing import Any
 import orjson
 from cel_expr_python import cel
 
-from service.domain.expression_scan import ExpressionError, Read
+from podium.sanitizers.patterns import ExpressionRefused
+from service.admission.linear_regex import program_size
+from service.domain.expression_scan import ExpressionError, Read, error_at, tokenise
 
 _PLACE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 _CODE = re.compile(r"^[A-Z_]+: ")
 _MESSAGE_LENGTH = 200
+_PATTERN_SIZE_MAX = 200
+"""Instructions of a pattern: each may look at every byte of a text."""
+_SEARCHED_BYTES_MAX = 4096
+"""Bytes of values that a condition with a pattern may read."""
 
 ANYTHING = cel.Type.DYN
 TEXT = cel.Type.STRING
@@ -39,6 +45,28 @@ class Language:
         """Raise ExpressionError for a text over the limit, before it costs anything else."""
         if len(text) > self._text_limit_bytes or len(text.encode(errors="replace")) > self._text_limit_bytes:
             raise ExpressionError(f"it is larger than {self._text_limit_bytes} bytes")
+
+    def check_patterns(self, text: str) -> bool:
+        """Whether a text whose size was checked has patterns. Raises ExpressionError for one that may cost too much."""
+        tokens = tokenise(text)
+        found = [index for index, token in enumerate(tokens) if token.text == "matches"]
+        found = [index for index in found if tokens[index + 1].text == "("]
+        for index in found:
+            place, literal = tokens[index].offset, tokens[index + 2]
+            # Otherwise who chooses the value would choose the pattern.
+            if tokens[index - 1].text != "." or literal.kind != "string" or tokens[index + 3].text != ")":
+                raise error_at(text, place, "matches is written TEXT.matches('PATTERN'), with the pattern as it is")
+            try:
+                size = program_size(str(self._environment.compile(literal.text).eval(data={}).value()))
+            except ExpressionRefused as refused:
+                raise error_at(text, place, f"a pattern {refused}") from None
+            except Exception as error:  # noqa: BLE001 - whatever the library raises, the expression failed
+                raise _explained(str(error)) from None
+            if size > _PATTERN_SIZE_MAX:
+                raise error_at(text, place, "a pattern is too complex: use smaller counts, or several conditions")
+        if found and any(token.text == "+" for token in tokens):
+            raise error_at(text, tokens[found[0]].offset, "matches cannot be in one condition with +")
+        return bool(found)
 
     def compile(self, text: str) -> Program:
         """Compile and type-check a text whose size was checked. Raises ExpressionError."""
@@ -87,6 +115,11 @@ def check_data(data: object, limit_bytes: int) -> None:
     """Raise ExpressionError for data that the library must not see, or that is too large to convert."""
     if len(json_of(data)) > limit_bytes:
         raise ExpressionError(f"it reads more than {limit_bytes} bytes of values; name smaller parts")
+
+
+def searched_limit(limit_bytes: int, *, has_patterns: bool) -> int:
+    """How many bytes of values a condition may read."""
+    return min(limit_bytes, _SEARCHED_BYTES_MAX) if has_patterns else limit_bytes
 
 
 def check_repeated(value: object, name: str, limit_bytes: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from service.admission.linear_regex import compile_expression
+from service.admission.linear_regex import compile_expression, program_size
 from service.domain.expression_scan import Read
 from service.domain.policy_conditions import find_facts
 from service.engine.guarded_cel import (
@@ -22,6 +22,7 @@ from service.engine.guarded_cel import (
     check_repeated,
     member_of,
     project,
+    searched_limit,
     tree_of,
 )
 
@@ -33,6 +34,8 @@ _VARIABLES = {
     "address": TEXT,
     "time": TIME,
 }
+_CONTENT_PATTERN_SIZE_MAX = 300
+"""Instructions of a content pattern, which is searched for in whole outputs."""
 _FROM_OUTSIDE = frozenset({"claims", "arguments"})
 """Facts that may be of any size and depth."""
 
@@ -61,14 +64,15 @@ class PolicyExpressions:
             compile_expression(text)
         except ValueError as error:
             return str(error)
-        return ""
+        return "it is too complex, use smaller counts" if program_size(text) > _CONTENT_PATTERN_SIZE_MAX else ""
 
     def _compile(self, text: str) -> FactCondition:
         """See service.domain.policy_conditions.Conditions."""
         self._language.check_size(text)
         reads = find_facts(text)
+        limit = searched_limit(self._data_limit_bytes, has_patterns=self._language.check_patterns(text))
         program = self._language.compile(text)
-        return FactCondition(program, reads, self._data_limit_bytes, self._repeated_limit_bytes)
+        return FactCondition(program, reads, limit, self._repeated_limit_bytes)
 
 
 class FactCondition:

@@ -21,7 +21,7 @@ from store.contract import EventStore
 
 _TOLD_LENGTH = 16 * 1024
 """Characters of a message that are looked at at all."""
-_LONG_LENGTH = 256 * 1024
+_LONG_LENGTH = 16 * 1024
 """A longer output is cleaned in a thread."""
 
 SealerOf = Callable[[ToolVersion], TenantSeals | None]

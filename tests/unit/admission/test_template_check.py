@@ -167,3 +167,21 @@ def test_without_a_hole_everything_that_is_wrong_is_reported(schema, arguments):
     tool = definition_pb2.ToolDefinition(name="t", input_schema_json=json.dumps({"allOf": [schema]}))
     wrong = not jsonschema_rs.Draft202012Validator(schema).is_valid(arguments)
     assert bool(check_template(tool, parse_json(json.dumps(arguments), shorthand=False))) == wrong
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"l": {"items": {"allOf": [{"pattern": "q"}] * 3000}}}},
+        {"additionalProperties": {"items": {"$ref": "#/$defs/many"}}, "$defs": {"many": {"anyOf": [True] * 3000}}},
+        {"properties": {"l": {"$ref": "#"}}, "items": {"$ref": "#"}, "allOf": [{"minLength": 1}] * 3000},
+        {"patternProperties": {".": {"items": {"allOf": [{"pattern": "q"}] * 3000}}}},
+    ],
+    ids=["items", "a reference", "a circle", "patternProperties"],
+)
+def test_a_value_whose_validation_would_take_seconds_is_refused(schema):
+    tool = definition_pb2.ToolDefinition(name="slow", input_schema_json=json.dumps({"type": "object", **schema}))
+    many = definition_pb2.Template(literal_json=json.dumps({"l": ["q"] * 40_000}))
+    few = definition_pb2.Template(literal_json=json.dumps({"l": ["q"] * 100}))
+    assert "more elements than" in check_template(tool, many)[0][1]
+    assert all("more elements than" not in problem for _, problem in check_template(tool, few))

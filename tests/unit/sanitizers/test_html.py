@@ -92,15 +92,15 @@ def test_what_is_too_long_is_refused():
 
 def test_what_nests_too_deeply_is_refused_before_it_is_parsed():
     html = compile_sanitizer("html", {"max_length": 200_000})
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(Rejected) as refused:
-        html.check("<div>" * 20_000)
+        html.check("<div>" * 10_000)
+    took = time.thread_time() - began
     assert refused.value.reason == "TOO_DEEP"
-    assert time.perf_counter() - began < 0.1
-    # The parser itself, for comparison, with half as much.
-    began = time.perf_counter()
+    # The parser itself, for comparison.
+    began = time.thread_time()
     nh3.clean("<div>" * 10_000)
-    assert time.perf_counter() - began > 0.1
+    assert time.thread_time() - began > 4 * took
     assert html.check("<div>" * 900).count("</div>") == 900
 
 
