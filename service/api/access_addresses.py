@@ -5,16 +5,26 @@ from __future__ import annotations
 from podium.v1 import access_service_pb2 as pb
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.domain.addresses import first_holding, parse_address
+from service.domain.errors import InvalidInput
 from service.engine.address_blocks import network_named
 
 _REASON_LENGTH = 1000
 
 
 async def block(parts: p.ApiParts, request: pb.BlockAddressRequest) -> pb.BlockAddressResponse:
-    """Block a network. In the operator's tenant it is blocked for everyone."""
+    """Block a network. In the operator's tenant it is blocked for everyone.
+
+    Raises InvalidInput for one that its caller calls from: who blocks it could not take that back.
+    """
+    caller, network = current_caller(), network_named(request.network, "network")
+    address = parse_address(caller.authority.principal.address)
+    if address is not None and first_holding([network], address) is not None:
+        problem = f"would shut out {address}, where you call from"
+        raise InvalidInput("BLOCK_LOCKS_OUT", f"network {problem}", violations=[("network", problem)])
     position = await parts.blocks.block(
-        current_caller().tenant,
-        network_named(request.network, "network"),
+        caller.tenant,
+        network,
         reason=request.reason[:_REASON_LENGTH],
         duration_ms=request.duration_ms,
         cause=p.cause_of_request(),

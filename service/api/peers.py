@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import unquote
@@ -10,6 +11,7 @@ from service.api.handlers import Context
 from service.domain.addresses import LOCAL_SOCKET, Network, first_holding, parse_address
 
 _FORWARDED_FOR = "x-forwarded-for"
+_WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<v4>[\d.]+)):\d{1,5}")
 
 
 class Peers:
@@ -22,16 +24,17 @@ class Peers:
         """The caller's address in its shortest form, `unix` for a local socket; empty for what is no address.
 
         Behind trusted proxies it is the last address of the chain that is none of theirs: each proxy appends whom it
-        heard, and what stands before that the caller may have made up.
+        heard, and what stands before that the caller may have made up. It is empty when the chain cannot be read that
+        far: to take the proxy's own address for the caller's would let a blocked one in.
         """
         peer = address_of(context.peer())
         if not self._trusted or not self._trusts(peer):
             return peer
-        values = [str(value) for name, value in context.invocation_metadata() or () if name == _FORWARDED_FOR]
-        for hop in reversed(",".join(values).split(",")):
-            address = normal_address(hop.strip())
-            if not address:
-                return peer
+        # Of several lines of one name the transport keeps the last.
+        metadata = context.invocation_metadata() or ()
+        chain = next((str(value) for name, value in metadata if name == _FORWARDED_FOR), None)
+        for hop in reversed(chain.split(",") if chain is not None else ()):
+            address = _address_of_hop(hop.strip())
             if not self._trusts(address):
                 return address
         return peer
@@ -47,6 +50,12 @@ def address_of(peer: str) -> str:
     if kind in ("unix", "unix-abstract"):
         return LOCAL_SOCKET
     return normal_address(rest.rpartition(":")[0])
+
+
+def _address_of_hop(hop: str) -> str:
+    """What a proxy wrote of whom it heard: an address, and maybe the port behind it; empty for anything else."""
+    written = _WITH_PORT.fullmatch(hop)
+    return normal_address(written["v6"] or written["v4"] if written else hop)
 
 
 @lru_cache(maxsize=1024)

@@ -21,7 +21,10 @@ _US_PER_MS = 1000
 
 
 class Door:
-    """A guard before authentication: whoever calls from an address that the operator blocks is not listened to."""
+    """A guard before authentication: whoever calls from an address that the operator blocks is not listened to.
+
+    Nor is one whose address cannot be read: no rule could be held against it.
+    """
 
     def __init__(self, book: AddressBook, peers: Peers, clock: Clock) -> None:
         self._book = book
@@ -30,7 +33,10 @@ class Door:
 
     def __call__(self, method: str, context: Context) -> None:
         """See service.api.handlers.Guard."""
-        rule = self._book.refusing_at_the_door(self._peers.address_of(context), self._clock.now_us())
+        address = self._peers.address_of(context)
+        if not address:
+            raise Denied("ADDRESS_UNKNOWN", "where this call comes from cannot be read")
+        rule = self._book.refusing_at_the_door(address, self._clock.now_us())
         if rule:
             raise Denied("ADDRESS_BLOCKED", "this address may not call", basis=Basis(rule=rule))
 

@@ -163,8 +163,50 @@ async def test_what_somebody_says_who_is_no_trusted_proxy_is_not_believed(served
     async with calling_from(service, "203.0.113.9") as caller:
         await block(caller, "203.0.113.9")
         assert await refusal_if_any(caller.tools.ListTools(LIST)) is None
-        await block(caller, "127.0.0.1")
-        assert (await refusal_of(caller.tools.ListTools(LIST))).reason == "ADDRESS_BLOCKED"
+        assert (await refusal_of(block(caller, "127.0.0.1"))).reason == "BLOCK_LOCKS_OUT"
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "10.0.0.1", "::ffff:10.0.0.0/104"])
+@pytest.mark.parametrize("tenant", ["default", "acme"])
+async def test_nobody_blocks_the_address_they_call_from(served, network, tenant):
+    service = await served(trusted_proxies="127.0.0.1")
+    async with calling_from(service, "10.0.0.1", tenant=tenant) as admin:
+        refusal = await refusal_of(block(admin, network))
+        assert (refusal.code, refusal.reason, refusal.fields) == ("INVALID_ARGUMENT", "BLOCK_LOCKS_OUT", {"network"})
+        await block(admin, "10.0.0.2")
+        assert [each.network for each in await blocked(admin)] == ["10.0.0.2/32"]
+
+
+async def test_a_proxy_that_does_not_tell_whom_it_heard_is_refused(served):
+    service = await served(trusted_proxies="127.0.0.1", addresses={"block": ["198.51.100.0/24"]})
+    for chain, reason in (
+        ("203.0.113.9", None),
+        ("203.0.113.9:4711", None),
+        ("198.51.100.7:4711", "ADDRESS_BLOCKED"),
+        ("198.51.100.7, unknown", "ADDRESS_UNKNOWN"),
+        ("198.51.100.7,", "ADDRESS_UNKNOWN"),
+        ("for=198.51.100.7", "ADDRESS_UNKNOWN"),
+    ):
+        async with calling_from(service, chain) as caller:
+            refusal = await refusal_if_any(caller.tools.ListTools(LIST))
+            assert (refusal and refusal.reason) == reason, chain
+
+
+async def test_of_several_lines_of_the_header_the_last_alone_arrives(served):
+    """Why proxies must append to one line: what the others say is lost before the service could read it."""
+    service = await served(trusted_proxies="127.0.0.1", addresses={"block": ["198.51.100.0/24"]})
+    token = service.token("ana", tenant="acme")
+    for lines, reason in (
+        (("203.0.113.9", "198.51.100.7"), "ADDRESS_BLOCKED"),
+        (("198.51.100.7", "203.0.113.9"), None),
+        (("198.51.100.7", "127.0.0.1"), None),
+        (("198.51.100.7, 127.0.0.1",), "ADDRESS_BLOCKED"),
+    ):
+        metadata = (("authorization", f"Bearer {token}"), *(("x-forwarded-for", line) for line in lines))
+        caller = Caller(service.address, token, metadata=metadata)
+        refusal = await refusal_if_any(caller.tools.ListTools(LIST))
+        await caller.close()
+        assert (refusal and refusal.reason) == reason, lines
 
 
 @pytest.mark.parametrize("network", ["", "nonsense", "203.0.113.9/24", "10.0.0.0/33", "0177.0.0.1", "1.2.3"])
