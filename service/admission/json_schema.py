@@ -22,7 +22,7 @@ APPLICATIONS_MAX = 10_000
 """How many subschemas a schema may have once its references are replaced by what they name: two references a level
 make it exponential, and the validator aborts the process when the report of the failures does not fit in memory."""
 VALIDATION_STEPS_MAX = 5_000_000
-"""Elements and members of a value times the subschemas for each: what a validation may take, tenths of a second."""
+"""Elements and members of a value times the subschemas for each: about half a second of validation."""
 _FEW_ELEMENTS = VALIDATION_STEPS_MAX // APPLICATIONS_MAX
 BACKTRACK_LIMIT = 100_000
 """Steps after which a regular expression counts as not matched."""

@@ -20,7 +20,7 @@ from service.domain.expression_scan import ExpressionError, Read, error_at, toke
 _PLACE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 _CODE = re.compile(r"^[A-Z_]+: ")
 _MESSAGE_LENGTH = 200
-_PATTERN_SIZE_MAX = 200
+_PATTERN_SIZE_MAX = 300
 """Instructions of a pattern: each may look at every byte of a text."""
 _SEARCHED_BYTES_MAX = 4096
 """Bytes of values that a condition with a pattern may read."""

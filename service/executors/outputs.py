@@ -21,7 +21,7 @@ from store.contract import EventStore
 
 _TOLD_LENGTH = 16 * 1024
 """Characters of a message that are looked at at all."""
-_LONG_LENGTH = 16 * 1024
+LONG_LENGTH = 16 * 1024
 """A longer output is cleaned in a thread."""
 
 SealerOf = Callable[[ToolVersion], TenantSeals | None]
@@ -79,19 +79,31 @@ class Outputs:
 
     def inline(self, live: LiveAttempt, output: value_pb2.Value) -> value_pb2.Value:
         """An output that came with the result. It must be JSON, because it becomes part of other JSON text."""
+        text = self._inline_text(output)
+        return self._inlined(live, output, self._clean(live, text))
+
+    async def long_inline(self, live: LiveAttempt, output: value_pb2.Value) -> value_pb2.Value:
+        """The same for an output of more than LONG_LENGTH, which does not hold up the loop."""
+        text = self._inline_text(output)
+        return self._inlined(live, output, await self.cleaned(live, text))
+
+    def _inline_text(self, output: value_pb2.Value) -> str:
         text = output.json
         if len(text) > self._inline_limit_bytes or len(text.encode()) > self._inline_limit_bytes:
             raise ValueError(f"the output is larger than {self._inline_limit_bytes} bytes: upload it")
-        cleaned = self._clean(live, text)
+        return text
+
+    def _inlined(self, live: LiveAttempt, output: value_pb2.Value, cleaned: str) -> value_pb2.Value:
+        changed = cleaned != output.json
         seals = self._sealer_of(live.tool)
-        if cleaned is not text and len(cleaned.encode()) > self._inline_limit_bytes:
+        if changed and len(cleaned.encode()) > self._inline_limit_bytes:
             # What stands in the place of a secret may be longer than it.
             raise ValueError(
                 f"the output is larger than {self._inline_limit_bytes} bytes once it is cleaned: upload it"
             )
         if seals is not None:
             return seals.seal_inline(cleaned)
-        return output if cleaned is text else value_pb2.Value(json=cleaned)
+        return value_pb2.Value(json=cleaned) if changed else output
 
     async def uploaded(self, live: LiveAttempt, output: value_pb2.Value) -> value_pb2.Value:
         """An output that was uploaded before. Raises StoreError when it was not."""
@@ -147,7 +159,7 @@ class Outputs:
 
     async def cleaned(self, live: LiveAttempt, text: str) -> str:
         """An output of any size as it may be recorded; a large one does not hold up the loop. Raises ValueError."""
-        if len(text) <= _LONG_LENGTH:
+        if len(text) <= LONG_LENGTH:
             return self._clean(live, text)
         return await asyncio.to_thread(self._clean, live, text)
 

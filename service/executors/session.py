@@ -21,6 +21,7 @@ from service.engine.dispatch import Executor
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Cause, Mail
 from service.executors.chunk_intake import ChunkIntake
+from service.executors.outputs import LONG_LENGTH
 from service.executors.session_parts import SessionParts, outputs_of
 from store.contract import StoreError
 
@@ -246,7 +247,8 @@ class ExecutorSession:
                 self._chunks.complete(live)
             return
         kind = result.output.WhichOneof("kind")
-        if kind == "payload" or (live.durable_chunks and self._streams_output(live)):
+        is_long = len(result.output.json) > LONG_LENGTH
+        if kind == "payload" or is_long or (live.durable_chunks and self._streams_output(live)):
             self._parts.spawn(self._complete_large(live, result))
             return
         if kind not in (None, "json"):
@@ -265,10 +267,12 @@ class ExecutorSession:
         self._fail(live, value_pb2.Failure(reason=reason, message=self._outputs.told(live, str(error), 4000)))
 
     async def _complete_large(self, live: LiveAttempt, result: wire.AttemptResult) -> None:
-        """Complete with an uploaded payload, or with the joined chunks of a tool whose chunks are its output."""
+        """Complete with a long output, an uploaded one, or the joined chunks of a tool whose chunks are its output."""
         try:
             if live.durable_chunks and self._streams_output(live):
                 output = await self._outputs.joined_chunks(live)
+            elif result.output.WhichOneof("kind") == "json":
+                output = await self._outputs.long_inline(live, result.output)
             else:
                 output = await self._outputs.uploaded(live, result.output)
         except (StoreError, ValueError, SealBrokenError) as error:
