@@ -44,7 +44,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         refused: Refused,
         lasting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
-        """`lasting` surrounds a stream of answers that passed the guards for as long as it lasts."""
+        """`lasting` surrounds a stream, of requests or answers, that passed the guards for as long as it lasts."""
         self._guards = tuple(guards)
         self._refused = refused
         self._lasting = lasting
@@ -78,7 +78,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         construct: Any = constructors[handler.request_streaming, handler.response_streaming]
         deserialize: Any = handler.request_deserializer
         read = partial(read_messages if handler.request_streaming else read_message, deserialize)
-        surround = self._generating if inspect.isasyncgenfunction(behaviour) else self._calling
+        surround = self._collecting if handler.request_streaming else self._calling
+        if inspect.isasyncgenfunction(behaviour):
+            surround = self._generating
         surrounded = self._ending(method, surround(method, behaviour, read))
         # Without a deserializer: the bytes of a caller whom a guard refuses become no message.
         return construct(surrounded, None, handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
@@ -90,6 +92,15 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             return await behaviour(read(request), context)
 
         return call
+
+    def _collecting(self, method: str, behaviour: Behaviour, read: Read) -> Behaviour:
+        async def collect(request: object, context: Context) -> object:
+            for guard in self._guards:
+                guard(method, context)
+            async with self._lasting():
+                return await behaviour(read(request), context)
+
+        return collect
 
     def _generating(self, method: str, behaviour: Callable[[Any, Context], Any], read: Read) -> Behaviour:
         # It writes and does not yield: what ends a stream from outside then meets it here, even while it sends.

@@ -8,7 +8,7 @@ import pytest
 
 import podium
 from podium.v1 import access_service_pb2 as pb
-from podium.v1 import event_service_pb2, events_pb2, value_pb2
+from podium.v1 import event_service_pb2, events_pb2, executor_service_pb2, value_pb2
 from service.cli.token_commands import claims_of
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.history import kinds, payload, payloads, place
@@ -176,6 +176,31 @@ async def test_open_streams_end(caller, bob, admit, tools):
     while await others.read() is not grpc.aio.EOF:
         pass
     assert await others.code() is grpc.StatusCode.OK
+
+
+def upload_of(caller, waiting, going_on):
+    """An upload that has sent one piece when it sets `waiting`, and sends the last when it is told to go on."""
+
+    async def pieces():
+        yield executor_service_pb2.UploadRequest(data=b'"before ')
+        waiting.set()
+        await going_on.wait()
+        yield executor_service_pb2.UploadRequest(data=b'and after"')
+
+    return caller.executors.Upload(pieces())
+
+
+async def test_an_upload_ends(caller, bob, admit):
+    begun = [asyncio.Event(), asyncio.Event()]
+    going_on = asyncio.Event()
+    theirs, others = upload_of(bob, begun[0], going_on), upload_of(admit("carla"), begun[1], going_on)
+    for each in begun:
+        await each.wait()
+    while not (await revoke(caller, subject="bob")).ended_streams:
+        """Its first piece is on its way."""
+    assert (await refusal_of(theirs)).reason == "TOKEN_REVOKED"
+    going_on.set()
+    assert (await others).payload.size_bytes == len('"before and after"')
 
 
 async def test_an_executors_session_ends_and_its_work_goes_to_another(caller, admit):
