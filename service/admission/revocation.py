@@ -20,7 +20,7 @@ class RevocationGuard:
 
     def check(self, request: ToolRequest, now_us: int) -> Allowed | Denied:  # noqa: ARG002 - a guard's signature
         """Decide from memory; see service.admission.pipeline.Guard."""
-        hit = self._revocations.find(request.tenant, request.authority)
+        hit = self._revocations.find_with_coming(request.tenant, request.authority)
         return ALLOWED if hit is None else self._denied(request, hit)
 
     def _denied(self, request: ToolRequest, hit: Revocation) -> Denied:

@@ -1,6 +1,7 @@
 """What was revoked opens nothing any more, at once and for good, and what runs under it ends."""
 
 import asyncio
+import contextlib
 
 import grpc
 import grpc.aio
@@ -146,6 +147,21 @@ async def test_what_runs_under_it_is_canceled_in_the_name_of_who_revoked_it(call
     assert f"{event.shard}:{event.causation_position}" == answer.event
     tools.gates["mine"].set()
     assert (await caller.ended(mine)).state == SUCCEEDED
+
+
+async def test_no_attempt_under_it_stands_behind_it_in_the_log(caller, bob, tools):
+    async def starting():
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await bob.start(step("echo"), step("echo"), step("echo"))
+
+    starts = [asyncio.ensure_future(starting()) for _ in range(200)]
+    await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
+    await revoke(caller, subject="bob")
+    await asyncio.wait(starts)
+    happened = kinds(await caller.log())
+    revoked_at = happened.index("credentials_revoked")
+    assert "attempt_started" in happened[:revoked_at], "some came before it"
+    assert "attempt_started" not in happened[revoked_at:]
 
 
 async def test_an_open_workflow_is_canceled_and_one_that_only_has_ended_work_of_theirs_goes_on(caller, bob, tools):
