@@ -25,7 +25,7 @@ class RevocationGuard:
 
     def check(self, request: ToolRequest, now_us: int) -> Allowed | Denied:  # noqa: ARG002 - a guard's signature
         """Decide from memory; see service.admission.pipeline.Guard."""
-        hit = self._revocations.find(request.tenant, request.authority)
+        hit = self._revocations.find_with_coming(request.tenant, request.authority)
         if hit is None:
             return ALLOWED
         problem = f"the {hit.kind} under which the step was submitted has been revoked"

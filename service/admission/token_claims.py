@@ -47,8 +47,11 @@ def is_tenant_name(text: str) -> bool:
 
 
 def tenant_of(claims: Mapping[str, Any]) -> str:
-    """The tenant a token is for. Raises ValueError."""
-    tenant = _text(claims, "tenant") or "default"
+    """The tenant a token is for. Raises ValueError.
+
+    One that names none belongs to nobody: an issuer that forgets the claim does not speak for the operator.
+    """
+    tenant = _text(claims, "tenant")
     if not is_tenant_name(tenant):
         raise ValueError("sub, tenant or scope")
     return tenant

@@ -202,7 +202,8 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         caller = current_caller()
         reference = request.attempt
         live = self._parts.engine.attempts.find(caller.tenant, reference)
-        if live is None:
+        if live is None or live.holder != caller.authority.principal.subject:
+            # That another executor runs it is told in the same words.
             raise NotFound("ATTEMPT_NOT_RUNNING", "the attempt has ended or its fence is stale")
         p.require(self._parts, "tools.serve", live.tool.tool)
         key = WorkflowKey(caller.tenant, reference.workflow_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,7 +13,7 @@ import grpc.aio
 from grpc_status import rpc_status
 
 from service.api.errors import status_of
-from service.api.malformed import all_well_formed, tolerant, well_formed
+from service.api.malformed import read_message, read_messages
 from service.api.methods import OPEN_SERVICES
 from service.domain.errors import DomainError
 
@@ -23,7 +24,9 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 Guard: TypeAlias = "Callable[[str, Context], None]"
 """Lets an RPC of a method through, or raises what refuses it."""
 Read: TypeAlias = "Callable[[Any], Any]"
-"""Gives a request, or a stream of them, to the servicer when it is a message at all."""
+"""Makes of the bytes of a request, or of a stream of them, what the servicer takes."""
+Behaviour: TypeAlias = "Callable[[Any, Context], Awaitable[Any]]"
+"""Answers an RPC."""
 Refused: TypeAlias = "Callable[[str, Context, DomainError], Awaitable[None]]"
 """Takes note of what refused an RPC of a method, before its caller is told."""
 
@@ -41,7 +44,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         refused: Refused,
         lasting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
-        """`lasting` surrounds a stream of answers that passed the guards for as long as it lasts."""
+        """`lasting` surrounds a stream, of requests or answers, that passed the guards for as long as it lasts."""
         self._guards = tuple(guards)
         self._refused = refused
         self._lasting = lasting
@@ -74,47 +77,84 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         }
         construct: Any = constructors[handler.request_streaming, handler.response_streaming]
         deserialize: Any = handler.request_deserializer
-        read = all_well_formed if handler.request_streaming else well_formed
-        surround = self._generating if inspect.isasyncgenfunction(behaviour) else self._calling
-        surrounded = surround(method, behaviour, read)
-        return construct(surrounded, tolerant(deserialize), handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
+        read = partial(read_messages if handler.request_streaming else read_message, deserialize)
+        surround = self._collecting if handler.request_streaming else self._calling
+        if inspect.isasyncgenfunction(behaviour):
+            surround = self._generating
+        surrounded = self._ending(method, surround(method, behaviour, read))
+        # Without a deserializer: the bytes of a caller whom a guard refuses become no message.
+        return construct(surrounded, None, handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
 
-    def _calling(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], read: Read) -> object:
+    def _calling(self, method: str, behaviour: Behaviour, read: Read) -> Behaviour:
         async def call(request: object, context: Context) -> object:
-            try:
-                for guard in self._guards:
-                    guard(method, context)
-                return await behaviour(read(request), context)
-            except Exception as error:
-                await self._end(method, context, error)
-                raise
+            for guard in self._guards:
+                guard(method, context)
+            return await behaviour(read(request), context)
 
         return call
 
-    def _generating(self, method: str, behaviour: Callable[[Any, Context], Any], read: Read) -> object:
+    def _collecting(self, method: str, behaviour: Behaviour, read: Read) -> Behaviour:
+        async def collect(request: object, context: Context) -> object:
+            for guard in self._guards:
+                guard(method, context)
+            async with self._lasting():
+                return await behaviour(read(request), context)
+
+        return collect
+
+    def _generating(self, method: str, behaviour: Callable[[Any, Context], Any], read: Read) -> Behaviour:
         # It writes and does not yield: what ends a stream from outside then meets it here, even while it sends.
         async def stream(request: object, context: Context) -> None:
-            try:
-                for guard in self._guards:
-                    guard(method, context)
-                # aclosing: a client that goes away ends the servicer's generator now and not when it is collected.
-                async with self._lasting(), aclosing(behaviour(read(request), context)) as responses:
-                    async for response in responses:
-                        await context.write(response)
-            except Exception as error:
-                await self._end(method, context, error)
-                raise
+            for guard in self._guards:
+                guard(method, context)
+            # aclosing: a client that goes away ends the servicer's generator now and not when it is collected.
+            async with self._lasting(), aclosing(behaviour(read(request), context)) as responses:
+                async for response in responses:
+                    await context.write(response)
 
         return stream
 
-    async def _end(self, method: str, context: Context, error: Exception) -> None:
-        """End an RPC with the status of an exception. A cancel is none, and leaves as it came."""
+    def _ending(self, method: str, behaviour: Behaviour) -> Behaviour:
+        """The behaviour, which ends with a status when it raises.
+
+        An exception keeps the frames it passed with all they hold, and is kept itself: an abort by grpc beside the RPC,
+        another one by a future that a frame waited for. Nothing but the garbage collector would free such a circle, and
+        what it holds may be megabytes: so what was raised leads back to no frame once it was told.
+        """
+
+        async def end(request: object, context: Context) -> object:
+            try:
+                return await behaviour(request, context)
+            except Exception as error:  # noqa: BLE001 - it ends as the abort that is made of it
+                abort = await self._end(method, context, error)
+            try:
+                raise abort
+            finally:
+                del abort, request, context
+
+        return end
+
+    async def _end(self, method: str, context: Context, error: Exception) -> Exception:
+        """Give an RPC the status of an exception, and return the abort that ends it."""
         # What was aborted has its status already.
-        if isinstance(error, grpc.aio.AbortError):
-            return
-        if isinstance(error, DomainError):
-            await self._refused(method, context, error)
-        await context.abort_with_status(rpc_status.to_status(status_of(method, error)))
+        abort = error if isinstance(error, grpc.aio.AbortError) else None
+        if abort is None:
+            if isinstance(error, DomainError):
+                await self._refused(method, context, error)
+            try:
+                await context.abort_with_status(rpc_status.to_status(status_of(method, error)))
+            except grpc.aio.AbortError as raised:
+                abort = raised
+        assert abort is not None, "an abort raises"
+        _forget_frames(abort)
+        return abort
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Of an exception and of all that it was raised for."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _behaviour(handler: Handler) -> object:

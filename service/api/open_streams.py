@@ -63,6 +63,8 @@ class OpenStreams:
             raise stream.refusal or ended(caller) from None
         finally:
             del self._open[stream]
+            # What is raised keeps this frame, which must not keep it in turn.
+            stream.refusal = None
 
     def end_revoked(self, tenant: str) -> int:
         """End the streams of a tenant whose credentials are revoked. Returns how many."""

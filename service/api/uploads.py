@@ -49,7 +49,7 @@ class Uploads:
         return await self._parts.payloads.write(tenant, cleaned.encode())
 
     async def _live(self, attempt: pb.AttemptReference) -> LiveAttempt:
-        tenant = current_caller().tenant
+        tenant, subject = current_caller().tenant, current_caller().authority.principal.subject
 
         def exists(resident: Resident) -> bool:
             return attempt.step_id in resident.state.steps
@@ -58,7 +58,8 @@ class Uploads:
         if not await self._parts.engine.read(workflow_key(tenant, attempt.workflow_id), exists):
             raise NotFound("ATTEMPT_NOT_RUNNING", f"there is no step {attempt.step_id[:100]!r}")
         live = self._parts.engine.attempts.find(tenant, attempt)
-        if live is None:
+        # After a restart an upload may come before its session is back: the result counts from that session alone.
+        if live is None or live.holder not in ("", subject):
             raise NotFound("ATTEMPT_NOT_RUNNING", "the attempt has ended or its fence is stale")
         p.require(self._parts, "tools.serve", live.tool.tool)
         if live.executor is None and not live.secrets and self._has_secrets(live.tool):

@@ -139,7 +139,9 @@ def operator_tenant(facts: Facts) -> Outcome:
     """Who may see and change what all tenants share works in a tenant of its own."""
     name = facts.settings.access.operator_tenant
     if name == "default":
-        return warned("the operator's tenant is default, in which tokens without a tenant work", "set another name")
+        return warned(
+            "the operator's tenant is default, for which a token is made when none is named", "set another name"
+        )
     return passed(f"the operator's tenant is {name}")
 
 

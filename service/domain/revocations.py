@@ -44,6 +44,7 @@ class Revocations:
         """Raised by one with every revocation: what was decided before must be decided again."""
         self._found: dict[str, dict[tuple[str, str], Revocation]] = {}
         self._listed: dict[str, list[Revocation]] = {}
+        self._coming: dict[str, list[Revocation]] = {}
 
     def add(
         self,
@@ -63,6 +64,31 @@ class Revocations:
         self._listed.setdefault(tenant, []).append(revocation)
         self.revision += 1
         return revocation
+
+    def announce(self, tenant: str, event: events_pb2.CredentialsRevoked, by: value_pb2.Principal) -> Revocation:
+        """Take note of one that is on its way to the log: whatever is decided from now on stands behind it there."""
+        field = event.WhichOneof("credential")
+        if field is None:
+            raise ValueError("a revocation names no credential")
+        coming = Revocation(KINDS[field], getattr(event, field), event.reason, 0, by, 0)
+        self._coming.setdefault(tenant, []).append(coming)
+        return coming
+
+    def arrived(self, tenant: str, coming: Revocation) -> None:
+        """An announced one is in the log, or failed."""
+        self._coming[tenant].remove(coming)
+        if not self._coming[tenant]:
+            del self._coming[tenant]
+
+    def find_with_coming(self, tenant: str, authority: value_pb2.Authority) -> Revocation | None:
+        """As `find`, and those that are on their way."""
+        if tenant in self._coming:
+            principal = authority.principal
+            names = {"token": principal.token_id, "session": principal.session_id, "subject": principal.subject}
+            for coming in self._coming[tenant]:
+                if names[coming.kind] == coming.name:
+                    return coming
+        return self.find(tenant, authority)
 
     def of_tenant(self, tenant: str) -> Sequence[Revocation]:
         """All of a tenant's, the oldest first."""

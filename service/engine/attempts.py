@@ -35,6 +35,7 @@ class LiveAttempt:
         "fence",
         "heard_us",
         "heartbeat_us",
+        "holder",
         "key",
         "lost_us",
         "received_chunks",
@@ -51,6 +52,8 @@ class LiveAttempt:
         self.attempt = attempt
         self.fence = fence
         self.executor: Executor | None = None
+        self.holder = ""
+        """The subject of the executor that holds it or held it last; empty after a restart until one has claimed it."""
         self.heartbeat_us = heartbeat_ms * 1000
         self.heard_us = 0
         self.lost_us = 0
@@ -127,6 +130,7 @@ class Attempts:
     def hold(self, live: LiveAttempt, executor: Executor) -> None:
         """An executor holds the attempt from now on."""
         live.executor = executor
+        live.holder = executor.session.authority.principal.subject
         live.lost_us = 0
         live.heard_us = self._clock.now_us()
         if live.heartbeat_us:

@@ -1,5 +1,7 @@
 """Revoking credentials: recorded first, then refused, and what runs under them is ended.
 
+Attempts are denied while it is on its way to the log, so that none is recorded behind it; a failed append undoes that.
+
 Invariant: what follows from a revocation begins in the commit's own callback. A caller that goes away meanwhile, or a
 crash right after the commit, leaves nothing undone: the log has the revocation, and every workflow's turn asks for it.
 """
@@ -96,6 +98,7 @@ class Revoker:
 
         def done(outcome: Committed | StoreError) -> None:
             self._on_their_way[tenant] -= 1
+            self._revocations.arrived(tenant, coming)
             if isinstance(outcome, StoreError):
                 if not settled.done():
                     settled.set_exception(outcome)
@@ -118,6 +121,7 @@ class Revoker:
         version = len(self._revocations.of_tenant(tenant)) + self._on_their_way[tenant]
         self._on_their_way[tenant] += 1
         append = Append((StreamAppend(tenant, STREAM, version, [NewEvent(event, envelope)]),))
+        coming = self._revocations.announce(tenant, event, cause.principal)
         self._store.submit(append, done)
         return await settled
 

@@ -41,7 +41,15 @@ async def start(own_service, issuer):
 
 def token(key, key_id="first", algorithm="ES256", **changed):
     now = int(dt.datetime.now(dt.UTC).timestamp())
-    claims = {"iss": "https://idp", "aud": "podium", "sub": "eve", "roles": ["admin"], "iat": now, "exp": now + 600}
+    claims = {
+        "iss": "https://idp",
+        "aud": "podium",
+        "sub": "eve",
+        "tenant": "default",
+        "roles": ["admin"],
+        "iat": now,
+        "exp": now + 600,
+    }
     return jwt.encode({**claims, **changed}, key, algorithm=algorithm, headers={"kid": key_id})
 
 

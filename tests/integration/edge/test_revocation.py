@@ -1,6 +1,7 @@
 """What was revoked opens nothing any more, at once and for good, and what runs under it ends."""
 
 import asyncio
+import contextlib
 
 import grpc
 import grpc.aio
@@ -8,7 +9,7 @@ import pytest
 
 import podium
 from podium.v1 import access_service_pb2 as pb
-from podium.v1 import event_service_pb2, events_pb2, value_pb2
+from podium.v1 import event_service_pb2, events_pb2, executor_service_pb2, value_pb2
 from service.cli.token_commands import claims_of
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.forged_tokens import claims, secret_of, signed
@@ -151,6 +152,21 @@ async def test_what_runs_under_it_is_canceled_in_the_name_of_who_revoked_it(call
     assert (await caller.ended(mine)).state == SUCCEEDED
 
 
+async def test_no_attempt_under_it_stands_behind_it_in_the_log(caller, bob, tools):
+    async def starting():
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await bob.start(step("echo"), step("echo"), step("echo"))
+
+    starts = [asyncio.ensure_future(starting()) for _ in range(200)]
+    await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
+    await revoke(caller, subject="bob")
+    await asyncio.wait(starts)
+    happened = kinds(await caller.log())
+    revoked_at = happened.index("credentials_revoked")
+    assert "attempt_started" in happened[:revoked_at], "some came before it"
+    assert "attempt_started" not in happened[revoked_at:]
+
+
 async def test_an_open_workflow_is_canceled_and_one_that_only_has_ended_work_of_theirs_goes_on(caller, bob, tools):
     waiting = await bob.start(open=True)
     mine = await caller.start(step("echo"), open=True)
@@ -179,6 +195,31 @@ async def test_open_streams_end(caller, bob, admit, tools):
     while await others.read() is not grpc.aio.EOF:
         pass
     assert await others.code() is grpc.StatusCode.OK
+
+
+def upload_of(caller, waiting, going_on):
+    """An upload that has sent one piece when it sets `waiting`, and sends the last when it is told to go on."""
+
+    async def pieces():
+        yield executor_service_pb2.UploadRequest(data=b'"before ')
+        waiting.set()
+        await going_on.wait()
+        yield executor_service_pb2.UploadRequest(data=b'and after"')
+
+    return caller.executors.Upload(pieces())
+
+
+async def test_an_upload_ends(caller, bob, admit):
+    begun = [asyncio.Event(), asyncio.Event()]
+    going_on = asyncio.Event()
+    theirs, others = upload_of(bob, begun[0], going_on), upload_of(admit("carla"), begun[1], going_on)
+    for each in begun:
+        await each.wait()
+    while not (await revoke(caller, subject="bob")).ended_streams:
+        """Its first piece is on its way."""
+    assert (await refusal_of(theirs)).reason == "TOKEN_REVOKED"
+    going_on.set()
+    assert (await others).payload.size_bytes == len('"before and after"')
 
 
 async def test_an_executors_session_ends_and_its_work_goes_to_another(caller, admit):

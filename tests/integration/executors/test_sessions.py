@@ -9,6 +9,7 @@ from podium.v1 import definition_pb2, executor_service_pb2, value_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import concurrency, kinds, of_step, payloads
 from tests.integration.rig.raw_executor import raw_executor, tool
+from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.service_process import ServiceProcess
 from tests.integration.rig.toolbox import toolbox
 
@@ -123,6 +124,27 @@ async def test_one_session_cannot_speak_for_the_attempt_of_another(caller):
         await owner.succeed(given.attempt, "good")
         assert (await owner.expect("outcome_acknowledged")).accepted
     assert (await caller.steps(workflow_id))["step_1"].output_json == '"good"'
+
+
+async def test_the_executor_that_holds_an_attempt_alone_fetches_its_arguments_and_uploads_for_it(caller, admit):
+    other = admit("mallory", roles=["executor"])
+
+    async def refused_of(attempt):
+        async def pieces():
+            yield executor_service_pb2.UploadRequest(attempt=attempt, data=b'"forged"')
+
+        asked = executor_service_pb2.GetArgumentsRequest(attempt=attempt)
+        calls = (other.executors.GetArguments(asked), other.executors.Upload(pieces()))
+        return [(await refusal_of(call)).reason for call in calls]
+
+    async with raw_executor(caller, "work") as executor:
+        await caller.start(step("work", {"key": "x" * 100_000}))
+        given = await executor.work()
+        assert given.arguments_json == ""
+        assert await refused_of(given.attempt) == ["ATTEMPT_NOT_RUNNING"] * 2
+        asked = executor_service_pb2.GetArgumentsRequest(attempt=given.attempt)
+        assert len((await caller.executors.GetArguments(asked)).arguments_json) > 100_000
+    assert await refused_of(given.attempt) == ["ATTEMPT_NOT_RUNNING"] * 2, "nor while its executor is away"
 
 
 async def test_a_result_that_is_sent_twice_is_recorded_once(caller):

@@ -88,6 +88,10 @@ class ServiceProcess:
     def port(self):
         return self._port
 
+    @property
+    def process_id(self):
+        return self._process.pid
+
     def signal(self, number):
         self._process.send_signal(number)
 

@@ -45,7 +45,7 @@ def keys(publisher, clock):
 
 
 def signed(key, key_id):
-    claims = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice"}
+    claims = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice", "tenant": "default"}
     return jwt.encode(claims, key, algorithm="ES256", headers={"kid": key_id})
 
 

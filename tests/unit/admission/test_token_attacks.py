@@ -17,7 +17,7 @@ from tests.unit.admission.jwk_forms import GENERATE, key_set, published
 NOW_S = 1_800_000_000
 NOW_US = NOW_S * 1_000_000
 SECRET = bytes(range(32))
-CLAIMS = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice"}
+CLAIMS = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice", "tenant": "default"}
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ SECRET = bytes(range(32))
 
 
 def verify(rules, now_us=NOW_US, **claims):
-    told = {"iss": "podium", "aud": "podium", "exp": NOW_S + 600, "sub": "alice", **claims}
+    told = {"iss": "podium", "aud": "podium", "exp": NOW_S + 600, "sub": "alice", "tenant": "default", **claims}
     token = jwt.encode(told, SECRET, algorithm="HS256", headers={"kid": "podium"})
     return Tokens([TokenKey("podium", "HS256", SECRET)], rules).verify(token, now_us)
 

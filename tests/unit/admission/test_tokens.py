@@ -30,7 +30,7 @@ def mint(tokens, **claims):
 
 def forged(key=SECRET, algorithm="HS256", headers=None, without=(), **claims):
     """A token with whatever claims one likes."""
-    payload = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice", **claims}
+    payload = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice", "tenant": "default", **claims}
     kept = {name: value for name, value in payload.items() if name not in without}
     return jwt.encode(kept, key, algorithm=algorithm, headers={"kid": "podium"} if headers is None else headers)
 
@@ -94,7 +94,7 @@ def test_a_token_does_not_begin_before_its_time(tokens):
     assert tokens.verify(token, NOW_US + 1_000_000).tenant == "default"
 
 
-@pytest.mark.parametrize("claim", ["exp", "iss", "aud", "sub"])
+@pytest.mark.parametrize("claim", ["exp", "iss", "aud", "sub", "tenant"])
 def test_a_claim_that_is_needed_cannot_be_left_out(tokens, claim):
     assert reason(tokens, forged(without=[claim])) == "TOKEN_INVALID"
 
@@ -103,6 +103,7 @@ def test_a_claim_that_is_needed_cannot_be_left_out(tokens, claim):
     "claims",
     [
         {"iss": "other"}, {"aud": "other"}, {"sub": ""}, {"sub": 7}, {"sub": "x" * 300}, {"tenant": "a/b"},
+        {"tenant": ""}, {"tenant": None},
         {"tenant": 1}, {"tenant": "x" * 65}, {"roles": "admin"}, {"roles": [1]}, {"roles": ["r"] * 300},
         {"scope": ["a"]}, {"scope": "s " * 300}, {"agent": {}}, {"jti": 7}, {"sid": 7}, {"on_behalf_of": []},
         {"exp": "soon"}, {"exp": True}, {"exp": float("inf")}, {"exp": -1}, {"nbf": "now"}, {"exp": 2**60},
@@ -119,7 +120,7 @@ def encoded(part):
 
 
 def test_a_token_without_a_signature_is_refused(tokens):
-    claims = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice"}
+    claims = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice", "tenant": "default"}
     for algorithm in ("none", "None", "HS256"):
         assert reason(tokens, f"{encoded({'alg': algorithm, 'kid': 'podium'})}.{encoded(claims)}.") == "TOKEN_INVALID"
 
@@ -130,7 +131,14 @@ def test_a_token_signed_with_another_key_is_refused(tokens):
 
 def test_a_changed_token_is_refused(tokens):
     header, _, signature = mint(tokens).split(".")
-    claims = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "root", "roles": ["admin"]}
+    claims = {
+        "iss": "podium",
+        "aud": "podium",
+        "exp": NOW_S + 60,
+        "sub": "root",
+        "tenant": "default",
+        "roles": ["admin"],
+    }
     assert reason(tokens, f"{header}.{encoded(claims)}.{signature}") == "TOKEN_INVALID"
 
 
@@ -180,7 +188,7 @@ def test_a_token_signed_elsewhere_is_checked_with_the_public_key(pairs, algorith
 def test_a_public_key_is_never_taken_for_a_secret(pairs, algorithm):
     _, path = pairs[algorithm]
     tokens = Tokens([load_public_key("idp", algorithm, path)])
-    claims = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice"}
+    claims = {"iss": "podium", "aud": "podium", "exp": NOW_S + 60, "sub": "alice", "tenant": "default"}
     signing_input = f"{encoded({'alg': 'HS256', 'kid': 'idp'})}.{encoded(claims)}"
     algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
     signature = base64.urlsafe_b64encode(algorithm.sign(signing_input.encode(), path.read_bytes())).rstrip(b"=")
