@@ -48,6 +48,8 @@ async def record_events(service, count=8):
 async def test_what_was_signed_before_a_kill_holds_after_it(signing_service, verify, tmp_path):
     for _ in range(KILLS):
         await record_events(signing_service)
+        while not (tmp_path / "outside.txt").exists():
+            await record_events(signing_service, 1)
         await asyncio.to_thread(signing_service.kill)
         await asyncio.to_thread(signing_service.start)
         verified = await asyncio.to_thread(verify)

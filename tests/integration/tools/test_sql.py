@@ -149,8 +149,8 @@ async def test_only_the_tables_that_are_listed_are_read(start, client):
     await refused(client, "SELECT * FROM sqlite_master")
 
 
-async def test_tables_are_the_same_however_they_are_written(start, client):
-    start(tables=["Items"])
+async def test_a_table_is_the_one_that_the_database_takes_its_name_for(start, client):
+    start(tables=["items"])
     assert (await query(client, "SELECT count(*) FROM iTems"))["rows"] == [[300]]
     await refused(client, "SELECT * FROM Hidden")
 
