@@ -19,19 +19,16 @@ from podium.v1 import (
     audit_service_pb2_grpc,
     event_service_pb2_grpc,
     executor_service_pb2_grpc,
+    monitoring_service_pb2_grpc,
     replay_service_pb2_grpc,
+    resilience_service_pb2_grpc,
     tool_service_pb2_grpc,
     workflow_service_pb2_grpc,
 )
 from service.access import Access
-from service.admission.addresses import AddressGuard
 from service.admission.json_bounds import JsonBounds
-from service.admission.permission import PermissionGuard
-from service.admission.pipeline import Pipeline
 from service.admission.published_keys import PublishedKeys
-from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
-from service.admission.sanitizing import SanitizerGuard
-from service.admission.schema import SchemaGuard, check_definition, check_template
+from service.admission.schema import check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
 from service.api.access_policies import PolicyAccess
@@ -42,10 +39,12 @@ from service.api.audit_servicer import AuditServicer, WorkflowLister
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
+from service.api.monitoring_servicer import MonitoringServicer
 from service.api.ownership import Ownership
 from service.api.parts import ApiParts
 from service.api.plans import Plans
 from service.api.replay_servicer import ReplayServicer
+from service.api.resilience_servicer import ResilienceServicer
 from service.api.service_names import SERVICE_NAMES
 from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
@@ -53,23 +52,18 @@ from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
 from service.collector import settle_collector
 from service.config import Settings
-from service.domain.decide import Rules
 from service.domain.definition import Limits, Validation
 from service.engine.catalog import Catalog
-from service.engine.collaborators import Bounds, Collaborators
-from service.engine.data_keys import Keyring, derived
-from service.engine.dispatch import Dispatcher, Executor
+from service.engine.data_keys import Keyring
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
-from service.engine.keys import StepKey, ToolVersion
+from service.engine.keys import ToolVersion
 from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
 from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing, TenantSeals
-from service.engine.snapshots import Snapshots
-from service.engine.turn import Timing, TurnTaker
-from service.engine.watchers import Watchers
+from service.engine_assembly import EngineParts, assemble_engine
 from service.executors.output_rules import OutputRules
 from service.executors.secret_files import SecretFiles
 from service.executors.session_parts import SessionLimits, SessionParts
@@ -81,14 +75,13 @@ from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
+from service.resilience import Resilience
 from service.tasks import Tasks
 from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
 
 logger = logging.getLogger(__name__)
-
-US_PER_MS = 1000
 
 
 class Service:
@@ -124,6 +117,7 @@ class Service:
             condition_bytes=settings.limits.condition_bytes,
             token_leeway_s=settings.tokens.token_leeway_s,
         )
+        self._resilience = Resilience(self._access.policy_of, clock)
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
         self.failure: Exception | None = None
@@ -168,6 +162,7 @@ class Service:
         self._rate_limits = await counted_guard(
             store, store.head, self._clock.now_us(), self._access.policy_of, tenants
         )
+        await self._resilience.load(store)
         engine = self._engine(store, catalog, payloads)
         engine.open_counts.load(await store.open_workflows())
         return self._api_parts(engine, store, catalog, payloads)
@@ -214,59 +209,27 @@ class Service:
 
     def _engine(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Engine:
         settings = self._settings
-        expressions = CelExpressions(text_limit_bytes=settings.limits.condition_bytes)
-        engine: Engine
-
-        def offer(key: StepKey, executor: Executor) -> None:
-            engine.offer(key, executor)
-
-        dispatcher = Dispatcher(offer, catalog.compatible)
-        turns = TurnTaker(
-            pipeline=Pipeline(
-                [
-                    AddressGuard(self._access.addresses),
-                    RevocationGuard(self._access.revocations, self._access.policy_of),
-                    AuthorityAgeGuard(settings.access.run_authority_max_s, self._access.policy_of),
-                    PermissionGuard(self._access.policy_of),
-                    SchemaGuard(self._bounds),
-                    SanitizerGuard(self._access.policy_of),
-                    self._rate_limits,
-                ]
-            ),
-            expressions=expressions,
-            payloads=payloads,
-            tools=catalog,
-            dispatcher=dispatcher,
-            rules=Rules(retry=settings.retry, steps_limit=settings.limits.workflow_steps),
-            timing=Timing(settings.timings.start_to_close_ms, settings.timings.schedule_to_start_ms),
-            inline_limit_bytes=settings.limits.inline_bytes,
-            sealing=self._sealing,
-            secrets=self._secrets,
-            revocations=self._access.revocations,
-        )
-        self._expressions = expressions
-        engine = Engine(
-            Collaborators(
+        self._expressions = CelExpressions(text_limit_bytes=settings.limits.condition_bytes)
+        return assemble_engine(
+            EngineParts(
+                settings=settings,
                 store=store,
                 clock=self._clock,
                 randomness=self._randomness,
-                turns=turns,
-                dispatcher=dispatcher,
+                catalog=catalog,
                 payloads=payloads,
-                watchers=Watchers(settings.limits.watcher_items),
-                snapshots=Snapshots(store, derived(self._master_key, b"podium snapshots")),
+                expressions=self._expressions,
+                access=self._access,
+                limits=self._rate_limits,
+                resilience=self._resilience,
+                bounds=self._bounds,
+                sealing=self._sealing,
+                secrets=self._secrets,
+                master_key=self._master_key,
                 spawn=self._tasks.spawn,
                 fatal=self._fail,
-            ),
-            reconnect_grace_us=settings.timings.reconnect_grace_ms * US_PER_MS,
-            park_after_us=settings.timings.park_after_ms * US_PER_MS,
-            bounds=Bounds(
-                mailbox=settings.limits.mailbox_commands,
-                resident_workflows=settings.limits.resident_workflows,
-                appends=max(1, settings.limits.waiting_appends // 2),
-            ),
+            )
         )
-        return engine
 
     def _fail(self, error: Exception) -> None:
         """The log cannot be written: stop, so that a supervisor starts a process that opens it anew."""
@@ -344,6 +307,8 @@ class Service:
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
         policies = PolicyAccess(parts, self._access.policies)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts, policies), server)
+        resilience_service_pb2_grpc.add_ResilienceServiceServicer_to_server(ResilienceServicer(parts), server)
+        monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server(MonitoringServicer(parts), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -115,6 +115,10 @@ class CorruptLogError(StoreError):
     reason = "CORRUPT_LOG"
 
 
+ANY_VERSION = -1
+"""Expected of a stream that is a record of what happened: the events follow whatever is there."""
+
+
 class NewEvent(NamedTuple):
     """An event that is decided but not yet recorded."""
 
@@ -130,7 +134,7 @@ class StreamAppend(NamedTuple):
     tenant: str
     stream_id: str
     expected_version: int
-    """The version of the last event the decision saw; 0: the stream must not exist."""
+    """The version of the last event the decision saw; 0: the stream must not exist; ANY_VERSION: whatever it is."""
     events: Sequence[NewEvent]
 
 

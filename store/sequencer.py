@@ -14,6 +14,7 @@ from typing import Any
 
 from store.backend import AttemptName, Batch, ChunkRow, Cold, LookedUp, ShardState, StreamName
 from store.contract import (
+    ANY_VERSION,
     Append,
     ChunkGapError,
     Committed,
@@ -199,7 +200,7 @@ class Sequencer:
         for tenant, stream_id, expected, events in append.streams:
             name = (tenant, stream_id)
             version = versions[name] if name in versions else self._streams[name].version
-            if version != expected:
+            if expected not in (version, ANY_VERSION):
                 return StreamConflictError(stream_id, expected, version)
             versions[name] = version + len(events)
         if unit.refusal is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import orjson
+from google.protobuf.message import Message
 
 from podium.v1 import definition_pb2, events_pb2, value_pb2
 
@@ -117,9 +118,21 @@ class Denied(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """The result is known without calling the tool."""
+    """The result is known without calling the tool, and `hit` is what says from where."""
 
     value: value_pb2.Value
+    hit: events_pb2.CacheHit | None = None
+
+
+class Rejected(NamedTuple):
+    """The attempt is not made, which is no denial: it counts as one that failed, and a fallback may act.
+
+    `chance` is a random number in [0, 1) for the jitter of the next backoff.
+    """
+
+    guard: str
+    failure: value_pb2.Failure
+    chance: float = 0.5
 
 
 class WaitingLine(Protocol):
@@ -154,7 +167,7 @@ class Wait(NamedTuple):
     join: Callable[[], WaitingLine] | None = None
 
 
-Verdict = Allowed | Denied | Answered | Wait
+Verdict = Allowed | Denied | Answered | Rejected | Wait
 
 ALLOWED = Allowed()
 """The verdict of a guard that puts nothing on record."""
@@ -171,12 +184,58 @@ class Guard(Protocol):
         """Decide. An exception is a denial."""
 
 
+class AttemptEnd(NamedTuple):
+    """An attempt does not run any more, as the guards see it. Named by its step: (tenant, workflow, step)."""
+
+    step: tuple[str, str, str]
+    now_us: int
+    attempt: int = 0
+    """0: whichever of the step was running."""
+    tool: str = ""
+    """Its tool, where it has an outcome."""
+    outcome: events_pb2.StepSucceeded | events_pb2.AttemptFailed | None = None
+    """None: it was canceled, was given up with its workflow, or never started."""
+
+
 @runtime_checkable
 class Counting(Protocol):
     """A guard that counts what starts. Asking it about a call counts nothing."""
 
     def started(self, request: ToolRequest, now_us: int) -> None:
         """Count an attempt that all guards allowed in this turn, and that starts now."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """A guard that wants to know how attempts end."""
+
+    def resumed(self, step: tuple[str, str, str], attempt: int, tool: str) -> None:
+        """An attempt was found running, started before this process was."""
+
+    def ended(self, end: AttemptEnd) -> None:
+        """An attempt ended. Told once with its outcome, and then again without one; also of what it never counted."""
+
+
+Beside = tuple[str, Message]
+"""A stream of the tenant's, and an event for it that goes into the append of what caused it."""
+
+
+class Ledger:
+    """What guards have on record in streams of their own, collected until the turn that caused it takes it along."""
+
+    def __init__(self) -> None:
+        self._entries: list[Beside] = []
+
+    def record(self, stream_id: str, payload: Message) -> None:
+        """Record an event in the tenant's stream, in the append of the turn that is being taken."""
+        self._entries.append((stream_id, payload))
+
+    def take(self) -> Sequence[Beside]:
+        """What was recorded since the last time."""
+        if not self._entries:
+            return ()
+        entries, self._entries = self._entries, []
+        return entries
 
 
 class Admission(NamedTuple):
@@ -190,9 +249,12 @@ class Admission(NamedTuple):
 class Pipeline:
     """Guards in the order in which they are asked."""
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(self, guards: Sequence[Guard], ledger: Ledger | None = None) -> None:
+        """`ledger` is where the guards record what they have to say in streams of their own."""
         self._guards = tuple(guards)
         self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
+        self._following = tuple(guard for guard in guards if isinstance(guard, Following))
+        self._ledger = ledger or Ledger()
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
         """Ask the guards until one does not allow the call. Never raises for what a guard does."""
@@ -216,6 +278,20 @@ class Pipeline:
         """An attempt that was admitted in this turn starts: whoever counts counts it, once."""
         for guard in self._counting:
             guard.started(request, now_us)
+
+    def resumed(self, step: tuple[str, str, str], attempt: int, tool: str) -> None:
+        """An attempt was found running, started before this process was: whoever follows attempts is told."""
+        for guard in self._following:
+            guard.resumed(step, attempt, tool)
+
+    def ended(self, end: AttemptEnd) -> None:
+        """An attempt does not run any more: whoever follows attempts is told."""
+        for guard in self._following:
+            guard.ended(end)
+
+    def take_beside(self) -> Sequence[Beside]:
+        """What the guards have to record with the events of this turn."""
+        return self._ledger.take()
 
 
 def _broken(guard: Guard, error: Exception) -> Denied:

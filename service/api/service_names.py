@@ -8,7 +8,9 @@ from podium.v1 import (
     audit_service_pb2,
     event_service_pb2,
     executor_service_pb2,
+    monitoring_service_pb2,
     replay_service_pb2,
+    resilience_service_pb2,
     tool_service_pb2,
     workflow_service_pb2,
 )
@@ -24,6 +26,8 @@ SERVICE_NAMES = tuple(
         audit_service_pb2,
         admin_service_pb2,
         access_service_pb2,
+        resilience_service_pb2,
+        monitoring_service_pb2,
     )
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )

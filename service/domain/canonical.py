@@ -64,6 +64,7 @@ def _step(step: Step) -> dict[str, object]:
         "output": _hex(step.output),
         "failure": _hex(step.failure),
         "limited_by": step.limited_by,
+        "link": step.link,
         "skip_reason": step.skip_reason,
         "chunk_count": step.chunk_count,
         "items_held": [item.id for item in step.items_held or ()],

@@ -25,6 +25,7 @@ class StartWorkflow(NamedTuple):
     request_digest: bytes = b""
     kind: int = events_pb2.WORKFLOW_KIND_WORKFLOW
     cancel_grace_ms: int = 10_000
+    priority: int = 0
 
 
 class AddSteps(NamedTuple):
@@ -100,6 +101,19 @@ class AnswerStep(NamedTuple):
     step_id: str
     check: events_pb2.PermissionChecked | None
     output: value_pb2.Value
+    hit: events_pb2.CacheHit | None = None
+
+
+class RejectAttempt(NamedTuple):
+    """Admission does not let an attempt be made now, which counts as one that failed."""
+
+    now_us: int
+    step_id: str
+    guard: str
+    failure: value_pb2.Failure
+    check: events_pb2.PermissionChecked | None = None
+    chance: float = 0.5
+    """A random number in [0, 1) for the jitter of the next backoff."""
 
 
 class FailStep(NamedTuple):
@@ -122,6 +136,8 @@ class CompleteAttempt(NamedTuple):
     chunks_digest: bytes = b""
     sanitized: Sequence[str] = ()
     """What changed the output before it came here."""
+    cache_ttl_ms: int | None = None
+    """How long the tool lets this result be cached; None: as its definition says."""
 
 
 class FailAttempt(NamedTuple):
@@ -153,6 +169,7 @@ Command = (
     | QueueStep
     | DenyStep
     | AnswerStep
+    | RejectAttempt
     | FailStep
     | CompleteAttempt
     | FailAttempt

@@ -56,6 +56,7 @@ def _start(state: Workflow, command: c.StartWorkflow, ports: Ports, rules: Rules
         request_digest=command.request_digest,
         kind=command.kind,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
         cancel_grace_ms=command.cancel_grace_ms,
+        priority=command.priority,  # type: ignore[arg-type]  # as above
     )
     return [started, *_steps_added(command.steps, command.authority, "", b"")]
 
@@ -195,8 +196,30 @@ def _answer_step(state: Workflow, command: c.AnswerStep, ports: Ports, rules: Ru
     step = _waiting_step(state, command.step_id)
     if step is None:
         return []
-    facts: list[Message] = [] if command.check is None else [command.check]
+    facts: list[Message] = [fact for fact in (command.check, command.hit) if fact is not None]
     return [*facts, events_pb2.StepSucceeded(step_id=step.id, output=command.output)]
+
+
+def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rules: Rules) -> list[Message]:
+    del ports
+    step = _waiting_step(state, command.step_id)
+    if step is None:
+        return []
+    attempt, failure = step.attempts + 1, command.failure
+    retry_at = retry.next_attempt_at_us(
+        step.plan.definition,
+        failure,
+        attempts=attempt,
+        budget_ends_at_us=step.budget_ends_at_us,
+        now_us=command.now_us,
+        chance=command.chance,
+        defaults=rules.retry,
+    )
+    rejected = events_pb2.AttemptRejected(
+        step_id=step.id, attempt=attempt, guard=command.guard, failure=failure, retry_at_us=retry_at or 0
+    )
+    facts: list[Message] = [rejected] if command.check is None else [command.check, rejected]
+    return facts if retry_at is not None else [*facts, events_pb2.StepFailed(step_id=step.id, failure=failure)]
 
 
 def _fail_step(state: Workflow, command: c.FailStep, ports: Ports, rules: Rules) -> list[Message]:
@@ -223,6 +246,7 @@ def _complete_attempt(state: Workflow, command: c.CompleteAttempt, ports: Ports,
             chunk_count=command.chunk_count,
             chunks_digest=command.chunks_digest,
             sanitized=command.sanitized,
+            cache_ttl_ms=command.cache_ttl_ms,
         )
     ]
 
@@ -311,6 +335,7 @@ _DECISIONS: dict[type, Callable[[Workflow, Any, Ports, Rules], list[Message]]] =
     c.QueueStep: _queue_step,
     c.DenyStep: _deny_step,
     c.AnswerStep: _answer_step,
+    c.RejectAttempt: _reject_attempt,
     c.FailStep: _fail_step,
     c.CompleteAttempt: _complete_attempt,
     c.FailAttempt: _fail_attempt,

@@ -314,6 +314,29 @@ def _attempt_failed(state: Workflow, event: events_pb2.AttemptFailed) -> None:
         state.arm(event.retry_at_us, TimerKind.RETRY, step.id, step.attempts)
 
 
+def _attempt_rejected(state: Workflow, event: events_pb2.AttemptRejected) -> None:
+    step = state.steps[event.step_id]
+    step.attempts = event.attempt
+    step.failure = event.failure
+    if event.retry_at_us:
+        step.state = s.BACKING_OFF
+        step.not_before_us = event.retry_at_us
+        state.changed[step.id] = None
+        state.arm(event.retry_at_us, TimerKind.RETRY, step.id, step.attempts)
+
+
+def _fallback_tried(state: Workflow, event: events_pb2.FallbackTried) -> None:
+    step = state.steps[event.step_id]
+    step.failure = event.failure
+    step.link = event.link
+    step.state = s.READY
+    state.changed[step.id] = None
+
+
+def _cache_hit(state: Workflow, event: events_pb2.CacheHit) -> None:
+    """Where the output is from; StepSucceeded follows."""
+
+
 def _attempt_abandoned(state: Workflow, event: events_pb2.AttemptAbandoned) -> None:
     """The attempt may still run; that it does not count any more is said by what follows."""
 
@@ -365,6 +388,9 @@ FOLDS: dict[type[Message], Callable[[Workflow, Any], None]] = {
     events_pb2.AttemptStarted: _attempt_started,
     events_pb2.AttemptFailed: _attempt_failed,
     events_pb2.AttemptAbandoned: _attempt_abandoned,
+    events_pb2.AttemptRejected: _attempt_rejected,
+    events_pb2.FallbackTried: _fallback_tried,
+    events_pb2.CacheHit: _cache_hit,
     events_pb2.StepSucceeded: _step_succeeded,
     events_pb2.StepFailed: _step_failed,
     events_pb2.StepDenied: _step_denied,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from podium.v1 import definition_pb2, value_pb2
 from service.domain.state import later_us
 
-ALWAYS_REPEATED = frozenset({"EXECUTOR_LOST", "UNAVAILABLE"})
+ALWAYS_REPEATED = frozenset({"EXECUTOR_LOST", "UNAVAILABLE", "BREAKER_OPEN", "OVERLOADED"})
 """Reasons that are the platform's and not the tool's: repeated for every tool, up to the bound on attempts."""
 
 

@@ -88,6 +88,8 @@ class Step:
     """Counts against the limits of parallel steps."""
     attempts: int = 0
     fence: int = 0
+    link: int = 0
+    """The link of its fallback chain that it is at, from 1; 0: its own tool."""
     executor: str = ""
     session_id: str = ""
     budget_ends_at_us: int = 0

@@ -10,7 +10,7 @@ from service.engine.dispatch import Dispatcher
 from service.engine.payloads import PayloadCache
 from service.engine.snapshots import Snapshots
 from service.engine.timers import Clock
-from service.engine.turn import TurnTaker
+from service.engine.turn_taker import TurnTaker
 from service.engine.watchers import Watchers
 from store.contract import EventStore
 

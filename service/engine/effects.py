@@ -11,7 +11,8 @@ from service.engine.keys import StepKey
 from service.engine.lines import WaitingSteps
 from service.engine.resident import Resident
 from service.engine.timers import Clock
-from service.engine.turn import Assigned, Turn, TurnTaker
+from service.engine.turn import Assigned, Turn
+from service.engine.turn_taker import TurnTaker
 
 
 class Effects:
@@ -74,6 +75,7 @@ class Effects:
         if live is None or live.fence != run.fence:
             tool, heartbeat_ms = self._turns.tool_of(resident, resident.state.steps[run.step_id])
             live = self._attempts.track(key, tool, run.attempt, run.fence, heartbeat_ms)
+            self._turns.resumed(key, run.attempt, tool)
         if live.executor is None:
             # After a restart nobody holds it yet; an executor that does says so when it reconnects.
             if not live.lost_us:

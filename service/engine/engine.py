@@ -196,7 +196,7 @@ class Engine:
         resident.active_us = turn.now_us
         if turn.missing is not None:
             self._load_payload(resident, turn.missing)
-        if not turn.events:
+        if not turn.events and not turn.beside:
             self._release(turn, None)
             return
         key = resident.key
@@ -206,6 +206,7 @@ class Engine:
         began, ended = resident.version == 0, not running
         if began:
             self.open_counts.began(key.tenant)
+        # The workflow's own events come first: what is released counts on it.
         stream = StreamAppend(key.tenant, key.workflow_id, resident.version, turn.events)
         resident.version += len(turn.events)
         resident.opened = running
@@ -223,11 +224,10 @@ class Engine:
             else:
                 self._release(turn, outcome)
 
-        self._store.submit(Append((stream,), opened=opened, closed=closed), done)
+        self._store.submit(Append((stream, *turn.beside), opened=opened, closed=closed), done)
 
     def _append_failed(self, turn: Turn, error: StoreError) -> None:
-        for assigned in turn.assigned:
-            self.dispatcher.give_back(assigned.executor)
+        self._turns.take_back(turn)
         refused: Exception
         if isinstance(error, StreamConflictError):
             refused = error
@@ -275,7 +275,7 @@ class Engine:
             for at, new in enumerate(turn.events, committed.first_position):
                 resident.note(new.payload, recorded_at_us, at)
             if self.watchers.watched(resident.key):
-                for recorded in committed.events:
+                for recorded in committed.events[: len(turn.events)]:
                     self.watchers.publish(resident.key, recorded)
         self.effects.release(turn)
         for reply, error in turn.replies:

@@ -14,6 +14,7 @@ from typing import Any
 from podium.v1 import events_pb2, value_pb2
 from podium.v1.value_pb2 import Principal
 from service.projections.audit_access_lines import ACCESS_LINES
+from service.projections.audit_resilience_lines import RESILIENCE_LINES
 from service.projections.audit_words import Line, quoted, who
 from store.records import TYPE_NAMES
 
@@ -226,5 +227,6 @@ LINES: dict[str, Callable[[Any, Principal], Line]] = {
     "tool_registered": _tool_registered,
     "rate_limited": _rate_limited,
     **ACCESS_LINES,
+    **RESILIENCE_LINES,
 }
 """The line of each event, by the payload's field name in events.proto."""

@@ -10,6 +10,7 @@ from collections import defaultdict
 from functools import partial
 
 from store.contract import (
+    ANY_VERSION,
     ChunkGapError,
     Committed,
     CursorAheadError,
@@ -148,7 +149,7 @@ class ModelStore:
         sequences = dict(db.sequences)
         for part in append.streams:
             name = (part.tenant, part.stream_id)
-            if versions[name] != part.expected_version:
+            if part.expected_version not in (versions[name], ANY_VERSION):
                 raise StreamConflictError(part.stream_id, part.expected_version, versions[name])
             for payload, envelope in part.events:
                 versions[name] += 1

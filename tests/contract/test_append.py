@@ -5,7 +5,15 @@ import asyncio
 import pytest
 
 from podium.v1 import value_pb2
-from store.contract import Append, Committed, InvalidAppendError, NewEvent, OpenWorkflow, StreamConflictError
+from store.contract import (
+    ANY_VERSION,
+    Append,
+    Committed,
+    InvalidAppendError,
+    NewEvent,
+    OpenWorkflow,
+    StreamConflictError,
+)
 from store.records import TYPE_NUMBERS, decode_record
 from tests.contract.events import TENANT, append_to, new_events, to_stream
 
@@ -201,3 +209,16 @@ async def test_an_open_workflow_must_exist(store):
     )
     assert outcomes[0].reason == "STREAM_MISSING"
     assert [event.stream_id for event in await store.read_all()] == ["b"]
+
+
+async def test_an_append_that_expects_any_version_follows_what_is_there(store):
+    for _ in range(2):
+        committed = await store.append(append_to("a", 2, at=ANY_VERSION))
+    assert [event.stream_version for event in committed.events] == [3, 4]
+
+
+async def test_an_append_that_expects_any_version_of_one_stream_is_still_refused_for_another(store):
+    await store.append(append_to("a"))
+    with pytest.raises(StreamConflictError):
+        await store.append(Append([to_stream("b", at=ANY_VERSION), to_stream("a")]))
+    assert await store.read_stream(TENANT, "b") == []

@@ -217,7 +217,7 @@ class Serving:
             case "drain":
                 self._draining = True
                 self._leave_when_idle()
-            case "welcome" | None:
+            case "probe" | "welcome" | None:
                 _logger.debug("the service sent something that means nothing here")
 
     def _assign(self, assignment: pb.Assignment) -> Attempt | None:

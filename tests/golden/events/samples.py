@@ -21,6 +21,10 @@ NOT_OF_A_WORKFLOW = {
     "AddressBlocked": "in the stream of blocked addresses",
     "AddressUnblocked": "in the stream of blocked addresses",
     "TenantConfigured": "in the tenant's own stream",
+    "BreakerTransitioned": "in the stream of the tool's breaker",
+    "CacheInvalidated": "in the stream of the cache",
+    "CacheFailed": "in the stream of the cache",
+    "ToolHealthChanged": "in the stream of the tool's health",
 }
 """Event types that no workflow folds, and where they are."""
 
@@ -148,6 +152,48 @@ POLICY = p.Policy(
     patterns=[p.ContentPattern(id="key", expression="sk_live_[a-z0-9]+", refuse_input=True, redact_output=True)],
 )
 
+CACHING = d.Caching(ttl_ms=60_000, stale_ms=600_000, shared=True)
+FALLBACKS = [
+    d.Fallback(
+        on=["TIMEOUT", "DENIED"],
+        tool=d.ToolFallback(
+            tool="mirror", tool_version=2, arguments=TEMPLATE, retry=d.RetryPolicy(max_attempts=2), repeatable=True
+        ),
+    ),
+    d.Fallback(stale=d.StaleFallback(max_age_ms=3_600_000)),
+    d.Fallback(on=["*"], value=v.Value(json="[]")),
+]
+RESILIENCE = p.Policy(
+    name="acme",
+    breakers=[
+        p.BreakerRule(
+            id="quotes",
+            tools=["quote*"],
+            mode=p.BREAKER_MODE_NORMAL,
+            when_open=p.WHEN_OPEN_WAIT,
+            failure_threshold=5,
+            recovery_timeout_ms=60_000,
+            success_threshold=2,
+            timeout_ms=10_000,
+            window=p.BreakerWindow(
+                kind=p.WINDOW_KIND_TIME,
+                size=60,
+                minimum_calls=20,
+                failure_rate=50.0,
+                slow_call_rate=80.0,
+                slow_call_ms=2000,
+            ),
+            half_open_permits=10,
+            half_open_max_ms=30_000,
+            recovery_multiplier=2.0,
+            recovery_max_ms=600_000,
+            record=["TOOL_ERROR"],
+            ignore=["NOT_FOUND"],
+        )
+    ],
+    caches=[p.CacheRule(id="quotes", tools=["quote*"], disabled=True, caching=CACHING)],
+    bulkheads=[p.Bulkhead(id="small", tools=["quote*"], executors=["worker-*"], max_concurrent=4, max_queued=100)],
+)
 PAYLOADS = {
     "workflow_started": e.WorkflowStarted(
         name="weekly report",
@@ -306,6 +352,71 @@ PAYLOADS = {
     "tenant_configured": e.TenantConfigured(
         display_name="Acme",
         quotas=p.Quotas(open_workflows=1000, tools=50, executors=10, requests_per_minute=6000),
+    ),
+    "workflow_started.priority": e.WorkflowStarted(name="nightly", priority=d.PRIORITY_LOW),
+    "steps_added.fallback": e.StepsAdded(
+        steps=[d.StepDefinition(id="fetch", tool="http_get", tool_version=3, fallback=FALLBACKS)], authority=AUTHORITY
+    ),
+    "step_succeeded.degraded": e.StepSucceeded(
+        step_id="fetch", attempt=4, output=v.Value(json='"old"'), degraded_by=2, cache_ttl_ms=0
+    ),
+    "tool_registered.resilience": e.ToolRegistered(
+        definition=d.ToolDefinition(
+            name="quote",
+            input_schema_json='{"type":"object"}',
+            read_only=True,
+            caching=CACHING,
+            batching=d.Batching(max_calls=50, max_wait_ms=5),
+            probing=d.Probing(interval_ms=10_000, timeout_ms=1000, unhealthy_after=3, healthy_after=2),
+        ),
+        version=4,
+    ),
+    "policy_applied.resilience": e.PolicyApplied(revision=18, policy=RESILIENCE),
+    "breaker_transitioned": e.BreakerTransitioned(
+        tool="quote",
+        from_state=e.BREAKER_STATE_CLOSED,
+        to_state=e.BREAKER_STATE_OPEN,
+        reason="FAILURE_RATE",
+        workflow_id="wf_golden",
+        step_id="fetch",
+        attempt=2,
+        figures=e.BreakerFigures(
+            calls=20,
+            failed=12,
+            slow=3,
+            failure_rate=60.0,
+            slow_call_rate=15.0,
+            failures_in_a_row=4,
+            successes_in_a_row=1,
+            rejected=7,
+        ),
+        open_until_us=AT_US + 60_000_000,
+        reopened=2,
+        rule="quotes",
+        policy_revision=18,
+        note="maintenance",
+    ),
+    "attempt_rejected": e.AttemptRejected(
+        step_id="fetch", attempt=3, guard="breaker", failure=FAILURE, retry_at_us=AT_US + 60_000_000
+    ),
+    "fallback_tried": e.FallbackTried(step_id="fetch", link=2, failure=FAILURE, guard="permission", tool="mirror"),
+    "cache_hit": e.CacheHit(
+        step_id="fetch",
+        tool="quote",
+        key=b"\x06" * 32,
+        source_workflow_id="wf_earlier",
+        source_step_id="first",
+        source_position=912,
+        age_us=1_500_000,
+        stale=True,
+        coalesced=True,
+    ),
+    "cache_invalidated": e.CacheInvalidated(
+        tool="quote", arguments_digest=b"\x07" * 32, entries=3, reason="the source was wrong"
+    ),
+    "cache_failed": e.CacheFailed(operation="READ", problem="ConnectionError", count=12, first_at_us=AT_US),
+    "tool_health_changed": e.ToolHealthChanged(
+        tool="quote", executor="worker-1", session_id="session-9", healthy=True, answers=3, message="no connection"
     ),
 }
 """Payloads by the name of their golden files."""

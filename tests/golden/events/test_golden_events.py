@@ -13,6 +13,8 @@ PAYLOADS = e.Event.DESCRIPTOR.oneofs_by_name["payload"].fields
 NEVER_RECORDED = {
     "podium.v1.StepDefinition.arguments_json": "parsed at submission",
     "podium.v1.ForEach.items_json": "parsed at submission",
+    "podium.v1.ToolFallback.arguments_json": "parsed at submission",
+    "podium.v1.Fallback.value_json": "recorded as a value",
 }
 GOLDEN = sorted(path.stem for path in FOLDER.glob("*.hex"))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from service.config import load_settings
 from service.engine.revoking import Revoker
-from service.engine.turn import TurnTaker
+from service.engine.turn_taker import TurnTaker
 from service.main import open_log, serve
 
 

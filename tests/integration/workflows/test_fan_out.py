@@ -8,7 +8,7 @@ import pytest
 
 import podium
 from podium.v1 import definition_pb2, value_pb2
-from service.engine.turn import ADMISSIONS_PER_TURN
+from service.engine.turn_taker import ADMISSIONS_PER_TURN
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_allowed_before_started, concurrency, kinds, of_step, payload, payloads
 from tests.integration.rig.toolbox import toolbox

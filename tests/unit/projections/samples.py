@@ -113,6 +113,7 @@ THIRD = [
 ]
 
 
+OPEN = Failure(reason="BREAKER_OPEN", message="open", retryable=True, retry_after_ms=5)
 ACCESS = [
     ("workflow-1", None, e.RateLimited(step_id="step_4", limit="emails", retry_at_us=5)),
     ("requests", None, e.AuthenticationFailed(reason="TOKEN_INVALID", address="192.0.2.9", count=2)),
@@ -126,6 +127,43 @@ ACCESS = [
     ("addresses", ANA, e.AddressUnblocked(network="192.0.2.9/32")),
     ("tenant", ANA, e.TenantConfigured(display_name="Acme")),
 ]
+RESILIENCE = [
+    ("workflow-1", None, e.AttemptRejected(step_id="step_4", attempt=2, guard="breaker", failure=OPEN, retry_at_us=5)),
+    ("workflow-1", None, e.FallbackTried(step_id="step_4", link=1, failure=OPEN, tool="mirror")),
+    ("workflow-1", None, e.FallbackTried(step_id="step_4", link=2, failure=OPEN)),
+    ("workflow-1", None, e.CacheHit(step_id="step_4", tool="search", source_workflow_id="w", source_step_id="s")),
+    (
+        "breaker/search",
+        None,
+        e.BreakerTransitioned(
+            tool="search",
+            from_state=e.BREAKER_STATE_CLOSED,
+            to_state=e.BREAKER_STATE_OPEN,
+            reason="FAILURES_IN_A_ROW",
+            workflow_id="workflow-1",
+            step_id="step_4",
+            attempt=1,
+            figures=e.BreakerFigures(calls=9, failed=5, failures_in_a_row=5),
+            rule="flaky",
+        ),
+    ),
+    (
+        "breaker/search",
+        ANA,
+        e.BreakerTransitioned(
+            tool="search",
+            from_state=e.BREAKER_STATE_OPEN,
+            to_state=e.BREAKER_STATE_FORCED_OPEN,
+            reason="SET_BY_OPERATOR",
+            note="maintenance",
+        ),
+    ),
+    ("cache", ANA, e.CacheInvalidated(tool="search", entries=3, reason="the source was wrong")),
+    ("cache", ANA, e.CacheInvalidated(entries=9)),
+    ("cache", None, e.CacheFailed(operation="READ", problem="ConnectionError", count=4, first_at_us=5)),
+    ("health/search", None, e.ToolHealthChanged(tool="search", executor="worker-1", answers=3, message="no quota")),
+    ("health/search", None, e.ToolHealthChanged(tool="search", executor="worker-1", healthy=True, answers=1)),
+]
 
 
 def record_history(log, tenant="acme"):
@@ -134,5 +172,5 @@ def record_history(log, tenant="acme"):
     for stream_id, history in (("workflow-1", FIRST), ("workflow-2", SECOND), ("workflow-3", THIRD)):
         for principal, payload in history:
             log.record(tenant, stream_id, payload, principal=principal)
-    for stream_id, principal, payload in ACCESS:
+    for stream_id, principal, payload in ACCESS + RESILIENCE:
         log.record(tenant, stream_id, payload, principal=principal)

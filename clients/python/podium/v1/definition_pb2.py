@@ -25,41 +25,55 @@ _sym_db = _symbol_database.Default()
 from podium.v1 import value_pb2 as podium_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apodium/v1/definition.proto\x12\tpodium.v1\x1a\x15podium/v1/value.proto\"\x8c\x03\n\x0eStepDefinition\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\r\x12&\n\targuments\x18\x04 \x01(\x0b\x32\x13.podium.v1.Template\x12\x16\n\x0e\x61rguments_json\x18\x05 \x01(\t\x12\x12\n\ndepends_on\x18\x06 \x03(\t\x12\x1d\n\x04join\x18\x07 \x01(\x0e\x32\x0f.podium.v1.Join\x12\x12\n\njoin_count\x18\x08 \x01(\r\x12\x11\n\tcondition\x18\t \x01(\t\x12$\n\x08\x66or_each\x18\n \x01(\x0b\x32\x12.podium.v1.ForEach\x12%\n\x05retry\x18\x0b \x01(\x0b\x32\x16.podium.v1.RetryPolicy\x12%\n\x08timeouts\x18\x0c \x01(\x0b\x32\x13.podium.v1.Timeouts\x12(\n\non_failure\x18\r \x01(\x0e\x32\x14.podium.v1.OnFailure\x12\x12\n\nrepeatable\x18\x0e \x01(\x08\"W\n\x07\x46orEach\x12\"\n\x05items\x18\x01 \x01(\x0b\x32\x13.podium.v1.Template\x12\x12\n\nitems_json\x18\x02 \x01(\t\x12\x14\n\x0cmax_parallel\x18\x03 \x01(\r\"\xc8\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x1a\n\x12initial_backoff_ms\x18\x02 \x01(\x04\x12\x16\n\x0emax_backoff_ms\x18\x03 \x01(\x04\x12\x12\n\nmultiplier\x18\x04 \x01(\x01\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tbudget_ms\x18\x06 \x01(\x04\x12\x10\n\x08retry_on\x18\x07 \x03(\t\x12\x16\n\x0enever_retry_on\x18\x08 \x03(\tB\t\n\x07_jitter\"Y\n\x08Timeouts\x12\x1c\n\x14schedule_to_start_ms\x18\x01 \x01(\x04\x12\x19\n\x11start_to_close_ms\x18\x02 \x01(\x04\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\x04\"\x8a\x02\n\x08Template\x12\x16\n\x0cliteral_json\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x12\x31\n\rinterpolation\x18\x03 \x01(\x0b\x32\x18.podium.v1.InterpolationH\x00\x12+\n\x06object\x18\x04 \x01(\x0b\x32\x19.podium.v1.ObjectTemplateH\x00\x12)\n\x05\x61rray\x18\x05 \x01(\x0b\x32\x18.podium.v1.ArrayTemplateH\x00\x12(\n\x06sealed\x18\x06 \x01(\x0b\x32\x16.podium.v1.SealedValueH\x00\x42\x06\n\x04kind\"\x98\x01\n\tReference\x12\x15\n\x0bstep_output\x18\x01 \x01(\tH\x00\x12\x0f\n\x05input\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04item\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05index\x18\x04 \x01(\x08H\x00\x12\x14\n\nstep_state\x18\x05 \x01(\tH\x00\x12$\n\x04path\x18\x06 \x03(\x0b\x32\x16.podium.v1.PathElementB\x06\n\x04root\"8\n\x0bPathElement\x12\x10\n\x06member\x18\x01 \x01(\tH\x00\x12\x0f\n\x05index\x18\x02 \x01(\x05H\x00\x42\x06\n\x04kind\"<\n\rInterpolation\x12+\n\x05parts\x18\x01 \x03(\x0b\x32\x1c.podium.v1.InterpolationPart\"V\n\x11InterpolationPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x42\x06\n\x04kind\"<\n\x0eObjectTemplate\x12*\n\x07members\x18\x01 \x03(\x0b\x32\x19.podium.v1.MemberTemplate\"B\n\x0eMemberTemplate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.podium.v1.Template\"6\n\rArrayTemplate\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.podium.v1.Template\"\x81\x02\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x19\n\x11input_schema_json\x18\x03 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x04 \x01(\t\x12\x13\n\x0bpermissions\x18\x05 \x03(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12\x12\n\nidempotent\x18\x07 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x08 \x01(\x04\x12\x1c\n\x14heartbeat_timeout_ms\x18\t \x01(\x04\x12\x16\n\x0estreams_output\x18\n \x01(\x08\x12\x0f\n\x07secrets\x18\x0b \x03(\t*V\n\x04Join\x12\x14\n\x10JOIN_UNSPECIFIED\x10\x00\x12\x0c\n\x08JOIN_ALL\x10\x01\x12\r\n\tJOIN_DONE\x10\x02\x12\x0c\n\x08JOIN_ANY\x10\x03\x12\r\n\tJOIN_N_OF\x10\x04*U\n\tOnFailure\x12\x1a\n\x16ON_FAILURE_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_FAILURE_FAIL\x10\x01\x12\x17\n\x13ON_FAILURE_CONTINUE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apodium/v1/definition.proto\x12\tpodium.v1\x1a\x15podium/v1/value.proto\"\xb3\x03\n\x0eStepDefinition\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\r\x12&\n\targuments\x18\x04 \x01(\x0b\x32\x13.podium.v1.Template\x12\x16\n\x0e\x61rguments_json\x18\x05 \x01(\t\x12\x12\n\ndepends_on\x18\x06 \x03(\t\x12\x1d\n\x04join\x18\x07 \x01(\x0e\x32\x0f.podium.v1.Join\x12\x12\n\njoin_count\x18\x08 \x01(\r\x12\x11\n\tcondition\x18\t \x01(\t\x12$\n\x08\x66or_each\x18\n \x01(\x0b\x32\x12.podium.v1.ForEach\x12%\n\x05retry\x18\x0b \x01(\x0b\x32\x16.podium.v1.RetryPolicy\x12%\n\x08timeouts\x18\x0c \x01(\x0b\x32\x13.podium.v1.Timeouts\x12(\n\non_failure\x18\r \x01(\x0e\x32\x14.podium.v1.OnFailure\x12\x12\n\nrepeatable\x18\x0e \x01(\x08\x12%\n\x08\x66\x61llback\x18\x0f \x03(\x0b\x32\x13.podium.v1.Fallback\"\xab\x01\n\x08\x46\x61llback\x12\n\n\x02on\x18\x01 \x03(\t\x12\'\n\x04tool\x18\x02 \x01(\x0b\x32\x17.podium.v1.ToolFallbackH\x00\x12)\n\x05stale\x18\x03 \x01(\x0b\x32\x18.podium.v1.StaleFallbackH\x00\x12!\n\x05value\x18\x04 \x01(\x0b\x32\x10.podium.v1.ValueH\x00\x12\x14\n\nvalue_json\x18\x05 \x01(\tH\x00\x42\x06\n\x04link\"\xad\x01\n\x0cToolFallback\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12\x14\n\x0ctool_version\x18\x02 \x01(\r\x12&\n\targuments\x18\x03 \x01(\x0b\x32\x13.podium.v1.Template\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\t\x12%\n\x05retry\x18\x05 \x01(\x0b\x32\x16.podium.v1.RetryPolicy\x12\x12\n\nrepeatable\x18\x06 \x01(\x08\"#\n\rStaleFallback\x12\x12\n\nmax_age_ms\x18\x01 \x01(\x04\"W\n\x07\x46orEach\x12\"\n\x05items\x18\x01 \x01(\x0b\x32\x13.podium.v1.Template\x12\x12\n\nitems_json\x18\x02 \x01(\t\x12\x14\n\x0cmax_parallel\x18\x03 \x01(\r\"\xc8\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x1a\n\x12initial_backoff_ms\x18\x02 \x01(\x04\x12\x16\n\x0emax_backoff_ms\x18\x03 \x01(\x04\x12\x12\n\nmultiplier\x18\x04 \x01(\x01\x12\x13\n\x06jitter\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\tbudget_ms\x18\x06 \x01(\x04\x12\x10\n\x08retry_on\x18\x07 \x03(\t\x12\x16\n\x0enever_retry_on\x18\x08 \x03(\tB\t\n\x07_jitter\"Y\n\x08Timeouts\x12\x1c\n\x14schedule_to_start_ms\x18\x01 \x01(\x04\x12\x19\n\x11start_to_close_ms\x18\x02 \x01(\x04\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\x04\"\x8a\x02\n\x08Template\x12\x16\n\x0cliteral_json\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x12\x31\n\rinterpolation\x18\x03 \x01(\x0b\x32\x18.podium.v1.InterpolationH\x00\x12+\n\x06object\x18\x04 \x01(\x0b\x32\x19.podium.v1.ObjectTemplateH\x00\x12)\n\x05\x61rray\x18\x05 \x01(\x0b\x32\x18.podium.v1.ArrayTemplateH\x00\x12(\n\x06sealed\x18\x06 \x01(\x0b\x32\x16.podium.v1.SealedValueH\x00\x42\x06\n\x04kind\"\x98\x01\n\tReference\x12\x15\n\x0bstep_output\x18\x01 \x01(\tH\x00\x12\x0f\n\x05input\x18\x02 \x01(\x08H\x00\x12\x0e\n\x04item\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05index\x18\x04 \x01(\x08H\x00\x12\x14\n\nstep_state\x18\x05 \x01(\tH\x00\x12$\n\x04path\x18\x06 \x03(\x0b\x32\x16.podium.v1.PathElementB\x06\n\x04root\"8\n\x0bPathElement\x12\x10\n\x06member\x18\x01 \x01(\tH\x00\x12\x0f\n\x05index\x18\x02 \x01(\x05H\x00\x42\x06\n\x04kind\"<\n\rInterpolation\x12+\n\x05parts\x18\x01 \x03(\x0b\x32\x1c.podium.v1.InterpolationPart\"V\n\x11InterpolationPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\treference\x18\x02 \x01(\x0b\x32\x14.podium.v1.ReferenceH\x00\x42\x06\n\x04kind\"<\n\x0eObjectTemplate\x12*\n\x07members\x18\x01 \x03(\x0b\x32\x19.podium.v1.MemberTemplate\"B\n\x0eMemberTemplate\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.podium.v1.Template\"6\n\rArrayTemplate\x12%\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x13.podium.v1.Template\"\xf2\x02\n\x0eToolDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x19\n\x11input_schema_json\x18\x03 \x01(\t\x12\x1a\n\x12output_schema_json\x18\x04 \x01(\t\x12\x13\n\x0bpermissions\x18\x05 \x03(\t\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12\x12\n\nidempotent\x18\x07 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x08 \x01(\x04\x12\x1c\n\x14heartbeat_timeout_ms\x18\t \x01(\x04\x12\x16\n\x0estreams_output\x18\n \x01(\x08\x12\x0f\n\x07secrets\x18\x0b \x03(\t\x12#\n\x07\x63\x61\x63hing\x18\x0c \x01(\x0b\x32\x12.podium.v1.Caching\x12%\n\x08\x62\x61tching\x18\r \x01(\x0b\x32\x13.podium.v1.Batching\x12#\n\x07probing\x18\x0e \x01(\x0b\x32\x12.podium.v1.Probing\";\n\x07\x43\x61\x63hing\x12\x0e\n\x06ttl_ms\x18\x01 \x01(\x04\x12\x10\n\x08stale_ms\x18\x02 \x01(\x04\x12\x0e\n\x06shared\x18\x03 \x01(\x08\"2\n\x08\x42\x61tching\x12\x11\n\tmax_calls\x18\x01 \x01(\r\x12\x13\n\x0bmax_wait_ms\x18\x02 \x01(\x04\"b\n\x07Probing\x12\x13\n\x0binterval_ms\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\x04\x12\x17\n\x0funhealthy_after\x18\x03 \x01(\r\x12\x15\n\rhealthy_after\x18\x04 \x01(\r*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*V\n\x04Join\x12\x14\n\x10JOIN_UNSPECIFIED\x10\x00\x12\x0c\n\x08JOIN_ALL\x10\x01\x12\r\n\tJOIN_DONE\x10\x02\x12\x0c\n\x08JOIN_ANY\x10\x03\x12\r\n\tJOIN_N_OF\x10\x04*U\n\tOnFailure\x12\x1a\n\x16ON_FAILURE_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_FAILURE_FAIL\x10\x01\x12\x17\n\x13ON_FAILURE_CONTINUE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'podium.v1.definition_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOIN']._serialized_start=1924
-  _globals['_JOIN']._serialized_end=2010
-  _globals['_ONFAILURE']._serialized_start=2012
-  _globals['_ONFAILURE']._serialized_end=2097
+  _globals['_PRIORITY']._serialized_start=2676
+  _globals['_PRIORITY']._serialized_end=2770
+  _globals['_JOIN']._serialized_start=2772
+  _globals['_JOIN']._serialized_end=2858
+  _globals['_ONFAILURE']._serialized_start=2860
+  _globals['_ONFAILURE']._serialized_end=2945
   _globals['_STEPDEFINITION']._serialized_start=65
-  _globals['_STEPDEFINITION']._serialized_end=461
-  _globals['_FOREACH']._serialized_start=463
-  _globals['_FOREACH']._serialized_end=550
-  _globals['_RETRYPOLICY']._serialized_start=553
-  _globals['_RETRYPOLICY']._serialized_end=753
-  _globals['_TIMEOUTS']._serialized_start=755
-  _globals['_TIMEOUTS']._serialized_end=844
-  _globals['_TEMPLATE']._serialized_start=847
-  _globals['_TEMPLATE']._serialized_end=1113
-  _globals['_REFERENCE']._serialized_start=1116
-  _globals['_REFERENCE']._serialized_end=1268
-  _globals['_PATHELEMENT']._serialized_start=1270
-  _globals['_PATHELEMENT']._serialized_end=1326
-  _globals['_INTERPOLATION']._serialized_start=1328
-  _globals['_INTERPOLATION']._serialized_end=1388
-  _globals['_INTERPOLATIONPART']._serialized_start=1390
-  _globals['_INTERPOLATIONPART']._serialized_end=1476
-  _globals['_OBJECTTEMPLATE']._serialized_start=1478
-  _globals['_OBJECTTEMPLATE']._serialized_end=1538
-  _globals['_MEMBERTEMPLATE']._serialized_start=1540
-  _globals['_MEMBERTEMPLATE']._serialized_end=1606
-  _globals['_ARRAYTEMPLATE']._serialized_start=1608
-  _globals['_ARRAYTEMPLATE']._serialized_end=1662
-  _globals['_TOOLDEFINITION']._serialized_start=1665
-  _globals['_TOOLDEFINITION']._serialized_end=1922
+  _globals['_STEPDEFINITION']._serialized_end=500
+  _globals['_FALLBACK']._serialized_start=503
+  _globals['_FALLBACK']._serialized_end=674
+  _globals['_TOOLFALLBACK']._serialized_start=677
+  _globals['_TOOLFALLBACK']._serialized_end=850
+  _globals['_STALEFALLBACK']._serialized_start=852
+  _globals['_STALEFALLBACK']._serialized_end=887
+  _globals['_FOREACH']._serialized_start=889
+  _globals['_FOREACH']._serialized_end=976
+  _globals['_RETRYPOLICY']._serialized_start=979
+  _globals['_RETRYPOLICY']._serialized_end=1179
+  _globals['_TIMEOUTS']._serialized_start=1181
+  _globals['_TIMEOUTS']._serialized_end=1270
+  _globals['_TEMPLATE']._serialized_start=1273
+  _globals['_TEMPLATE']._serialized_end=1539
+  _globals['_REFERENCE']._serialized_start=1542
+  _globals['_REFERENCE']._serialized_end=1694
+  _globals['_PATHELEMENT']._serialized_start=1696
+  _globals['_PATHELEMENT']._serialized_end=1752
+  _globals['_INTERPOLATION']._serialized_start=1754
+  _globals['_INTERPOLATION']._serialized_end=1814
+  _globals['_INTERPOLATIONPART']._serialized_start=1816
+  _globals['_INTERPOLATIONPART']._serialized_end=1902
+  _globals['_OBJECTTEMPLATE']._serialized_start=1904
+  _globals['_OBJECTTEMPLATE']._serialized_end=1964
+  _globals['_MEMBERTEMPLATE']._serialized_start=1966
+  _globals['_MEMBERTEMPLATE']._serialized_end=2032
+  _globals['_ARRAYTEMPLATE']._serialized_start=2034
+  _globals['_ARRAYTEMPLATE']._serialized_end=2088
+  _globals['_TOOLDEFINITION']._serialized_start=2091
+  _globals['_TOOLDEFINITION']._serialized_end=2461
+  _globals['_CACHING']._serialized_start=2463
+  _globals['_CACHING']._serialized_end=2522
+  _globals['_BATCHING']._serialized_start=2524
+  _globals['_BATCHING']._serialized_end=2574
+  _globals['_PROBING']._serialized_start=2576
+  _globals['_PROBING']._serialized_end=2674
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """The same as PRIORITY_NORMAL."""
+    PRIORITY_LOW: _Priority.ValueType  # 1
+    """Refused first under overload, served last."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """Between the others."""
+    PRIORITY_HIGH: _Priority.ValueType  # 3
+    """Refused last, served first."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """What goes first when there is too much."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""The same as PRIORITY_NORMAL."""
+PRIORITY_LOW: Priority.ValueType  # 1
+"""Refused first under overload, served last."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""Between the others."""
+PRIORITY_HIGH: Priority.ValueType  # 3
+"""Refused last, served first."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 class _Join:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -96,6 +124,7 @@ class StepDefinition(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     ON_FAILURE_FIELD_NUMBER: _builtins.int
     REPEATABLE_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in the workflow, [a-z_][a-z0-9_]*. Empty at submission: step_N, N counting all steps from 1."""
     tool: _builtins.str
@@ -134,6 +163,10 @@ class StepDefinition(_message.Message):
     def timeouts(self) -> Global___Timeouts:
         """Bounds on the step's time. Unset fields: the tool's, then the service's defaults."""
 
+    @_builtins.property
+    def fallback(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fallback]:
+        """What takes the place of a failure, tried in this order. Empty: the step fails."""
+
     def __init__(
         self,
         *,
@@ -151,14 +184,133 @@ class StepDefinition(_message.Message):
         timeouts: Global___Timeouts | None = ...,
         on_failure: Global___OnFailure.ValueType = ...,
         repeatable: _builtins.bool = ...,
+        fallback: _abc.Iterable[Global___Fallback] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "for_each", b"for_each", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "condition", b"condition", "depends_on", b"depends_on", "for_each", b"for_each", "id", b"id", "join", b"join", "join_count", b"join_count", "on_failure", b"on_failure", "repeatable", b"repeatable", "retry", b"retry", "timeouts", b"timeouts", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "condition", b"condition", "depends_on", b"depends_on", "fallback", b"fallback", "for_each", b"for_each", "id", b"id", "join", b"join", "join_count", b"join_count", "on_failure", b"on_failure", "repeatable", b"repeatable", "retry", b"retry", "timeouts", b"timeouts", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StepDefinition: _TypeAlias = StepDefinition  # noqa: Y015
+
+@_typing.final
+class Fallback(_message.Message):
+    """A link of a step's fallback chain: what is tried when everything before it failed for a reason that it names."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ON_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    VALUE_JSON_FIELD_NUMBER: _builtins.int
+    value_json: _builtins.str
+    """Submission only: the declared value as JSON text. Recorded as value, sealed where outputs of the tool are."""
+    @_builtins.property
+    def on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Reasons it is tried on: reasons of failures (TIMEOUT), DENIED for any refusal by admission, EXHAUSTED for a failure
+        that was repeated as often as allowed, * for any. Empty: every failure, but no denial.
+        """
+
+    @_builtins.property
+    def tool(self) -> Global___ToolFallback:
+        """Another tool."""
+
+    @_builtins.property
+    def stale(self) -> Global___StaleFallback:
+        """The last result of the step's own tool for the same arguments, also when it has expired."""
+
+    @_builtins.property
+    def value(self) -> _value_pb2.Value:
+        """A declared value, without holes. The recorded form; may be submitted as value_json instead."""
+
+    def __init__(
+        self,
+        *,
+        on: _abc.Iterable[_builtins.str] | None = ...,
+        tool: Global___ToolFallback | None = ...,
+        stale: Global___StaleFallback | None = ...,
+        value: _value_pb2.Value | None = ...,
+        value_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "stale", b"stale", "tool", b"tool", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "on", b"on", "stale", b"stale", "tool", b"tool", "value", b"value", "value_json", b"value_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_link: _TypeAlias = _typing.Literal["tool", "stale", "value", "value_json"]  # noqa: Y015
+    _WhichOneofArgType_link: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_link) -> _WhichOneofReturnType_link | None: ...
+
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
+
+@_typing.final
+class ToolFallback(_message.Message):
+    """Calls another tool in a step's place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: _builtins.int
+    TOOL_VERSION_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
+    REPEATABLE_FIELD_NUMBER: _builtins.int
+    tool: _builtins.str
+    """The tool's name."""
+    tool_version: _builtins.int
+    """The version it is pinned to. Set by the service."""
+    arguments_json: _builtins.str
+    """Submission only: a JSON object in which strings may hold ${...}. Parsed into arguments, never recorded."""
+    repeatable: _builtins.bool
+    """The tool is read-only or idempotent. Set by the service."""
+    @_builtins.property
+    def arguments(self) -> Global___Template:
+        """Its arguments as a typed template. Unset: the step's own."""
+
+    @_builtins.property
+    def retry(self) -> Global___RetryPolicy:
+        """How its failed attempts are repeated. Unset: as the step's."""
+
+    def __init__(
+        self,
+        *,
+        tool: _builtins.str = ...,
+        tool_version: _builtins.int = ...,
+        arguments: Global___Template | None = ...,
+        arguments_json: _builtins.str = ...,
+        retry: Global___RetryPolicy | None = ...,
+        repeatable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "retry", b"retry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "arguments_json", b"arguments_json", "repeatable", b"repeatable", "retry", b"retry", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolFallback: _TypeAlias = ToolFallback  # noqa: Y015
+
+@_typing.final
+class StaleFallback(_message.Message):
+    """Takes an old result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AGE_MS_FIELD_NUMBER: _builtins.int
+    max_age_ms: _builtins.int
+    """The oldest that will do, in milliseconds; 0: as old as the cache keeps."""
+    def __init__(
+        self,
+        *,
+        max_age_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_age_ms", b"max_age_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StaleFallback: _TypeAlias = StaleFallback  # noqa: Y015
 
 @_typing.final
 class ForEach(_message.Message):
@@ -553,6 +705,9 @@ class ToolDefinition(_message.Message):
     HEARTBEAT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     STREAMS_OUTPUT_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
+    CACHING_FIELD_NUMBER: _builtins.int
+    BATCHING_FIELD_NUMBER: _builtins.int
+    PROBING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """[A-Za-z0-9_-]{1,64}, so that every model API accepts it."""
     description: _builtins.str
@@ -579,6 +734,18 @@ class ToolDefinition(_message.Message):
     def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Secrets by name, which the executor is given with each assignment, never through arguments."""
 
+    @_builtins.property
+    def caching(self) -> Global___Caching:
+        """How its results are cached. For read-only tools alone. Unset: not at all, unless the tenant's policy says so."""
+
+    @_builtins.property
+    def batching(self) -> Global___Batching:
+        """It takes several calls as one. Unset: one by one."""
+
+    @_builtins.property
+    def probing(self) -> Global___Probing:
+        """Its executors can tell whether they could run it now. Unset: whoever is connected is taken to be well."""
+
     def __init__(
         self,
         *,
@@ -593,11 +760,104 @@ class ToolDefinition(_message.Message):
         heartbeat_timeout_ms: _builtins.int = ...,
         streams_output: _builtins.bool = ...,
         secrets: _abc.Iterable[_builtins.str] | None = ...,
+        caching: Global___Caching | None = ...,
+        batching: Global___Batching | None = ...,
+        probing: Global___Probing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "caching", b"caching", "probing", b"probing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "idempotent", b"idempotent", "input_schema_json", b"input_schema_json", "name", b"name", "output_schema_json", b"output_schema_json", "permissions", b"permissions", "read_only", b"read_only", "secrets", b"secrets", "streams_output", b"streams_output", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batching", b"batching", "caching", b"caching", "description", b"description", "heartbeat_timeout_ms", b"heartbeat_timeout_ms", "idempotent", b"idempotent", "input_schema_json", b"input_schema_json", "name", b"name", "output_schema_json", b"output_schema_json", "permissions", b"permissions", "probing", b"probing", "read_only", b"read_only", "secrets", b"secrets", "streams_output", b"streams_output", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolDefinition: _TypeAlias = ToolDefinition  # noqa: Y015
+
+@_typing.final
+class Caching(_message.Message):
+    """How a tool's results are cached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    STALE_MS_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    ttl_ms: _builtins.int
+    """How long a result is fresh, in milliseconds. Positive."""
+    stale_ms: _builtins.int
+    """How long after that it still serves a step that falls back on it, in milliseconds."""
+    shared: _builtins.bool
+    """A result is the same for every subject of the tenant. False: each subject has its own."""
+    def __init__(
+        self,
+        *,
+        ttl_ms: _builtins.int = ...,
+        stale_ms: _builtins.int = ...,
+        shared: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shared", b"shared", "stale_ms", b"stale_ms", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caching: _TypeAlias = Caching  # noqa: Y015
+
+@_typing.final
+class Batching(_message.Message):
+    """How calls are gathered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WAIT_MS_FIELD_NUMBER: _builtins.int
+    max_calls: _builtins.int
+    """At most so many calls as one; 2 to 1000."""
+    max_wait_ms: _builtins.int
+    """The first waits so long for others, in milliseconds; 0: takes what is there."""
+    def __init__(
+        self,
+        *,
+        max_calls: _builtins.int = ...,
+        max_wait_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_calls", b"max_calls", "max_wait_ms", b"max_wait_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Batching: _TypeAlias = Batching  # noqa: Y015
+
+@_typing.final
+class Probing(_message.Message):
+    """How executors are asked whether they could run a tool now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    UNHEALTHY_AFTER_FIELD_NUMBER: _builtins.int
+    HEALTHY_AFTER_FIELD_NUMBER: _builtins.int
+    interval_ms: _builtins.int
+    """How often, in milliseconds. Positive."""
+    timeout_ms: _builtins.int
+    """How long an answer may take; 0: as long as the interval."""
+    unhealthy_after: _builtins.int
+    """So many failed answers in a row make it unhealthy; 0: 3."""
+    healthy_after: _builtins.int
+    """So many good ones make it healthy again; 0: 1."""
+    def __init__(
+        self,
+        *,
+        interval_ms: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+        unhealthy_after: _builtins.int = ...,
+        healthy_after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy_after", b"healthy_after", "interval_ms", b"interval_ms", "timeout_ms", b"timeout_ms", "unhealthy_after", b"unhealthy_after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probing: _TypeAlias = Probing  # noqa: Y015

@@ -105,6 +105,46 @@ SKIP_REASON_JOIN: SkipReason.ValueType  # 2
 """Its join could not be met any more."""
 Global___SkipReason: _TypeAlias = SkipReason  # noqa: Y015
 
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """Not set."""
+    BREAKER_STATE_CLOSED: _BreakerState.ValueType  # 1
+    """Lets calls through and counts their outcomes."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 2
+    """Lets nothing through until its time is over."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 3
+    """Lets a bounded number through, whose outcomes decide."""
+    BREAKER_STATE_FORCED_OPEN: _BreakerState.ValueType  # 4
+    """Somebody holds it open."""
+    BREAKER_STATE_DISABLED: _BreakerState.ValueType  # 5
+    """Lets everything through and counts nothing."""
+    BREAKER_STATE_METRICS_ONLY: _BreakerState.ValueType  # 6
+    """Lets everything through and counts."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """The state of a breaker."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""Not set."""
+BREAKER_STATE_CLOSED: BreakerState.ValueType  # 1
+"""Lets calls through and counts their outcomes."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 2
+"""Lets nothing through until its time is over."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
+"""Lets a bounded number through, whose outcomes decide."""
+BREAKER_STATE_FORCED_OPEN: BreakerState.ValueType  # 4
+"""Somebody holds it open."""
+BREAKER_STATE_DISABLED: BreakerState.ValueType  # 5
+"""Lets everything through and counts nothing."""
+BREAKER_STATE_METRICS_ONLY: BreakerState.ValueType  # 6
+"""Lets everything through and counts."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
+
 @_typing.final
 class Event(_message.Message):
     """One event as it is recorded: envelope and payload. Its serialised bytes are the record.
@@ -162,6 +202,13 @@ class Event(_message.Message):
     ADDRESS_UNBLOCKED_FIELD_NUMBER: _builtins.int
     RATE_LIMITED_FIELD_NUMBER: _builtins.int
     TENANT_CONFIGURED_FIELD_NUMBER: _builtins.int
+    BREAKER_TRANSITIONED_FIELD_NUMBER: _builtins.int
+    ATTEMPT_REJECTED_FIELD_NUMBER: _builtins.int
+    FALLBACK_TRIED_FIELD_NUMBER: _builtins.int
+    CACHE_HIT_FIELD_NUMBER: _builtins.int
+    CACHE_INVALIDATED_FIELD_NUMBER: _builtins.int
+    CACHE_FAILED_FIELD_NUMBER: _builtins.int
+    TOOL_HEALTH_CHANGED_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """The place in the shard's log, from 1, without gaps, in commit order."""
     tenant_sequence: _builtins.int
@@ -322,6 +369,34 @@ class Event(_message.Message):
     def tenant_configured(self) -> Global___TenantConfigured:
         """A tenant was made, or its quotas changed."""
 
+    @_builtins.property
+    def breaker_transitioned(self) -> Global___BreakerTransitioned:
+        """A breaker opened, closed or was told to."""
+
+    @_builtins.property
+    def attempt_rejected(self) -> Global___AttemptRejected:
+        """An attempt was not made, because of a breaker or a bulkhead."""
+
+    @_builtins.property
+    def fallback_tried(self) -> Global___FallbackTried:
+        """A step goes on with the next link of its fallback chain."""
+
+    @_builtins.property
+    def cache_hit(self) -> Global___CacheHit:
+        """A result came from the cache."""
+
+    @_builtins.property
+    def cache_invalidated(self) -> Global___CacheInvalidated:
+        """Cached results are not used any more."""
+
+    @_builtins.property
+    def cache_failed(self) -> Global___CacheFailed:
+        """The cache could not be read or written."""
+
+    @_builtins.property
+    def tool_health_changed(self) -> Global___ToolHealthChanged:
+        """An executor can or cannot run a tool."""
+
     def __init__(
         self,
         *,
@@ -372,12 +447,19 @@ class Event(_message.Message):
         address_unblocked: Global___AddressUnblocked | None = ...,
         rate_limited: Global___RateLimited | None = ...,
         tenant_configured: Global___TenantConfigured | None = ...,
+        breaker_transitioned: Global___BreakerTransitioned | None = ...,
+        attempt_rejected: Global___AttemptRejected | None = ...,
+        fallback_tried: Global___FallbackTried | None = ...,
+        cache_hit: Global___CacheHit | None = ...,
+        cache_invalidated: Global___CacheInvalidated | None = ...,
+        cache_failed: Global___CacheFailed | None = ...,
+        tool_health_changed: Global___ToolHealthChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["address_blocked", b"address_blocked", "address_unblocked", b"address_unblocked", "attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "authentication_failed", b"authentication_failed", "condition_met", b"condition_met", "credentials_revoked", b"credentials_revoked", "for_each_expanded", b"for_each_expanded", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "policy_applied", b"policy_applied", "policy_proposed", b"policy_proposed", "policy_rejected", b"policy_rejected", "principal", b"principal", "rate_limited", b"rate_limited", "request_denied", b"request_denied", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "submission_refused", b"submission_refused", "tenant_configured", b"tenant_configured", "tool_registered", b"tool_registered", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["address_blocked", b"address_blocked", "address_unblocked", b"address_unblocked", "attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_rejected", b"attempt_rejected", "attempt_started", b"attempt_started", "authentication_failed", b"authentication_failed", "breaker_transitioned", b"breaker_transitioned", "cache_failed", b"cache_failed", "cache_hit", b"cache_hit", "cache_invalidated", b"cache_invalidated", "condition_met", b"condition_met", "credentials_revoked", b"credentials_revoked", "fallback_tried", b"fallback_tried", "for_each_expanded", b"for_each_expanded", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "policy_applied", b"policy_applied", "policy_proposed", b"policy_proposed", "policy_rejected", b"policy_rejected", "principal", b"principal", "rate_limited", b"rate_limited", "request_denied", b"request_denied", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "submission_refused", b"submission_refused", "tenant_configured", b"tenant_configured", "tool_health_changed", b"tool_health_changed", "tool_registered", b"tool_registered", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_blocked", b"address_blocked", "address_unblocked", b"address_unblocked", "attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_started", b"attempt_started", "authentication_failed", b"authentication_failed", "causation_position", b"causation_position", "condition_met", b"condition_met", "correlation_id", b"correlation_id", "credentials_revoked", b"credentials_revoked", "for_each_expanded", b"for_each_expanded", "ignorable", b"ignorable", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "policy_applied", b"policy_applied", "policy_proposed", b"policy_proposed", "policy_rejected", b"policy_rejected", "position", b"position", "principal", b"principal", "rate_limited", b"rate_limited", "recorded_at_us", b"recorded_at_us", "request_denied", b"request_denied", "request_id", b"request_id", "schema_version", b"schema_version", "shard", b"shard", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "stream_id", b"stream_id", "stream_version", b"stream_version", "submission_refused", b"submission_refused", "tenant", b"tenant", "tenant_configured", b"tenant_configured", "tenant_sequence", b"tenant_sequence", "tool_registered", b"tool_registered", "trace_context", b"trace_context", "type", b"type", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_blocked", b"address_blocked", "address_unblocked", b"address_unblocked", "attempt_abandoned", b"attempt_abandoned", "attempt_failed", b"attempt_failed", "attempt_rejected", b"attempt_rejected", "attempt_started", b"attempt_started", "authentication_failed", b"authentication_failed", "breaker_transitioned", b"breaker_transitioned", "cache_failed", b"cache_failed", "cache_hit", b"cache_hit", "cache_invalidated", b"cache_invalidated", "causation_position", b"causation_position", "condition_met", b"condition_met", "correlation_id", b"correlation_id", "credentials_revoked", b"credentials_revoked", "fallback_tried", b"fallback_tried", "for_each_expanded", b"for_each_expanded", "ignorable", b"ignorable", "input_rejected", b"input_rejected", "payload", b"payload", "permission_checked", b"permission_checked", "policy_applied", b"policy_applied", "policy_proposed", b"policy_proposed", "policy_rejected", b"policy_rejected", "position", b"position", "principal", b"principal", "rate_limited", b"rate_limited", "recorded_at_us", b"recorded_at_us", "request_denied", b"request_denied", "request_id", b"request_id", "schema_version", b"schema_version", "shard", b"shard", "step_canceled", b"step_canceled", "step_denied", b"step_denied", "step_failed", b"step_failed", "step_queued", b"step_queued", "step_skipped", b"step_skipped", "step_succeeded", b"step_succeeded", "steps_added", b"steps_added", "stream_id", b"stream_id", "stream_version", b"stream_version", "submission_refused", b"submission_refused", "tenant", b"tenant", "tenant_configured", b"tenant_configured", "tenant_sequence", b"tenant_sequence", "tool_health_changed", b"tool_health_changed", "tool_registered", b"tool_registered", "trace_context", b"trace_context", "type", b"type", "workflow_cancel_requested", b"workflow_cancel_requested", "workflow_canceled", b"workflow_canceled", "workflow_failed", b"workflow_failed", "workflow_finish_requested", b"workflow_finish_requested", "workflow_started", b"workflow_started", "workflow_succeeded", b"workflow_succeeded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["workflow_started", "steps_added", "workflow_finish_requested", "workflow_cancel_requested", "workflow_succeeded", "workflow_failed", "workflow_canceled", "condition_met", "for_each_expanded", "step_queued", "permission_checked", "input_rejected", "attempt_started", "attempt_failed", "attempt_abandoned", "step_succeeded", "step_failed", "step_denied", "step_skipped", "step_canceled", "tool_registered", "authentication_failed", "request_denied", "submission_refused", "policy_proposed", "policy_applied", "policy_rejected", "credentials_revoked", "address_blocked", "address_unblocked", "rate_limited", "tenant_configured"]  # noqa: Y015
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["workflow_started", "steps_added", "workflow_finish_requested", "workflow_cancel_requested", "workflow_succeeded", "workflow_failed", "workflow_canceled", "condition_met", "for_each_expanded", "step_queued", "permission_checked", "input_rejected", "attempt_started", "attempt_failed", "attempt_abandoned", "step_succeeded", "step_failed", "step_denied", "step_skipped", "step_canceled", "tool_registered", "authentication_failed", "request_denied", "submission_refused", "policy_proposed", "policy_applied", "policy_rejected", "credentials_revoked", "address_blocked", "address_unblocked", "rate_limited", "tenant_configured", "breaker_transitioned", "attempt_rejected", "fallback_tried", "cache_hit", "cache_invalidated", "cache_failed", "tool_health_changed"]  # noqa: Y015
     _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
 
@@ -397,6 +479,7 @@ class WorkflowStarted(_message.Message):
     REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     CANCEL_GRACE_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A name for people; empty: none."""
     open: _builtins.bool
@@ -413,6 +496,8 @@ class WorkflowStarted(_message.Message):
     """What kind of run it is."""
     cancel_grace_ms: _builtins.int
     """How long a canceled attempt may take to end, in milliseconds."""
+    priority: _definition_pb2.Priority.ValueType
+    """What goes first when there is too much."""
     @_builtins.property
     def input(self) -> _value_pb2.Value:
         """The workflow's input."""
@@ -428,10 +513,11 @@ class WorkflowStarted(_message.Message):
         request_digest: _builtins.bytes = ...,
         kind: Global___WorkflowKind.ValueType = ...,
         cancel_grace_ms: _builtins.int = ...,
+        priority: _definition_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_grace_ms", b"cancel_grace_ms", "deadline_at_us", b"deadline_at_us", "input", b"input", "kind", b"kind", "max_parallel", b"max_parallel", "name", b"name", "open", b"open", "request_digest", b"request_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_grace_ms", b"cancel_grace_ms", "deadline_at_us", b"deadline_at_us", "input", b"input", "kind", b"kind", "max_parallel", b"max_parallel", "name", b"name", "open", b"open", "priority", b"priority", "request_digest", b"request_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -899,6 +985,8 @@ class StepSucceeded(_message.Message):
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     CHUNKS_DIGEST_FIELD_NUMBER: _builtins.int
     SANITIZED_FIELD_NUMBER: _builtins.int
+    DEGRADED_BY_FIELD_NUMBER: _builtins.int
+    CACHE_TTL_MS_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """The step."""
     attempt: _builtins.int
@@ -907,6 +995,10 @@ class StepSucceeded(_message.Message):
     """How many chunks were streamed; all of them are durable."""
     chunks_digest: _builtins.bytes
     """SHA-256 over the chunks' data in order, as they are recorded, when there are chunks."""
+    degraded_by: _builtins.int
+    """The link of the step's fallback chain that the output is from, from 1; 0: the step's own tool, so not degraded."""
+    cache_ttl_ms: _builtins.int
+    """How long the tool lets this result be cached, in milliseconds. Unset: as long as its definition says."""
     @_builtins.property
     def output(self) -> _value_pb2.Value:
         """The output."""
@@ -924,12 +1016,16 @@ class StepSucceeded(_message.Message):
         chunk_count: _builtins.int = ...,
         chunks_digest: _builtins.bytes = ...,
         sanitized: _abc.Iterable[_builtins.str] | None = ...,
+        degraded_by: _builtins.int = ...,
+        cache_ttl_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_ms", b"_cache_ttl_ms", "cache_ttl_ms", b"cache_ttl_ms", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk_count", b"chunk_count", "chunks_digest", b"chunks_digest", "output", b"output", "sanitized", b"sanitized", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_ms", b"_cache_ttl_ms", "attempt", b"attempt", "cache_ttl_ms", b"cache_ttl_ms", "chunk_count", b"chunk_count", "chunks_digest", b"chunks_digest", "degraded_by", b"degraded_by", "output", b"output", "sanitized", b"sanitized", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cache_ttl_ms: _TypeAlias = _typing.Literal["cache_ttl_ms"]  # noqa: Y015
+    _WhichOneofArgType__cache_ttl_ms: _TypeAlias = _typing.Literal["_cache_ttl_ms", b"_cache_ttl_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_ttl_ms) -> _WhichOneofReturnType__cache_ttl_ms | None: ...
 
 Global___StepSucceeded: _TypeAlias = StepSucceeded  # noqa: Y015
 
@@ -1492,3 +1588,373 @@ class TenantConfigured(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TenantConfigured: _TypeAlias = TenantConfigured  # noqa: Y015
+
+@_typing.final
+class BreakerFigures(_message.Message):
+    """What a breaker had counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    SLOW_FIELD_NUMBER: _builtins.int
+    FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    SLOW_CALL_RATE_FIELD_NUMBER: _builtins.int
+    FAILURES_IN_A_ROW_FIELD_NUMBER: _builtins.int
+    SUCCESSES_IN_A_ROW_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    calls: _builtins.int
+    """Calls in the window."""
+    failed: _builtins.int
+    """Those that failed."""
+    slow: _builtins.int
+    """Those that were slow, failed or not."""
+    failure_rate: _builtins.float
+    """The part that failed, in percent; negative: too few calls to say."""
+    slow_call_rate: _builtins.float
+    """The part that was slow, in percent; negative: too few calls to say."""
+    failures_in_a_row: _builtins.int
+    """Failures in a row."""
+    successes_in_a_row: _builtins.int
+    """Successes in a row."""
+    rejected: _builtins.int
+    """Attempts that were refused since it opened."""
+    def __init__(
+        self,
+        *,
+        calls: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        slow: _builtins.int = ...,
+        failure_rate: _builtins.float = ...,
+        slow_call_rate: _builtins.float = ...,
+        failures_in_a_row: _builtins.int = ...,
+        successes_in_a_row: _builtins.int = ...,
+        rejected: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "failed", b"failed", "failure_rate", b"failure_rate", "failures_in_a_row", b"failures_in_a_row", "rejected", b"rejected", "slow", b"slow", "slow_call_rate", b"slow_call_rate", "successes_in_a_row", b"successes_in_a_row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakerFigures: _TypeAlias = BreakerFigures  # noqa: Y015
+
+@_typing.final
+class BreakerTransitioned(_message.Message):
+    """A breaker opened, closed or was told to. In the stream `breaker/TOOL`, in the append of the outcome that caused it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: _builtins.int
+    FROM_STATE_FIELD_NUMBER: _builtins.int
+    TO_STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    OPEN_UNTIL_US_FIELD_NUMBER: _builtins.int
+    REOPENED_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    POLICY_REVISION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    tool: _builtins.str
+    """The tool."""
+    from_state: Global___BreakerState.ValueType
+    """From."""
+    to_state: Global___BreakerState.ValueType
+    """To."""
+    reason: _builtins.str
+    """Why: FAILURES_IN_A_ROW, FAILURE_RATE, SLOW_CALL_RATE, RECOVERY_TIMEOUT, SUCCESSES_IN_A_ROW, RATES_RECOVERED,
+    HALF_OPEN_FAILURE, HALF_OPEN_TIMEOUT, SET_BY_OPERATOR, RESET_BY_OPERATOR, POLICY_CHANGED.
+    """
+    workflow_id: _builtins.str
+    """The workflow of the attempt whose outcome, or start, caused it; empty: none did."""
+    step_id: _builtins.str
+    """Its step."""
+    attempt: _builtins.int
+    """The attempt."""
+    open_until_us: _builtins.int
+    """When it may be half-open, microseconds since the Unix epoch; 0: it is not open, or somebody holds it open."""
+    reopened: _builtins.int
+    """How often it has opened from half-open in a row; what the open time grows by."""
+    rule: _builtins.str
+    """The rule it follows."""
+    policy_revision: _builtins.int
+    """The policy's revision."""
+    note: _builtins.str
+    """Why, in the words of who set it."""
+    @_builtins.property
+    def figures(self) -> Global___BreakerFigures:
+        """What was counted until then."""
+
+    def __init__(
+        self,
+        *,
+        tool: _builtins.str = ...,
+        from_state: Global___BreakerState.ValueType = ...,
+        to_state: Global___BreakerState.ValueType = ...,
+        reason: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        step_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        figures: Global___BreakerFigures | None = ...,
+        open_until_us: _builtins.int = ...,
+        reopened: _builtins.int = ...,
+        rule: _builtins.str = ...,
+        policy_revision: _builtins.int = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "figures", b"figures", "from_state", b"from_state", "note", b"note", "open_until_us", b"open_until_us", "policy_revision", b"policy_revision", "reason", b"reason", "reopened", b"reopened", "rule", b"rule", "step_id", b"step_id", "to_state", b"to_state", "tool", b"tool", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakerTransitioned: _TypeAlias = BreakerTransitioned  # noqa: Y015
+
+@_typing.final
+class AttemptRejected(_message.Message):
+    """An attempt was not made. The step goes on when retry_at_us is set, and otherwise with what follows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    GUARD_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    RETRY_AT_US_FIELD_NUMBER: _builtins.int
+    step_id: _builtins.str
+    """The step."""
+    attempt: _builtins.int
+    """The attempt, which counts as one."""
+    guard: _builtins.str
+    """What refused it: breaker, bulkhead."""
+    retry_at_us: _builtins.int
+    """When the next attempt may start, microseconds since the Unix epoch; 0: there is none."""
+    @_builtins.property
+    def failure(self) -> _value_pb2.Failure:
+        """Why: BREAKER_OPEN, OVERLOADED; retry_after_ms says when it may be let through."""
+
+    def __init__(
+        self,
+        *,
+        step_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        guard: _builtins.str = ...,
+        failure: _value_pb2.Failure | None = ...,
+        retry_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "failure", b"failure", "guard", b"guard", "retry_at_us", b"retry_at_us", "step_id", b"step_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptRejected: _TypeAlias = AttemptRejected  # noqa: Y015
+
+@_typing.final
+class FallbackTried(_message.Message):
+    """A step goes on with a link of its fallback chain, in the place of StepFailed or StepDenied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    GUARD_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    step_id: _builtins.str
+    """The step."""
+    link: _builtins.int
+    """The link, from 1. Those before it were tried, or do not name the failure."""
+    guard: _builtins.str
+    """The guard, when the failure is a denial."""
+    tool: _builtins.str
+    """The tool it calls; empty: it is a stale result or a declared value."""
+    @_builtins.property
+    def failure(self) -> _value_pb2.Failure:
+        """The failure it takes the place of."""
+
+    def __init__(
+        self,
+        *,
+        step_id: _builtins.str = ...,
+        link: _builtins.int = ...,
+        failure: _value_pb2.Failure | None = ...,
+        guard: _builtins.str = ...,
+        tool: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "guard", b"guard", "link", b"link", "step_id", b"step_id", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FallbackTried: _TypeAlias = FallbackTried  # noqa: Y015
+
+@_typing.final
+class CacheHit(_message.Message):
+    """A result came from the cache. Followed by StepSucceeded with attempt 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SOURCE_WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_STEP_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_POSITION_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    COALESCED_FIELD_NUMBER: _builtins.int
+    step_id: _builtins.str
+    """The step."""
+    tool: _builtins.str
+    """The tool."""
+    key: _builtins.bytes
+    """The key of the entry: it names tenant, subject, policy revision, tool version and arguments without telling them."""
+    source_workflow_id: _builtins.str
+    """The workflow that produced the value."""
+    source_step_id: _builtins.str
+    """Its step."""
+    source_position: _builtins.int
+    """Its StepSucceeded, by position; 0: not known."""
+    age_us: _builtins.int
+    """How old the value is, in microseconds."""
+    stale: _builtins.bool
+    """It had expired, and served as a fallback."""
+    coalesced: _builtins.bool
+    """It was produced while this step waited for it."""
+    def __init__(
+        self,
+        *,
+        step_id: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+        source_workflow_id: _builtins.str = ...,
+        source_step_id: _builtins.str = ...,
+        source_position: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+        stale: _builtins.bool = ...,
+        coalesced: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "coalesced", b"coalesced", "key", b"key", "source_position", b"source_position", "source_step_id", b"source_step_id", "source_workflow_id", b"source_workflow_id", "stale", b"stale", "step_id", b"step_id", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheHit: _TypeAlias = CacheHit  # noqa: Y015
+
+@_typing.final
+class CacheInvalidated(_message.Message):
+    """Cached results are not used any more. In the stream `cache`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_DIGEST_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    tool: _builtins.str
+    """The tool; empty: all of the tenant's."""
+    arguments_digest: _builtins.bytes
+    """SHA-256 of the canonical arguments; empty: whatever the arguments."""
+    entries: _builtins.int
+    """How many entries in memory it ended."""
+    reason: _builtins.str
+    """Why, in the words of who asked for it."""
+    def __init__(
+        self,
+        *,
+        tool: _builtins.str = ...,
+        arguments_digest: _builtins.bytes = ...,
+        entries: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_digest", b"arguments_digest", "entries", b"entries", "reason", b"reason", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheInvalidated: _TypeAlias = CacheInvalidated  # noqa: Y015
+
+@_typing.final
+class CacheFailed(_message.Message):
+    """The cache could not be read or written; it was a miss. In the stream `cache`. The first is recorded at once; what follows
+    is counted, and recorded at the end of a window.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_US_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """READ, WRITE or INVALIDATE."""
+    problem: _builtins.str
+    """What happened, without values."""
+    count: _builtins.int
+    """How many there were."""
+    first_at_us: _builtins.int
+    """When the first of them was, microseconds since the Unix epoch."""
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first_at_us", b"first_at_us", "operation", b"operation", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheFailed: _TypeAlias = CacheFailed  # noqa: Y015
+
+@_typing.final
+class ToolHealthChanged(_message.Message):
+    """An executor can or cannot run a tool, by its own word. In the stream `health/TOOL`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: _builtins.int
+    EXECUTOR_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    HEALTHY_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    tool: _builtins.str
+    """The tool."""
+    executor: _builtins.str
+    """The executor."""
+    session_id: _builtins.str
+    """Its session."""
+    healthy: _builtins.bool
+    """Whether it can."""
+    answers: _builtins.int
+    """How many answers in a row said so."""
+    message: _builtins.str
+    """Why not, in its words."""
+    def __init__(
+        self,
+        *,
+        tool: _builtins.str = ...,
+        executor: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        healthy: _builtins.bool = ...,
+        answers: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "executor", b"executor", "healthy", b"healthy", "message", b"message", "session_id", b"session_id", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolHealthChanged: _TypeAlias = ToolHealthChanged  # noqa: Y015

@@ -60,6 +60,7 @@ class ExecutorItem(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    PROBED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """The first item of a session."""
@@ -96,6 +97,10 @@ class ExecutorItem(_message.Message):
     def leaving(self) -> Global___Leaving:
         """The executor wants no more work and will leave when what it has is done."""
 
+    @_builtins.property
+    def probed(self) -> Global___ToolProbed:
+        """Whether a tool could be run now."""
+
     def __init__(
         self,
         *,
@@ -108,12 +113,13 @@ class ExecutorItem(_message.Message):
         failure: Global___AttemptFailure | None = ...,
         heartbeat: Global___SessionHeartbeat | None = ...,
         leaving: Global___Leaving | None = ...,
+        probed: Global___ToolProbed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_heartbeat", b"attempt_heartbeat", "chunk", b"chunk", "failure", b"failure", "heartbeat", b"heartbeat", "hello", b"hello", "item", b"item", "leaving", b"leaving", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_heartbeat", b"attempt_heartbeat", "chunk", b"chunk", "failure", b"failure", "heartbeat", b"heartbeat", "hello", b"hello", "item", b"item", "leaving", b"leaving", "probed", b"probed", "progress", b"progress", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_heartbeat", b"attempt_heartbeat", "chunk", b"chunk", "failure", b"failure", "heartbeat", b"heartbeat", "hello", b"hello", "item", b"item", "leaving", b"leaving", "progress", b"progress", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt_heartbeat", b"attempt_heartbeat", "chunk", b"chunk", "failure", b"failure", "heartbeat", b"heartbeat", "hello", b"hello", "item", b"item", "leaving", b"leaving", "probed", b"probed", "progress", b"progress", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["hello", "accepted", "chunk", "progress", "attempt_heartbeat", "result", "failure", "heartbeat", "leaving"]  # noqa: Y015
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["hello", "accepted", "chunk", "progress", "attempt_heartbeat", "result", "failure", "heartbeat", "leaving", "probed"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 
@@ -374,8 +380,11 @@ class AttemptResult(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    CACHE_TTL_MS_FIELD_NUMBER: _builtins.int
     chunk_count: _builtins.int
     """How many chunks were sent; success is recorded only when all of them are durable."""
+    cache_ttl_ms: _builtins.int
+    """How long this result may be cached, in milliseconds; 0: not at all. Unset: as the tool's definition says."""
     @_builtins.property
     def attempt(self) -> Global___AttemptReference:
         """The attempt."""
@@ -390,12 +399,15 @@ class AttemptResult(_message.Message):
         attempt: Global___AttemptReference | None = ...,
         output: _value_pb2.Value | None = ...,
         chunk_count: _builtins.int = ...,
+        cache_ttl_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_ms", b"_cache_ttl_ms", "attempt", b"attempt", "cache_ttl_ms", b"cache_ttl_ms", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk_count", b"chunk_count", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_ttl_ms", b"_cache_ttl_ms", "attempt", b"attempt", "cache_ttl_ms", b"cache_ttl_ms", "chunk_count", b"chunk_count", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cache_ttl_ms: _TypeAlias = _typing.Literal["cache_ttl_ms"]  # noqa: Y015
+    _WhichOneofArgType__cache_ttl_ms: _TypeAlias = _typing.Literal["_cache_ttl_ms", b"_cache_ttl_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_ttl_ms) -> _WhichOneofReturnType__cache_ttl_ms | None: ...
 
 Global___AttemptResult: _TypeAlias = AttemptResult  # noqa: Y015
 
@@ -428,6 +440,36 @@ class AttemptFailure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttemptFailure: _TypeAlias = AttemptFailure  # noqa: Y015
+
+@_typing.final
+class ToolProbed(_message.Message):
+    """Whether a tool could be run now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBE_FIELD_NUMBER: _builtins.int
+    HEALTHY_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    probe: _builtins.int
+    """The probe it answers."""
+    healthy: _builtins.bool
+    """Whether it could."""
+    message: _builtins.str
+    """Why not, for a person."""
+    def __init__(
+        self,
+        *,
+        probe: _builtins.int = ...,
+        healthy: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy", b"healthy", "message", b"message", "probe", b"probe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolProbed: _TypeAlias = ToolProbed  # noqa: Y015
 
 @_typing.final
 class SessionHeartbeat(_message.Message):
@@ -499,6 +541,7 @@ class ServiceItem(_message.Message):
     CHUNKS_ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     OUTCOME_ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answers Hello."""
@@ -523,6 +566,10 @@ class ServiceItem(_message.Message):
     def drain(self) -> Global___Drain:
         """The service is about to stop: finish, then connect again."""
 
+    @_builtins.property
+    def probe(self) -> Global___ProbeTool:
+        """Say whether a tool could be run now."""
+
     def __init__(
         self,
         *,
@@ -532,12 +579,13 @@ class ServiceItem(_message.Message):
         chunks_acknowledged: Global___ChunksAcknowledged | None = ...,
         outcome_acknowledged: Global___OutcomeAcknowledged | None = ...,
         drain: Global___Drain | None = ...,
+        probe: Global___ProbeTool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assign", b"assign", "cancel", b"cancel", "chunks_acknowledged", b"chunks_acknowledged", "drain", b"drain", "item", b"item", "outcome_acknowledged", b"outcome_acknowledged", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assign", b"assign", "cancel", b"cancel", "chunks_acknowledged", b"chunks_acknowledged", "drain", b"drain", "item", b"item", "outcome_acknowledged", b"outcome_acknowledged", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assign", b"assign", "cancel", b"cancel", "chunks_acknowledged", b"chunks_acknowledged", "drain", b"drain", "item", b"item", "outcome_acknowledged", b"outcome_acknowledged", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assign", b"assign", "cancel", b"cancel", "chunks_acknowledged", b"chunks_acknowledged", "drain", b"drain", "item", b"item", "outcome_acknowledged", b"outcome_acknowledged", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "chunks_acknowledged", "outcome_acknowledged", "drain"]  # noqa: Y015
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["welcome", "assign", "cancel", "chunks_acknowledged", "outcome_acknowledged", "drain", "probe"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 
@@ -842,6 +890,36 @@ class Drain(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
+
+@_typing.final
+class ProbeTool(_message.Message):
+    """Say whether a tool could be run now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBE_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    probe: _builtins.int
+    """Names the probe in the answer."""
+    tool: _builtins.str
+    """The tool."""
+    timeout_ms: _builtins.int
+    """How long the answer may take."""
+    def __init__(
+        self,
+        *,
+        probe: _builtins.int = ...,
+        tool: _builtins.str = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe", "timeout_ms", b"timeout_ms", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeTool: _TypeAlias = ProbeTool  # noqa: Y015
 
 @_typing.final
 class UploadRequest(_message.Message):

@@ -22,37 +22,52 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from podium.v1 import definition_pb2 as podium_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16podium/v1/policy.proto\x12\tpodium.v1\"\xf4\x01\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x05roles\x18\x02 \x03(\x0b\x32\x0f.podium.v1.Role\x12\x1e\n\x05rules\x18\x03 \x03(\x0b\x32\x0f.podium.v1.Rule\x12$\n\x06limits\x18\x04 \x03(\x0b\x32\x14.podium.v1.RateLimit\x12*\n\taddresses\x18\x05 \x01(\x0b\x32\x17.podium.v1.AddressRules\x12\x1d\n\x15\x63hanges_need_approval\x18\x06 \x01(\x08\x12+\n\x08patterns\x18\x07 \x03(\x0b\x32\x19.podium.v1.ContentPattern\"K\n\x04Role\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06grants\x18\x02 \x03(\t\x12\x10\n\x08inherits\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x90\x01\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x11.podium.v1.Effect\x12\r\n\x05tools\x18\x03 \x03(\t\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x11\n\tcondition\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"\xd2\x01\n\tRateLimit\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x05scope\x18\x02 \x01(\x0e\x32\x15.podium.v1.LimitScope\x12\r\n\x05tools\x18\x03 \x03(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12 \n\x03per\x18\x05 \x03(\x0e\x32\x13.podium.v1.LimitKey\x12\r\n\x05\x63ount\x18\x06 \x01(\r\x12\x11\n\tperiod_ms\x18\x07 \x01(\x04\x12\r\n\x05\x62urst\x18\x08 \x01(\r\x12\"\n\x07weights\x18\t \x03(\x0b\x32\x11.podium.v1.Weight\"\'\n\x06Weight\x12\r\n\x05tools\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"Q\n\x0c\x41\x64\x64ressRules\x12\r\n\x05\x62lock\x18\x01 \x03(\t\x12\r\n\x05\x61llow\x18\x02 \x03(\t\x12#\n\x07lockout\x18\x03 \x01(\x0b\x32\x12.podium.v1.Lockout\"@\n\x07Lockout\x12\x10\n\x08\x66\x61ilures\x18\x01 \x01(\r\x12\x11\n\twithin_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x62lock_ms\x18\x03 \x01(\x04\"]\n\x0e\x43ontentPattern\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nexpression\x18\x02 \x01(\t\x12\x14\n\x0crefuse_input\x18\x03 \x01(\x08\x12\x15\n\rredact_output\x18\x04 \x01(\x08\"_\n\x06Quotas\x12\x16\n\x0eopen_workflows\x18\x01 \x01(\r\x12\r\n\x05tools\x18\x02 \x01(\r\x12\x11\n\texecutors\x18\x03 \x01(\r\x12\x1b\n\x13requests_per_minute\x18\x04 \x01(\r*E\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x46\x46\x45\x43T_ALLOW\x10\x01\x12\x11\n\rEFFECT_FORBID\x10\x02*g\n\x08LimitKey\x12\x19\n\x15LIMIT_KEY_UNSPECIFIED\x10\x00\x12\x15\n\x11LIMIT_KEY_SUBJECT\x10\x01\x12\x12\n\x0eLIMIT_KEY_TOOL\x10\x02\x12\x15\n\x11LIMIT_KEY_ADDRESS\x10\x03*]\n\nLimitScope\x12\x1b\n\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x18\n\x14LIMIT_SCOPE_ATTEMPTS\x10\x01\x12\x18\n\x14LIMIT_SCOPE_REQUESTS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16podium/v1/policy.proto\x12\tpodium.v1\x1a\x1apodium/v1/definition.proto\"\xec\x02\n\x06Policy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x05roles\x18\x02 \x03(\x0b\x32\x0f.podium.v1.Role\x12\x1e\n\x05rules\x18\x03 \x03(\x0b\x32\x0f.podium.v1.Rule\x12$\n\x06limits\x18\x04 \x03(\x0b\x32\x14.podium.v1.RateLimit\x12*\n\taddresses\x18\x05 \x01(\x0b\x32\x17.podium.v1.AddressRules\x12\x1d\n\x15\x63hanges_need_approval\x18\x06 \x01(\x08\x12+\n\x08patterns\x18\x07 \x03(\x0b\x32\x19.podium.v1.ContentPattern\x12(\n\x08\x62reakers\x18\x08 \x03(\x0b\x32\x16.podium.v1.BreakerRule\x12$\n\x06\x63\x61\x63hes\x18\t \x03(\x0b\x32\x14.podium.v1.CacheRule\x12&\n\tbulkheads\x18\n \x03(\x0b\x32\x13.podium.v1.Bulkhead\"K\n\x04Role\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06grants\x18\x02 \x03(\t\x12\x10\n\x08inherits\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x90\x01\n\x04Rule\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x11.podium.v1.Effect\x12\r\n\x05tools\x18\x03 \x03(\t\x12\x13\n\x0bpermissions\x18\x04 \x03(\t\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x11\n\tcondition\x18\x06 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"\xd2\x01\n\tRateLimit\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x05scope\x18\x02 \x01(\x0e\x32\x15.podium.v1.LimitScope\x12\r\n\x05tools\x18\x03 \x03(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12 \n\x03per\x18\x05 \x03(\x0e\x32\x13.podium.v1.LimitKey\x12\r\n\x05\x63ount\x18\x06 \x01(\r\x12\x11\n\tperiod_ms\x18\x07 \x01(\x04\x12\r\n\x05\x62urst\x18\x08 \x01(\r\x12\"\n\x07weights\x18\t \x03(\x0b\x32\x11.podium.v1.Weight\"\'\n\x06Weight\x12\r\n\x05tools\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\"Q\n\x0c\x41\x64\x64ressRules\x12\r\n\x05\x62lock\x18\x01 \x03(\t\x12\r\n\x05\x61llow\x18\x02 \x03(\t\x12#\n\x07lockout\x18\x03 \x01(\x0b\x32\x12.podium.v1.Lockout\"@\n\x07Lockout\x12\x10\n\x08\x66\x61ilures\x18\x01 \x01(\r\x12\x11\n\twithin_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x62lock_ms\x18\x03 \x01(\x04\"]\n\x0e\x43ontentPattern\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nexpression\x18\x02 \x01(\t\x12\x14\n\x0crefuse_input\x18\x03 \x01(\x08\x12\x15\n\rredact_output\x18\x04 \x01(\x08\"_\n\x06Quotas\x12\x16\n\x0eopen_workflows\x18\x01 \x01(\r\x12\r\n\x05tools\x18\x02 \x01(\r\x12\x11\n\texecutors\x18\x03 \x01(\r\x12\x1b\n\x13requests_per_minute\x18\x04 \x01(\r\"\x92\x03\n\x0b\x42reakerRule\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05tools\x18\x02 \x03(\t\x12$\n\x04mode\x18\x03 \x01(\x0e\x32\x16.podium.v1.BreakerMode\x12&\n\twhen_open\x18\x04 \x01(\x0e\x32\x13.podium.v1.WhenOpen\x12\x19\n\x11\x66\x61ilure_threshold\x18\x05 \x01(\r\x12\x1b\n\x13recovery_timeout_ms\x18\x06 \x01(\x04\x12\x19\n\x11success_threshold\x18\x07 \x01(\r\x12\x12\n\ntimeout_ms\x18\x08 \x01(\x04\x12(\n\x06window\x18\t \x01(\x0b\x32\x18.podium.v1.BreakerWindow\x12\x19\n\x11half_open_permits\x18\n \x01(\r\x12\x18\n\x10half_open_max_ms\x18\x0b \x01(\x04\x12\x1b\n\x13recovery_multiplier\x18\x0c \x01(\x01\x12\x17\n\x0frecovery_max_ms\x18\r \x01(\x04\x12\x0e\n\x06record\x18\x0e \x03(\t\x12\x0e\n\x06ignore\x18\x0f \x03(\t\"\x9d\x01\n\rBreakerWindow\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.podium.v1.WindowKind\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\x15\n\rminimum_calls\x18\x03 \x01(\r\x12\x14\n\x0c\x66\x61ilure_rate\x18\x04 \x01(\x01\x12\x16\n\x0eslow_call_rate\x18\x05 \x01(\x01\x12\x14\n\x0cslow_call_ms\x18\x06 \x01(\x04\"]\n\tCacheRule\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05tools\x18\x02 \x03(\t\x12\x10\n\x08\x64isabled\x18\x03 \x01(\x08\x12#\n\x07\x63\x61\x63hing\x18\x04 \x01(\x0b\x32\x12.podium.v1.Caching\"d\n\x08\x42ulkhead\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05tools\x18\x02 \x03(\t\x12\x11\n\texecutors\x18\x03 \x03(\t\x12\x16\n\x0emax_concurrent\x18\x04 \x01(\r\x12\x12\n\nmax_queued\x18\x05 \x01(\r*E\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45\x46\x46\x45\x43T_ALLOW\x10\x01\x12\x11\n\rEFFECT_FORBID\x10\x02*g\n\x08LimitKey\x12\x19\n\x15LIMIT_KEY_UNSPECIFIED\x10\x00\x12\x15\n\x11LIMIT_KEY_SUBJECT\x10\x01\x12\x12\n\x0eLIMIT_KEY_TOOL\x10\x02\x12\x15\n\x11LIMIT_KEY_ADDRESS\x10\x03*]\n\nLimitScope\x12\x1b\n\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x18\n\x14LIMIT_SCOPE_ATTEMPTS\x10\x01\x12\x18\n\x14LIMIT_SCOPE_REQUESTS\x10\x02*\x9c\x01\n\x0b\x42reakerMode\x12\x1c\n\x18\x42REAKER_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42REAKER_MODE_NORMAL\x10\x01\x12\x19\n\x15\x42REAKER_MODE_DISABLED\x10\x02\x12\x1d\n\x19\x42REAKER_MODE_METRICS_ONLY\x10\x03\x12\x1c\n\x18\x42REAKER_MODE_FORCED_OPEN\x10\x04*M\n\x08WhenOpen\x12\x19\n\x15WHEN_OPEN_UNSPECIFIED\x10\x00\x12\x12\n\x0eWHEN_OPEN_FAIL\x10\x01\x12\x12\n\x0eWHEN_OPEN_WAIT\x10\x02*V\n\nWindowKind\x12\x1b\n\x17WINDOW_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11WINDOW_KIND_COUNT\x10\x01\x12\x14\n\x10WINDOW_KIND_TIME\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'podium.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EFFECT']._serialized_start=1103
-  _globals['_EFFECT']._serialized_end=1172
-  _globals['_LIMITKEY']._serialized_start=1174
-  _globals['_LIMITKEY']._serialized_end=1277
-  _globals['_LIMITSCOPE']._serialized_start=1279
-  _globals['_LIMITSCOPE']._serialized_end=1372
-  _globals['_POLICY']._serialized_start=38
-  _globals['_POLICY']._serialized_end=282
-  _globals['_ROLE']._serialized_start=284
-  _globals['_ROLE']._serialized_end=359
-  _globals['_RULE']._serialized_start=362
-  _globals['_RULE']._serialized_end=506
-  _globals['_RATELIMIT']._serialized_start=509
-  _globals['_RATELIMIT']._serialized_end=719
-  _globals['_WEIGHT']._serialized_start=721
-  _globals['_WEIGHT']._serialized_end=760
-  _globals['_ADDRESSRULES']._serialized_start=762
-  _globals['_ADDRESSRULES']._serialized_end=843
-  _globals['_LOCKOUT']._serialized_start=845
-  _globals['_LOCKOUT']._serialized_end=909
-  _globals['_CONTENTPATTERN']._serialized_start=911
-  _globals['_CONTENTPATTERN']._serialized_end=1004
-  _globals['_QUOTAS']._serialized_start=1006
-  _globals['_QUOTAS']._serialized_end=1101
+  _globals['_EFFECT']._serialized_start=2013
+  _globals['_EFFECT']._serialized_end=2082
+  _globals['_LIMITKEY']._serialized_start=2084
+  _globals['_LIMITKEY']._serialized_end=2187
+  _globals['_LIMITSCOPE']._serialized_start=2189
+  _globals['_LIMITSCOPE']._serialized_end=2282
+  _globals['_BREAKERMODE']._serialized_start=2285
+  _globals['_BREAKERMODE']._serialized_end=2441
+  _globals['_WHENOPEN']._serialized_start=2443
+  _globals['_WHENOPEN']._serialized_end=2520
+  _globals['_WINDOWKIND']._serialized_start=2522
+  _globals['_WINDOWKIND']._serialized_end=2608
+  _globals['_POLICY']._serialized_start=66
+  _globals['_POLICY']._serialized_end=430
+  _globals['_ROLE']._serialized_start=432
+  _globals['_ROLE']._serialized_end=507
+  _globals['_RULE']._serialized_start=510
+  _globals['_RULE']._serialized_end=654
+  _globals['_RATELIMIT']._serialized_start=657
+  _globals['_RATELIMIT']._serialized_end=867
+  _globals['_WEIGHT']._serialized_start=869
+  _globals['_WEIGHT']._serialized_end=908
+  _globals['_ADDRESSRULES']._serialized_start=910
+  _globals['_ADDRESSRULES']._serialized_end=991
+  _globals['_LOCKOUT']._serialized_start=993
+  _globals['_LOCKOUT']._serialized_end=1057
+  _globals['_CONTENTPATTERN']._serialized_start=1059
+  _globals['_CONTENTPATTERN']._serialized_end=1152
+  _globals['_QUOTAS']._serialized_start=1154
+  _globals['_QUOTAS']._serialized_end=1249
+  _globals['_BREAKERRULE']._serialized_start=1252
+  _globals['_BREAKERRULE']._serialized_end=1654
+  _globals['_BREAKERWINDOW']._serialized_start=1657
+  _globals['_BREAKERWINDOW']._serialized_end=1814
+  _globals['_CACHERULE']._serialized_start=1816
+  _globals['_CACHERULE']._serialized_end=1909
+  _globals['_BULKHEAD']._serialized_start=1911
+  _globals['_BULKHEAD']._serialized_end=2011
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from podium.v1 import definition_pb2 as _definition_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -95,6 +96,86 @@ LIMIT_SCOPE_REQUESTS: LimitScope.ValueType  # 2
 """Requests to the API."""
 Global___LimitScope: _TypeAlias = LimitScope  # noqa: Y015
 
+class _BreakerMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_MODE_UNSPECIFIED: _BreakerMode.ValueType  # 0
+    """The same as BREAKER_MODE_NORMAL."""
+    BREAKER_MODE_NORMAL: _BreakerMode.ValueType  # 1
+    """Opens and closes by itself."""
+    BREAKER_MODE_DISABLED: _BreakerMode.ValueType  # 2
+    """Lets everything through and counts nothing."""
+    BREAKER_MODE_METRICS_ONLY: _BreakerMode.ValueType  # 3
+    """Counts, and lets everything through."""
+    BREAKER_MODE_FORCED_OPEN: _BreakerMode.ValueType  # 4
+    """Lets nothing through."""
+
+class BreakerMode(_BreakerMode, metaclass=_BreakerModeEnumTypeWrapper):
+    """What a breaker does."""
+
+BREAKER_MODE_UNSPECIFIED: BreakerMode.ValueType  # 0
+"""The same as BREAKER_MODE_NORMAL."""
+BREAKER_MODE_NORMAL: BreakerMode.ValueType  # 1
+"""Opens and closes by itself."""
+BREAKER_MODE_DISABLED: BreakerMode.ValueType  # 2
+"""Lets everything through and counts nothing."""
+BREAKER_MODE_METRICS_ONLY: BreakerMode.ValueType  # 3
+"""Counts, and lets everything through."""
+BREAKER_MODE_FORCED_OPEN: BreakerMode.ValueType  # 4
+"""Lets nothing through."""
+Global___BreakerMode: _TypeAlias = BreakerMode  # noqa: Y015
+
+class _WhenOpen:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhenOpenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenOpen.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHEN_OPEN_UNSPECIFIED: _WhenOpen.ValueType  # 0
+    """The same as WHEN_OPEN_FAIL."""
+    WHEN_OPEN_FAIL: _WhenOpen.ValueType  # 1
+    """It ends at once with BREAKER_OPEN, which counts as an attempt; a fallback may act."""
+    WHEN_OPEN_WAIT: _WhenOpen.ValueType  # 2
+    """It waits until the breaker lets it through, within the step's schedule-to-start."""
+
+class WhenOpen(_WhenOpen, metaclass=_WhenOpenEnumTypeWrapper):
+    """What becomes of an attempt that finds the breaker open."""
+
+WHEN_OPEN_UNSPECIFIED: WhenOpen.ValueType  # 0
+"""The same as WHEN_OPEN_FAIL."""
+WHEN_OPEN_FAIL: WhenOpen.ValueType  # 1
+"""It ends at once with BREAKER_OPEN, which counts as an attempt; a fallback may act."""
+WHEN_OPEN_WAIT: WhenOpen.ValueType  # 2
+"""It waits until the breaker lets it through, within the step's schedule-to-start."""
+Global___WhenOpen: _TypeAlias = WhenOpen  # noqa: Y015
+
+class _WindowKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WindowKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WindowKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WINDOW_KIND_UNSPECIFIED: _WindowKind.ValueType  # 0
+    """The same as WINDOW_KIND_COUNT."""
+    WINDOW_KIND_COUNT: _WindowKind.ValueType  # 1
+    """The last so many calls."""
+    WINDOW_KIND_TIME: _WindowKind.ValueType  # 2
+    """The calls of the last so many seconds."""
+
+class WindowKind(_WindowKind, metaclass=_WindowKindEnumTypeWrapper):
+    """What a window of outcomes is measured in."""
+
+WINDOW_KIND_UNSPECIFIED: WindowKind.ValueType  # 0
+"""The same as WINDOW_KIND_COUNT."""
+WINDOW_KIND_COUNT: WindowKind.ValueType  # 1
+"""The last so many calls."""
+WINDOW_KIND_TIME: WindowKind.ValueType  # 2
+"""The calls of the last so many seconds."""
+Global___WindowKind: _TypeAlias = WindowKind  # noqa: Y015
+
 @_typing.final
 class Policy(_message.Message):
     """The policy of a tenant. Each applied policy is a revision in the tenant's stream `policy`.
@@ -112,6 +193,9 @@ class Policy(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     CHANGES_NEED_APPROVAL_FIELD_NUMBER: _builtins.int
     PATTERNS_FIELD_NUMBER: _builtins.int
+    BREAKERS_FIELD_NUMBER: _builtins.int
+    CACHES_FIELD_NUMBER: _builtins.int
+    BULKHEADS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A name for people."""
     changes_need_approval: _builtins.bool
@@ -136,6 +220,18 @@ class Policy(_message.Message):
     def patterns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPattern]:
         """What texts must not hold, and what outputs must not tell."""
 
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___BreakerRule]:
+        """When tools are not called because they fail. The first whose globs fit a tool is its breaker's."""
+
+    @_builtins.property
+    def caches(self) -> _containers.RepeatedCompositeFieldContainer[Global___CacheRule]:
+        """What is cached, and how, whatever tools declare. The first whose globs fit counts."""
+
+    @_builtins.property
+    def bulkheads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bulkhead]:
+        """How much runs and waits at once. All that fit count."""
+
     def __init__(
         self,
         *,
@@ -146,10 +242,13 @@ class Policy(_message.Message):
         addresses: Global___AddressRules | None = ...,
         changes_need_approval: _builtins.bool = ...,
         patterns: _abc.Iterable[Global___ContentPattern] | None = ...,
+        breakers: _abc.Iterable[Global___BreakerRule] | None = ...,
+        caches: _abc.Iterable[Global___CacheRule] | None = ...,
+        bulkheads: _abc.Iterable[Global___Bulkhead] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "changes_need_approval", b"changes_need_approval", "limits", b"limits", "name", b"name", "patterns", b"patterns", "roles", b"roles", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "breakers", b"breakers", "bulkheads", b"bulkheads", "caches", b"caches", "changes_need_approval", b"changes_need_approval", "limits", b"limits", "name", b"name", "patterns", b"patterns", "roles", b"roles", "rules", b"rules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -472,3 +571,219 @@ class Quotas(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Quotas: _TypeAlias = Quotas  # noqa: Y015
+
+@_typing.final
+class BreakerRule(_message.Message):
+    """The breaker of tools, one for each tool of the tenant.
+
+    The simple form is failure_threshold, recovery_timeout_ms, success_threshold and timeout_ms. The rates are resilience4j's
+    form. Both may be given; whichever trips first opens.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    WHEN_OPEN_FIELD_NUMBER: _builtins.int
+    FAILURE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    RECOVERY_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    SUCCESS_THRESHOLD_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    HALF_OPEN_PERMITS_FIELD_NUMBER: _builtins.int
+    HALF_OPEN_MAX_MS_FIELD_NUMBER: _builtins.int
+    RECOVERY_MULTIPLIER_FIELD_NUMBER: _builtins.int
+    RECOVERY_MAX_MS_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    IGNORE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique in the policy, [a-z0-9][a-z0-9_-]*."""
+    mode: Global___BreakerMode.ValueType
+    """What it does."""
+    when_open: Global___WhenOpen.ValueType
+    """What becomes of attempts while it is open."""
+    failure_threshold: _builtins.int
+    """So many failures in a row open it; 0: not counted, and 5 when there is no window."""
+    recovery_timeout_ms: _builtins.int
+    """How long it stays open, in milliseconds; 0: 60,000."""
+    success_threshold: _builtins.int
+    """So many successes in a row while it is half-open close it, and one failure opens it again. 0: the rates decide, once
+    all permits have come back; without a window 1.
+    """
+    timeout_ms: _builtins.int
+    """An attempt that takes longer has failed, in milliseconds. The shorter of this and the step's timeout; 0: the step's."""
+    half_open_permits: _builtins.int
+    """How many attempts may be under way while it is half-open; 0: success_threshold, and 10 without one."""
+    half_open_max_ms: _builtins.int
+    """How long it may stay half-open, in milliseconds, before it opens again; 0: until its permits have come back."""
+    recovery_multiplier: _builtins.float
+    """What the open time is multiplied with for each time it opens again from half-open; 0: 1."""
+    recovery_max_ms: _builtins.int
+    """The longest open time, in milliseconds; 0: no bound."""
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Globs of tools' names. Empty: all."""
+
+    @_builtins.property
+    def window(self) -> Global___BreakerWindow:
+        """Rates over the last calls. Unset: none."""
+
+    @_builtins.property
+    def record(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Reasons of failures that count. Empty: all."""
+
+    @_builtins.property
+    def ignore(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Reasons that count neither as failures nor as successes; wins over record. A reason that is in neither while record
+        is not empty counts as a success.
+        """
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
+        mode: Global___BreakerMode.ValueType = ...,
+        when_open: Global___WhenOpen.ValueType = ...,
+        failure_threshold: _builtins.int = ...,
+        recovery_timeout_ms: _builtins.int = ...,
+        success_threshold: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+        window: Global___BreakerWindow | None = ...,
+        half_open_permits: _builtins.int = ...,
+        half_open_max_ms: _builtins.int = ...,
+        recovery_multiplier: _builtins.float = ...,
+        recovery_max_ms: _builtins.int = ...,
+        record: _abc.Iterable[_builtins.str] | None = ...,
+        ignore: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure_threshold", b"failure_threshold", "half_open_max_ms", b"half_open_max_ms", "half_open_permits", b"half_open_permits", "id", b"id", "ignore", b"ignore", "mode", b"mode", "record", b"record", "recovery_max_ms", b"recovery_max_ms", "recovery_multiplier", b"recovery_multiplier", "recovery_timeout_ms", b"recovery_timeout_ms", "success_threshold", b"success_threshold", "timeout_ms", b"timeout_ms", "tools", b"tools", "when_open", b"when_open", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakerRule: _TypeAlias = BreakerRule  # noqa: Y015
+
+@_typing.final
+class BreakerWindow(_message.Message):
+    """Rates over the last calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    MINIMUM_CALLS_FIELD_NUMBER: _builtins.int
+    FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    SLOW_CALL_RATE_FIELD_NUMBER: _builtins.int
+    SLOW_CALL_MS_FIELD_NUMBER: _builtins.int
+    kind: Global___WindowKind.ValueType
+    """What the size means."""
+    size: _builtins.int
+    """So many calls, or seconds; 0: 100."""
+    minimum_calls: _builtins.int
+    """No rate is looked at before so many calls; 0: 100. Never more than the size of a window of calls."""
+    failure_rate: _builtins.float
+    """Opens at this part of failed calls or more, in percent, up to 100; 0: 50."""
+    slow_call_rate: _builtins.float
+    """Opens at this part of slow calls or more, in percent, up to 100; 0: 100."""
+    slow_call_ms: _builtins.int
+    """A call that takes longer is slow, in milliseconds; 0: 60,000."""
+    def __init__(
+        self,
+        *,
+        kind: Global___WindowKind.ValueType = ...,
+        size: _builtins.int = ...,
+        minimum_calls: _builtins.int = ...,
+        failure_rate: _builtins.float = ...,
+        slow_call_rate: _builtins.float = ...,
+        slow_call_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure_rate", b"failure_rate", "kind", b"kind", "minimum_calls", b"minimum_calls", "size", b"size", "slow_call_ms", b"slow_call_ms", "slow_call_rate", b"slow_call_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakerWindow: _TypeAlias = BreakerWindow  # noqa: Y015
+
+@_typing.final
+class CacheRule(_message.Message):
+    """How results of tools are cached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
+    CACHING_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique in the policy, [a-z0-9][a-z0-9_-]*."""
+    disabled: _builtins.bool
+    """Nothing of these tools is cached."""
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Globs of tools' names. Empty: all that declare caching."""
+
+    @_builtins.property
+    def caching(self) -> _definition_pb2.Caching:
+        """Takes the place of what the tool declares where it is set."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
+        disabled: _builtins.bool = ...,
+        caching: _definition_pb2.Caching | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caching", b"caching"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caching", b"caching", "disabled", b"disabled", "id", b"id", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheRule: _TypeAlias = CacheRule  # noqa: Y015
+
+@_typing.final
+class Bulkhead(_message.Message):
+    """How much of something runs and waits at once. More is refused at once with OVERLOADED, and may be tried again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    EXECUTORS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Unique in the policy, [a-z0-9][a-z0-9_-]*."""
+    max_concurrent: _builtins.int
+    """So many attempts at once. Positive."""
+    max_queued: _builtins.int
+    """So many steps may wait beside them; 0: no bound. For tools alone."""
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Globs of tools' names. Empty: all."""
+
+    @_builtins.property
+    def executors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Globs of executors' names: counted are the attempts on each of them. Empty: those of each tool, wherever they run."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        tools: _abc.Iterable[_builtins.str] | None = ...,
+        executors: _abc.Iterable[_builtins.str] | None = ...,
+        max_concurrent: _builtins.int = ...,
+        max_queued: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executors", b"executors", "id", b"id", "max_concurrent", b"max_concurrent", "max_queued", b"max_queued", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bulkhead: _TypeAlias = Bulkhead  # noqa: Y015

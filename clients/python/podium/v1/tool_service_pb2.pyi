@@ -250,6 +250,7 @@ class ToolOutcome(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     OUTPUT_FAILURE_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     state: _value_pb2.StepState.ValueType
     """The state the call ended in."""
     output_json: _builtins.str
@@ -258,6 +259,8 @@ class ToolOutcome(_message.Message):
     """The event that decided it, shard:position."""
     attempts: _builtins.int
     """How many attempts were started."""
+    cached: _builtins.bool
+    """Whether the output came from the cache."""
     @_builtins.property
     def failure(self) -> _value_pb2.Failure:
         """Why it failed or was denied."""
@@ -275,10 +278,11 @@ class ToolOutcome(_message.Message):
         event: _builtins.str = ...,
         attempts: _builtins.int = ...,
         output_failure: _value_pb2.Failure | None = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output_failure", b"output_failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "event", b"event", "failure", b"failure", "output_failure", b"output_failure", "output_json", b"output_json", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "event", b"event", "failure", b"failure", "output_failure", b"output_failure", "output_json", b"output_json", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,12 +298,15 @@ class CallToolRequest(_message.Message):
     CALL_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the client; a repeated request with the same id gets the same answer. Empty: none."""
     timeout_ms: _builtins.int
     """The time the whole call may take; 0: the defaults decide."""
     on_behalf_of: _builtins.str
     """For whom the caller acts."""
+    priority: _definition_pb2.Priority.ValueType
+    """What goes first when there is too much."""
     @_builtins.property
     def call(self) -> Global___ToolCall:
         """The call."""
@@ -311,10 +318,11 @@ class CallToolRequest(_message.Message):
         call: Global___ToolCall | None = ...,
         timeout_ms: _builtins.int = ...,
         on_behalf_of: _builtins.str = ...,
+        priority: _definition_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "on_behalf_of", b"on_behalf_of", "request_id", b"request_id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "on_behalf_of", b"on_behalf_of", "priority", b"priority", "request_id", b"request_id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,6 +367,7 @@ class CallToolBatchRequest(_message.Message):
     MAX_WORKERS_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the client; a repeated request with the same id gets the same answer. Empty: none."""
     max_workers: _builtins.int
@@ -367,6 +376,8 @@ class CallToolBatchRequest(_message.Message):
     """The time the whole batch may take; 0: the defaults decide."""
     on_behalf_of: _builtins.str
     """For whom the caller acts."""
+    priority: _definition_pb2.Priority.ValueType
+    """What goes first when there is too much."""
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
         """The calls; the same tool may be called more than once."""
@@ -379,10 +390,11 @@ class CallToolBatchRequest(_message.Message):
         max_workers: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
         on_behalf_of: _builtins.str = ...,
+        priority: _definition_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "max_workers", b"max_workers", "on_behalf_of", b"on_behalf_of", "request_id", b"request_id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "max_workers", b"max_workers", "on_behalf_of", b"on_behalf_of", "priority", b"priority", "request_id", b"request_id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -65,6 +65,7 @@ class StartWorkflowRequest(_message.Message):
     NARROWED_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     CANCEL_GRACE_MS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the client; a repeated request with the same id gets the same answer. Empty: none."""
     name: _builtins.str
@@ -87,6 +88,8 @@ class StartWorkflowRequest(_message.Message):
     """What kind of run it is; WORKFLOW_KIND_UNSPECIFIED is a workflow."""
     cancel_grace_ms: _builtins.int
     """How long attempts may take to end after a cancel; 0: the default."""
+    priority: _definition_pb2.Priority.ValueType
+    """What goes first when there is too much."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_definition_pb2.StepDefinition]:
         """The steps; may be empty when open."""
@@ -111,10 +114,11 @@ class StartWorkflowRequest(_message.Message):
         narrowed: _builtins.bool = ...,
         kind: _events_pb2.WorkflowKind.ValueType = ...,
         cancel_grace_ms: _builtins.int = ...,
+        priority: _definition_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_grace_ms", b"cancel_grace_ms", "dialect", b"dialect", "input_json", b"input_json", "kind", b"kind", "max_parallel", b"max_parallel", "name", b"name", "narrowed", b"narrowed", "on_behalf_of", b"on_behalf_of", "open", b"open", "permissions", b"permissions", "request_id", b"request_id", "steps", b"steps", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_grace_ms", b"cancel_grace_ms", "dialect", b"dialect", "input_json", b"input_json", "kind", b"kind", "max_parallel", b"max_parallel", "name", b"name", "narrowed", b"narrowed", "on_behalf_of", b"on_behalf_of", "open", b"open", "permissions", b"permissions", "priority", b"priority", "request_id", b"request_id", "steps", b"steps", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,6 +295,7 @@ class WorkflowSummary(_message.Message):
     ENDED_AT_US_FIELD_NUMBER: _builtins.int
     STREAM_VERSION_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
+    DEGRADED_STEPS_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow's id, which is its stream's."""
     name: _builtins.str
@@ -307,6 +312,8 @@ class WorkflowSummary(_message.Message):
     """When it ended; 0: it has not."""
     stream_version: _builtins.int
     """The version of the stream this is the state of."""
+    degraded_steps: _builtins.int
+    """How many of its steps succeeded by a fallback."""
     @_builtins.property
     def step_counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepCount]:
         """How many steps there are, by state."""
@@ -333,10 +340,11 @@ class WorkflowSummary(_message.Message):
         ended_at_us: _builtins.int = ...,
         stream_version: _builtins.int = ...,
         principal: _value_pb2.Principal | None = ...,
+        degraded_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "principal", b"principal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_at_us", b"ended_at_us", "failure", b"failure", "kind", b"kind", "name", b"name", "open", b"open", "principal", b"principal", "started_at_us", b"started_at_us", "state", b"state", "step_counts", b"step_counts", "stream_version", b"stream_version", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded_steps", b"degraded_steps", "ended_at_us", b"ended_at_us", "failure", b"failure", "kind", b"kind", "name", b"name", "open", b"open", "principal", b"principal", "started_at_us", b"started_at_us", "state", b"state", "step_counts", b"step_counts", "stream_version", b"stream_version", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -542,6 +550,8 @@ class StepSummary(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
     OUTPUT_FAILURE_FIELD_NUMBER: _builtins.int
+    DEGRADED_BY_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """Its id."""
     tool: _builtins.str
@@ -564,6 +574,10 @@ class StepSummary(_message.Message):
     """The event that ended it, shard:position; empty: it has not ended."""
     parent: _builtins.str
     """The for_each step it is an item of; empty: none."""
+    degraded_by: _builtins.int
+    """The link of its fallback chain that the output is from, from 1; 0: its own tool, so it is not degraded."""
+    cached: _builtins.bool
+    """Whether its output came from the cache."""
     @_builtins.property
     def failure(self) -> _value_pb2.Failure:
         """Why it failed or was denied."""
@@ -593,10 +607,12 @@ class StepSummary(_message.Message):
         parent: _builtins.str = ...,
         depends_on: _abc.Iterable[_builtins.str] | None = ...,
         output_failure: _value_pb2.Failure | None = ...,
+        degraded_by: _builtins.int = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output_failure", b"output_failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "depends_on", b"depends_on", "ended_at_us", b"ended_at_us", "event", b"event", "failure", b"failure", "output_failure", b"output_failure", "output_json", b"output_json", "parent", b"parent", "skip_reason", b"skip_reason", "started_at_us", b"started_at_us", "state", b"state", "step_id", b"step_id", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "degraded_by", b"degraded_by", "depends_on", b"depends_on", "ended_at_us", b"ended_at_us", "event", b"event", "failure", b"failure", "output_failure", b"output_failure", "output_json", b"output_json", "parent", b"parent", "skip_reason", b"skip_reason", "started_at_us", b"started_at_us", "state", b"state", "step_id", b"step_id", "tool", b"tool", "tool_version", b"tool_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

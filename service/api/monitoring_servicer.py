@@ -1,0 +1,29 @@
+"""MonitoringService: what tools did, and how the service is."""
+
+from __future__ import annotations
+
+from podium.v1 import monitoring_service_pb2 as pb
+from podium.v1 import monitoring_service_pb2_grpc as grpc_stubs
+from service.api.handlers import Context
+from service.api.parts import ApiParts
+
+
+class MonitoringServicer(grpc_stubs.MonitoringServiceServicer):
+    """Serves MonitoringService. Method names are those of the contract."""
+
+    def __init__(self, parts: ApiParts) -> None:
+        self._parts = parts
+
+    async def GetToolStatistics(
+        self, request: pb.GetToolStatisticsRequest, context: Context
+    ) -> pb.GetToolStatisticsResponse:
+        """Reads what the tools of the caller's tenant did in a time."""
+        raise NotImplementedError
+
+    async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
+        """Lists the executors that are connected, and which of their tools are well."""
+        raise NotImplementedError
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        """Reads how the service is, component by component."""
+        raise NotImplementedError

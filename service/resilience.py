@@ -1,0 +1,26 @@
+"""The parts of resilience put together: what is cached, when a failing tool is left alone, how much runs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from service.admission.pipeline import Guard, Ledger
+from service.domain.permissions import Policy
+from service.engine.timers import Clock
+from store.contract import EventStore
+
+
+class Resilience:
+    """What decides about attempts that may be made. Its streams are `breaker/TOOL`, `cache` and `health/TOOL`."""
+
+    def __init__(self, policy_of: Callable[[str], Policy], clock: Clock) -> None:
+        self.policy_of = policy_of
+        self.clock = clock
+        self.ledger = Ledger()
+
+    async def load(self, store: EventStore) -> None:
+        """Find again what the log says of it."""
+
+    def guards(self) -> Sequence[Guard]:
+        """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
+        return []
