@@ -12,34 +12,26 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from service.cli import (
-    addresses_commands,
-    audit_commands,
-    bench_command,
-    builtin_commands,
-    call_command,
-    check_command,
-    database_commands,
-    demo_command,
-    events_command,
-    executor_command,
-    keys_commands,
-    log_commands,
-    policy_commands,
-    projections_commands,
-    quarantine_commands,
-    replay_command,
-    run_command,
-    security_command,
-    server_commands,
-    tenants_commands,
-    token_commands,
-    tool_docs_command,
-    tools_commands,
-    workflows_commands,
-)
+from service.cli.access import addresses_commands, audit_commands, keys_commands, tenants_commands, token_commands
+from service.cli.bench import command as bench_command
+from service.cli.demo import command as demo_command
 from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
+from service.cli.operation import (
+    database_commands,
+    log_commands,
+    projections_commands,
+    quarantine_commands,
+    server_commands,
+)
+from service.cli.policy import commands as policy_commands
+from service.cli.production import check_command
+from service.cli.security import command as security_command
+from service.cli.tools import builtin_commands, call_command, executor_command
+from service.cli.tools import commands as tools_commands
+from service.cli.tools import docs_command as tool_docs_command
+from service.cli.workflows import commands as workflows_commands
+from service.cli.workflows import events_command, replay_command, run_command
 
 EPILOG = "\n".join(
     (

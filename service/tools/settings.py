@@ -1,7 +1,7 @@
 """What the built-in tools may touch, as an operator's file says it. Nothing is allowed that is not named here.
 
-Invariant: settings are complete and checked when they are made (service/cli/builtin_file.py reads the file), so that a
-tool finds no mistake in them when it is called.
+Invariant: settings are complete and checked when they are made (service/cli/tools/builtin_file.py reads the file), so
+that a tool finds no mistake in them when it is called.
 """
 
 from __future__ import annotations

@@ -36,7 +36,18 @@ def run(folder, *command, source=None):
 def checkout(tmp_path):
     """Empty packages as docs/architecture.md has them, under this project's own configuration."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    packages = ["admission", "api", "cli", "domain", "engine", "executors", "projections", "tools"]
+    packages = [
+        "admission",
+        "api",
+        "cli",
+        "cli/bench",
+        "cli/demo",
+        "domain",
+        "engine",
+        "executors",
+        "projections",
+        "tools",
+    ]
     modules = [f"service/{package}/{name}.py" for package in packages for name in ("__init__", "module")]
     modules += [
         "service/__init__.py",
@@ -104,7 +115,7 @@ FORBIDDEN = {
     ],
     "The command line is a client": [
         "service.cli.module -> service.api.module",
-        "service.cli.module -> store.contract",
+        "service.cli.bench.module -> store.contract",
     ],
     "The domain is pure": [
         "service.domain.module -> store.contract",
@@ -139,8 +150,16 @@ def test_a_forbidden_import_breaks_its_contract(checkout, contract):
     assert [edge for edge in FORBIDDEN[contract] if edge not in report] == []
 
 
+def test_rooms_of_the_command_line_that_import_each_other_break_their_contract(checkout):
+    write(checkout, "service/cli/bench/module.py", "import service.cli.demo.module\n")
+    write(checkout, "service/cli/demo/module.py", "import service.cli.bench.module\n")
+    code, printed = run(checkout, "lint-imports", "--no-cache")
+    assert (code, "in a circle BROKEN" in printed, "1 broken" in printed) == (1, True, True), printed
+
+
 def test_the_imports_that_the_design_wants_break_no_contract(checkout):
     write(checkout, "service/cli/module.py", "import podium.client\nimport service.main\n")
+    write(checkout, "service/cli/demo/module.py", "import service.cli.bench.module\nimport service.cli.module\n")
     write(checkout, "service/main.py", "import service.api.module\nimport service.engine.module\nimport store.sqlite\n")
     write(checkout, "service/engine/module.py", "import service.admission.module\nimport store.contract\n")
     write(checkout, "service/domain/module.py", "import dataclasses\nfrom podium.v1 import events_pb2\n")

@@ -11,8 +11,8 @@ import sys
 import grpc
 import uvloop
 
-from service.cli.bench_load import closed_loop
-from service.cli.bench_target import Round
+from service.cli.bench.load import closed_loop
+from service.cli.bench.target import Round
 from service.cli.child_processes import end_with
 
 METHOD = "/bench.Echo/Echo"

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import podium
-from service.cli.bench_load import chain
+from service.cli.bench.load import chain
 from service.main import open_reader
 from tests.benchmarks.rig import database, deployed
 

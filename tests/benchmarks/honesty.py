@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
-from service.cli.bench_target import Round
+from service.cli.bench.target import Round
 from service.main import open_reader, verifier_key, verify_log
 from store.records import decode_record
 from tests.benchmarks.served import settings_of

@@ -10,8 +10,8 @@ import sys
 from dataclasses import asdict
 
 from podium.connecting import opened
-from service.cli.bench_measures import MEASURES
-from service.cli.bench_target import Target
+from service.cli.bench.measures import MEASURES
+from service.cli.bench.target import Target
 from service.cli.child_processes import end_with
 from tests.benchmarks.echo import call_echo
 

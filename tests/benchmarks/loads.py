@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import grpc.aio
 
 from podium.v1 import access_service_pb2, access_service_pb2_grpc, policy_pb2
-from service.cli.bench_load import percentile
-from service.cli.bench_measures import MEASURES
-from service.cli.bench_target import Round
+from service.cli.bench.load import percentile
+from service.cli.bench.measures import MEASURES
+from service.cli.bench.target import Round
 from tests.benchmarks import timed_admission
 from tests.benchmarks.honesty import check_log, check_round, recorded
 from tests.benchmarks.measurement import NO_GOAL, Goal, measurement

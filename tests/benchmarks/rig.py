@@ -17,7 +17,7 @@ from pathlib import Path
 
 import asyncpg
 
-from service.cli.bench_target import Round
+from service.cli.bench.target import Round
 from service.cli.child_processes import podium_command
 from tests.postgres import PostgresServer
 
@@ -116,7 +116,7 @@ class Rig:
         return disk_flushes(self.database.folder)
 
     def load(self, name, **sizes):
-        """Put a load on the deployment and return its Round: a letter of service.cli.bench_measures, or echo."""
+        """Put a load on the deployment and return its Round: a letter of service.cli.bench.measures, or echo."""
         self._load.stdin.write(json.dumps({"load": name, "sizes": sizes}) + "\n")
         self._load.stdin.flush()
         line = self._load.stdout.readline()
@@ -138,7 +138,7 @@ def deployed(on, *, executor=True, service="tests.benchmarks.served"):
         executor_pid = load = None
         if executor:
             environment = {"PODIUM_ADDRESS": address, "PODIUM_TOKEN": token}
-            words = podium_command("executor", "service.cli.bench_executor:app", "--json", "--parent", _me())
+            words = podium_command("executor", "service.cli.bench.executor:app", "--json", "--parent", _me())
             works = stack.enter_context(_process(*words[1:], environment=environment))
             _line(works)
             executor_pid = works.pid

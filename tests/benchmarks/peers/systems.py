@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.cli.bench_load import percentile
+from service.cli.bench.load import percentile
 from tests.benchmarks import prototype
 from tests.benchmarks.peers import environments
 from tests.benchmarks.rig import database, deployed, refuse_memory

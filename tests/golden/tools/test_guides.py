@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from podium.v1 import access_service_pb2, policy_pb2, tool_service_pb2
-from service.cli.tool_facts import tool_facts
-from service.cli.tool_guide import guide
+from service.cli.tools.facts import tool_facts
+from service.cli.tools.guide import guide
 
 FOLDER = Path(__file__).parent
 ALLOW, FORBID = policy_pb2.EFFECT_ALLOW, policy_pb2.EFFECT_FORBID

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.bench_measures import MEASURES
+from service.cli.bench.measures import MEASURES
 
 FIGURES = {(letter, figure.name) for letter, measure in MEASURES.items() for figure in measure.figures}
 

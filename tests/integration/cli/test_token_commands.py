@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.cli.token_commands import claims_of
+from service.cli.access.token_commands import claims_of
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import podium
 from podium.v1 import access_service_pb2 as pb
 from podium.v1 import event_service_pb2, events_pb2, executor_service_pb2, value_pb2
-from service.cli.token_commands import claims_of
+from service.cli.access.token_commands import claims_of
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.forged_tokens import claims, secret_of, signed
 from tests.integration.rig.history import kinds, payload, payloads, place

@@ -8,7 +8,7 @@ import pytest
 
 from podium.v1 import access_service_pb2 as pb
 from podium.v1 import value_pb2
-from service.cli.token_commands import claims_of
+from service.cli.access.token_commands import claims_of
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import kinds, payload
 from tests.integration.rig.raw_executor import raw_executor

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.bench_load import percentile
+from service.cli.bench.load import percentile
 from tests.benchmarks.measurement import Goal, Report, Spread, measurement
 from tests.benchmarks.rig import refuse_memory
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from service.cli.builtin_file import read_builtin
 from service.cli.failures import CommandFailed
+from service.cli.tools.builtin_file import read_builtin
 
 
 def read(path, folder):

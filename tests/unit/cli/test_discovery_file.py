@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from podium.discovery import find_server
-from service.cli.discovery_file import discovery_file
 from service.cli.failures import CommandFailed
+from service.cli.operation.discovery_file import discovery_file
 
 
 @pytest.fixture

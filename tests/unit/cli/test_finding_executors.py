@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from service.cli.executor_command import find_executor
 from service.cli.failures import CommandFailed, ExitCode
+from service.cli.tools.executor_command import find_executor
 
 _numbers = itertools.count()
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from podium import Update
 from podium.outcomes import state_name
 from podium.v1 import definition_pb2, events_pb2, value_pb2, workflow_service_pb2
-from service.cli.live_view import LineView, TreeView, follow
-from service.cli.workflow_picture import WorkflowPicture
-from service.cli.workflow_tree import _SYMBOLS, workflow_tree
+from service.cli.workflows.live_view import LineView, TreeView, follow
+from service.cli.workflows.picture import WorkflowPicture
+from service.cli.workflows.tree import _SYMBOLS, workflow_tree
 
 START_US = 1_700_000_000_000_000
 

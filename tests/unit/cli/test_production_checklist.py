@@ -7,9 +7,9 @@ from ipaddress import ip_network
 import pytest
 
 from podium.v1 import access_service_pb2, policy_pb2, tool_service_pb2
-from service.cli.production_facts import Facts, State
-from service.cli.production_items import ITEMS, examine
-from service.cli.tool_facts import tool_facts
+from service.cli.production.facts import Facts, State
+from service.cli.production.items import ITEMS, examine
+from service.cli.tools.facts import tool_facts
 from service.config import (
     AccessSettings,
     CheckpointSettings,

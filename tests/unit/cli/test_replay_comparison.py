@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from service.cli.failures import CommandFailed, ExitCode
-from service.cli.replay_comparison import LiveReplay, compare, saved_replay
+from service.cli.workflows.replay_comparison import LiveReplay, compare, saved_replay
 
 DIGESTS = tuple(hashlib.sha256(bytes([n])).digest() for n in range(5))
 STATE = hashlib.sha256(b"state").digest()

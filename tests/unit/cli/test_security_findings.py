@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from podium.v1 import access_service_pb2, events_pb2, policy_pb2, tool_service_pb2, value_pb2
-from service.cli import security_trail
-from service.cli.security_command import all_findings, report_dict
-from service.cli.security_findings import Evidence, Severity
-from service.cli.security_trail import TYPES, Trail
-from service.cli.tool_facts import tool_facts
+from service.cli.security import trail as security_trail
+from service.cli.security.command import all_findings, report_dict
+from service.cli.security.findings import Evidence, Severity
+from service.cli.security.trail import TYPES, Trail
+from service.cli.tools.facts import tool_facts
 from tests.unit.cli.security_lines import DAY_US, NOW_US, checked, line
 
 ALLOW, DENY = events_pb2.DECISION_ALLOW, events_pb2.DECISION_DENY

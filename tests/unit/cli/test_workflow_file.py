@@ -6,7 +6,7 @@ import pytest
 
 from podium.v1 import definition_pb2, workflow_service_pb2
 from service.cli.failures import CommandFailed, ExitCode
-from service.cli.workflow_file import in_words_of_the_file, read_workflow
+from service.cli.workflows.file import in_words_of_the_file, read_workflow
 
 EVERYTHING = """\
 name: everything

@@ -1,0 +1,1 @@
+"""`podium bench`: its loads, and what it measures."""

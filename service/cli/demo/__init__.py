@@ -1,0 +1,1 @@
+"""`podium demo`: the whole of Podium at work on one machine."""

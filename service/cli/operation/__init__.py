@@ -1,0 +1,1 @@
+"""What an operator does: runs the service, and looks after its log, its database and its read models."""

@@ -1,0 +1,63 @@
+"""`podium check --production`: the deployment checklist, item by item."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.examples import example
+from service.cli.failures import CommandFailed, ExitCode
+from service.cli.options import Address, Json, Token
+
+if TYPE_CHECKING:
+    from service.cli.production.facts import Outcome
+    from service.cli.production.items import Item
+
+EXAMPLE = example(
+    "podium check --production",
+    "podium check --production --json | jq -r 'select(.state == \"fail\") | .remedy'",
+)
+
+
+def check(
+    production: Annotated[bool, typer.Option("--production", help="Go through the checklist for production.")] = False,
+    address: Address = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Check whether this deployment is ready. Exit code 1 when an item fails.
+
+    Run it beside the service, with the service's environment, and with an administrator's token: it looks at the
+    settings and files here, and at the tools and the policy of the token's tenant. What it cannot look at has failed.
+    """
+    from service.cli.output import print_json, say, table
+    from service.cli.production.facts import State, gather
+    from service.cli.production.items import ITEMS, examine
+
+    if not production:
+        message = "say what to check for: --production"
+        raise CommandFailed(message, ExitCode.BAD_INPUT, "INVALID_ARGUMENT")
+    facts = gather(address, token)
+    outcomes = [(item, examine(item, facts)) for item in ITEMS]
+    if as_json:
+        for item, outcome in outcomes:
+            print_json(_dict(item, outcome))
+    else:
+        rows = [(o.state, item.area, item.title, o.looked_at, o.remedy) for item, o in outcomes]
+        table(("state", "area", "item", "looked at", "remedy"), rows)
+        counts = [(state, sum(outcome.state is state for _, outcome in outcomes)) for state in State]
+        say(", ".join(f"{count} {state}" for state, count in counts))
+    if any(outcome.state is State.FAIL for _, outcome in outcomes):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _dict(item: Item, outcome: Outcome) -> dict[str, str]:
+    return {
+        "id": item.id,
+        "area": item.area,
+        "title": item.title,
+        "state": outcome.state.value,
+        "looked_at": outcome.looked_at,
+        "remedy": outcome.remedy,
+    }

@@ -1,0 +1,1 @@
+"""`podium audit security`: the trail and how things stand, read, counted and judged."""

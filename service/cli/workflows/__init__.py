@@ -1,0 +1,1 @@
+"""Workflows from a file to their end: started, followed, drawn, listed, read event by event, replayed."""
