@@ -1,11 +1,12 @@
 """What is read from the log, as statements for either database.
 
-A statement names every value it takes; the reader of a database binds them.
+A statement names every value it takes; the reader of a database binds them. A number that callers choose is bound as a
+large one, even where its column is small: what lies beyond the column is not found, and is no error.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BindParameter, Table, bindparam, case, func, literal, select
+from sqlalchemy import BigInteger, BindParameter, Table, bindparam, case, func, literal, select
 
 from store.tables import schema
 
@@ -66,7 +67,7 @@ READ_STREAM = (
     .where(
         _events.c.shard == _SHARD,
         _events.c.stream_key == STREAM_KEY,
-        _events.c.stream_version > bindparam("after_version"),
+        _events.c.stream_version > bindparam("after_version", type_=BigInteger),
     )
     .order_by(_events.c.stream_version)
 )
@@ -113,7 +114,7 @@ READ_CHUNKS = (
 """shard, tenant, stream_id, after_ordinal, limit → chunks in order of ordinal."""
 
 READ_ATTEMPT_CHUNKS = _chunks_of_workflow.where(
-    _chunks.c.step_id == bindparam("step_id"), _chunks.c.attempt == bindparam("attempt")
+    _chunks.c.step_id == bindparam("step_id"), _chunks.c.attempt == bindparam("attempt", type_=BigInteger)
 ).order_by(_chunks.c.sequence)
 """shard, tenant, stream_id, step_id, attempt → chunks in order of sequence."""
 

@@ -130,6 +130,8 @@ class LogReader(ABC):
         self, tenant: str, workflow_id: str, step_id: str, attempt: int
     ) -> list[RecordedChunk]:
         """Read all chunks of an attempt; see EventReader."""
+        if not (is_storable(workflow_id) and is_storable(step_id)):
+            return []
 
         def read(connection: Connection) -> list[RecordedChunk]:
             rows = self._rows(

@@ -45,6 +45,8 @@ async def test_attempts_are_numbered_apart(store):
     assert await store.read_attempt_chunks(TENANT, "a", "step_1", 2) == [recorded[1]]
     assert await store.read_attempt_chunks(TENANT, "a", "step_2", 1) == [recorded[2]]
     assert await store.read_attempt_chunks(TENANT, "a", "step_3", 1) == []
+    for nowhere in (("a", "step_1", 2**32 - 1), ("a", "step\x00", 1), ("a\x00", "step_1", 1)):
+        assert await store.read_attempt_chunks(TENANT, *nowhere) == []
 
 
 async def test_a_gap_is_refused_and_nothing_of_the_call_is_recorded(store):

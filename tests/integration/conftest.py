@@ -1,5 +1,6 @@
 """One real service for all tests of a process; each test is a tenant of its own, and so sees nothing of the others."""
 
+import asyncio
 import contextlib
 import itertools
 
@@ -8,24 +9,52 @@ import pytest
 import podium
 from tests.integration.rig.caller import Caller
 from tests.integration.rig.service_process import ServiceProcess
+from tests.integration.rig.toolbox import toolbox
 
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def shared_service(tmp_path_factory):
-    process = ServiceProcess(tmp_path_factory.mktemp("service"), heartbeat_interval_ms=1000, reconnect_grace_ms=3000)
+def pytest_generate_tests(metafunc):
+    """A file marked with `both_databases` asks the shared service of each; services of a test's own are its choice."""
+    asks_the_shared_one = "database" in metafunc.fixturenames and "own_service" not in metafunc.fixturenames
+    if asks_the_shared_one and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("database", ["sqlite", "postgres"])
+
+
+@contextlib.contextmanager
+def _serving(directory, database=None):
+    process = ServiceProcess(directory, database, heartbeat_interval_ms=1000, reconnect_grace_ms=3000)
     process.start(points=True)
     yield process
     process.stop()
 
 
+@pytest.fixture(scope="session")
+def shared_service_on_sqlite(tmp_path_factory):
+    with _serving(tmp_path_factory.mktemp("service")) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def shared_service_on_postgres(tmp_path_factory, postgres):
+    url = asyncio.run(postgres.create_database())
+    with _serving(tmp_path_factory.mktemp("service-on-postgres"), url) as process:
+        yield process
+
+
 @pytest.fixture
-def service(shared_service):
+def database():
+    """What the service keeps its log in."""
+    return "sqlite"
+
+
+@pytest.fixture
+def service(request, database):
     """The service, of which nothing but an answer to the caller is heard: no error in its log."""
-    before = len(shared_service.complaints())
-    yield shared_service
-    assert shared_service.complaints()[before:] == []
+    shared = request.getfixturevalue(f"shared_service_on_{database}")
+    before = len(shared.complaints())
+    yield shared
+    assert shared.complaints()[before:] == []
 
 
 @pytest.fixture
@@ -97,3 +126,11 @@ async def connect(service, tenant):
             return await stack.enter_async_context(podium.connect(address or at.address, token, serve=app))
 
         yield make
+
+
+@pytest.fixture
+async def tools(connect):
+    """An executor with plain tools, connected."""
+    app = toolbox()
+    await connect(app)
+    return app

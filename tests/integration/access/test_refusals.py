@@ -10,6 +10,8 @@ from tests.integration.rig.history import kind, place
 from tests.integration.rig.raw_executor import tool
 from tests.integration.rig.refusal import refusal_of
 
+pytestmark = pytest.mark.both_databases
+
 CANARY = "canary-4f1e"
 
 

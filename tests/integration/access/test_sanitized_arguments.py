@@ -9,6 +9,8 @@ from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import invalid
 
+pytestmark = pytest.mark.both_databases
+
 OUTSIDE = "/etc/passwd-hunter2"
 SCHEMA = {
     "type": "object",

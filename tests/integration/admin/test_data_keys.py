@@ -12,6 +12,8 @@ from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import invalid, refusal_of
 from tests.integration.rig.vault import CANARY, files_with, tools, vault
 
+pytestmark = pytest.mark.both_databases
+
 FAILED = value_pb2.WORKFLOW_STATE_FAILED
 
 

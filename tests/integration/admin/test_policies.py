@@ -11,19 +11,9 @@ from tests.integration.rig.history import payload
 from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.toolbox import toolbox
 
+pytestmark = pytest.mark.both_databases
+
 DENIED, SUCCEEDED = value_pb2.STEP_STATE_DENIED, value_pb2.STEP_STATE_SUCCEEDED
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
-
-
-@pytest.fixture
-def agent(admit, tools):
-    return admit("bob", roles=["agent"])
 
 
 async def state_of(caller, tool, **arguments):

@@ -10,19 +10,8 @@ from tests.integration.rig import policies as p
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import payload
 from tests.integration.rig.refusal import refusal_of
-from tests.integration.rig.toolbox import toolbox
 
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
-
-
-@pytest.fixture
-def agent(admit, tools):
-    return admit("bob", roles=["agent"])
+pytestmark = pytest.mark.both_databases
 
 
 async def test_the_same_policy_changes_nothing(caller, agent):

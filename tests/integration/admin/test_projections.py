@@ -8,6 +8,8 @@ from podium.v1 import admin_service_pb2 as pb
 from podium.v1 import workflow_service_pb2
 from tests.integration.rig.refusal import refusal_of
 
+pytestmark = pytest.mark.both_databases
+
 NAMES = ["audit", "workflows"]
 
 

@@ -50,13 +50,13 @@ async def fail(why: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(shared_service, tmp_path_factory):
+def served(shared_service_on_sqlite, tmp_path_factory):
     """The name of a tenant of this module's own, for which an executor process serves tools."""
     folder = tmp_path_factory.mktemp("greeter")
     (folder / "greeter.py").write_text(TOOLS)
-    token = shared_service.token("greeter", tenant="cli", roles=["executor"])
+    token = shared_service_on_sqlite.token("greeter", tenant="cli", roles=["executor"])
     words = ("executor", str(folder / "greeter.py"), "--json")
-    executor = Program(*words, PODIUM_ADDRESS=shared_service.address, PODIUM_TOKEN=token)
+    executor = Program(*words, PODIUM_ADDRESS=shared_service_on_sqlite.address, PODIUM_TOKEN=token)
     assert json.loads(executor.says())["ready"]
     yield "cli"
     assert executor.end() == 0

@@ -8,6 +8,8 @@ from podium.v1 import audit_service_pb2, event_service_pb2, tool_service_pb2, va
 from tests.integration.rig.caller import step
 from tests.integration.rig.refusal import invalid, refusal_of
 
+pytestmark = pytest.mark.both_databases
+
 NO_CURSOR = ["x", "0", "1:1", "0:", "0:-1", "0:1x", "0:٣", ":", "0:1:1", f"0:{2**70}"]
 
 

@@ -9,6 +9,8 @@ from podium.v1 import tool_service_pb2, workflow_service_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.refusal import refusal_of
 
+pytestmark = pytest.mark.both_databases
+
 TOGETHER = 20
 
 

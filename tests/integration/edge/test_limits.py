@@ -103,6 +103,7 @@ async def test_a_value_over_8_mib_is_refused_wherever_it_comes_from(ana):
     assert all(str(PAYLOAD_BYTES) in each.message for each in refusals)
 
 
+@pytest.mark.both_databases
 async def test_a_value_of_exactly_8_mib_is_accepted(ana):
     assert await ana.start(step("note", {"in": "${input}"}), input_json=text_of(PAYLOAD_BYTES))
 
@@ -216,6 +217,7 @@ async def test_steps_that_would_not_fit_a_message_once_they_are_recorded_are_ref
     assert (refusal.reason, refusal.fields) == ("STEPS_TOO_LARGE", {"steps"})
 
 
+@pytest.mark.both_databases
 async def test_large_events_reach_every_reader_in_several_frames(ana):
     large = json.dumps({"a": "x" * (MIB * 3 // 2)})
     ids = []

@@ -13,6 +13,8 @@ from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import refusal_if_any
 from tests.integration.rig.requests import METHODS, invoke
 
+pytestmark = pytest.mark.both_databases
+
 REQUESTS = 60
 INTERNAL = {grpc.StatusCode.INTERNAL.name, grpc.StatusCode.UNKNOWN.name, grpc.StatusCode.UNIMPLEMENTED.name}
 

@@ -17,7 +17,8 @@ from tests.integration.rig.history import kinds, payload, payloads, place
 from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import invalid, read_refusal, refusal_if_any, refusal_of
 from tests.integration.rig.requests import invoke
-from tests.integration.rig.toolbox import toolbox
+
+pytestmark = pytest.mark.both_databases
 
 LEEWAY_S = 10
 """PODIUM_TOKEN_LEEWAY_S, when nobody sets it."""
@@ -44,13 +45,6 @@ async def how_it_ends(stream):
 
 def id_of(caller):
     return claims_of(caller.token)["jti"]
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
 
 
 @pytest.fixture

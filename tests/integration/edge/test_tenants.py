@@ -13,6 +13,8 @@ from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import invalid, refusal_of
 from tests.integration.rig.requests import METHODS, invoke
 
+pytestmark = pytest.mark.both_databases
+
 SECRET = "the secret of tenant one"
 LARGE = json.dumps(SECRET * 4000)
 RESPONSES = 3

@@ -16,13 +16,6 @@ from tests.integration.rig.toolbox import toolbox
 CONTINUE = definition_pb2.ON_FAILURE_CONTINUE
 
 
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
-
-
 async def offline(service, tenant, workflow_id):
     """What another reader of the file finds; the service keeps running."""
     return await asyncio.to_thread(replay_offline, service.database, workflow_id, tenant)

@@ -2,11 +2,15 @@
 
 import json
 
+import pytest
+
 from podium.v1 import policy_pb2, value_pb2
 from tests.integration.rig import policies
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import payload, payloads
 from tests.integration.rig.refusal import refusal_of
+
+pytestmark = pytest.mark.both_databases
 
 READS_A_MINUTE = policy_pb2.RateLimit(
     id="reads-a-minute",

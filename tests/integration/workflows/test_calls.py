@@ -8,16 +8,8 @@ import pytest
 from podium.v1 import event_service_pb2, events_pb2, tool_service_pb2, value_pb2
 from tests.integration.rig.history import concurrency, place
 from tests.integration.rig.raw_executor import raw_executor
-from tests.integration.rig.toolbox import toolbox
 
 STATE = value_pb2.StepState
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
 
 
 def call(name, **arguments):

@@ -12,18 +12,10 @@ from tests.integration.rig.history import (
     payload,
     payloads,
 )
-from tests.integration.rig.toolbox import toolbox
 
 SUCCEEDED, FAILED = value_pb2.WORKFLOW_STATE_SUCCEEDED, value_pb2.WORKFLOW_STATE_FAILED
 DONE, ANY, N_OF = definition_pb2.JOIN_DONE, definition_pb2.JOIN_ANY, definition_pb2.JOIN_N_OF
 CONTINUE = definition_pb2.ON_FAILURE_CONTINUE
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
 
 
 async def run(caller, *steps, **fields):

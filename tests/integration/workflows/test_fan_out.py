@@ -73,13 +73,6 @@ async def test_the_limit_of_the_workflow_holds_for_items_too(caller, connect):
     assert max(concurrency(await caller.history(workflow_id), "all[")) == 2
 
 
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
-
-
 async def test_the_items_may_come_from_a_step_and_the_outputs_go_to_the_next(caller, tools):
     workflow_id = await caller.start(
         step("echo", {"value": {"hits": [{"n": 1}, {"n": 2}]}}),

@@ -2,22 +2,12 @@
 
 import asyncio
 
-import pytest
-
 from podium.v1 import events_pb2, value_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import kinds, payloads
 from tests.integration.rig.refusal import invalid, refusal_of
-from tests.integration.rig.toolbox import toolbox
 
 RUNNING, SUCCEEDED = value_pb2.WORKFLOW_STATE_RUNNING, value_pb2.WORKFLOW_STATE_SUCCEEDED
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
 
 
 async def when(caller, workflow_id, name):

@@ -16,17 +16,11 @@ from podium.v1 import (
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import kinds, of_step, payload, payloads, place
 from tests.integration.rig.refusal import refusal_if_any, refusal_of
-from tests.integration.rig.toolbox import toolbox
+
+pytestmark = pytest.mark.both_databases
 
 DENIED = value_pb2.STEP_STATE_DENIED
 FAILED, SUCCEEDED = value_pb2.WORKFLOW_STATE_FAILED, value_pb2.WORKFLOW_STATE_SUCCEEDED
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
 
 
 @pytest.fixture

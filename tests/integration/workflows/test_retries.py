@@ -6,20 +6,12 @@ from podium.v1 import definition_pb2, value_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_allowed_before_started, of_step, payloads
 from tests.integration.rig.raw_executor import raw_executor, tool
-from tests.integration.rig.toolbox import toolbox
 
 SUCCEEDED, FAILED = value_pb2.WORKFLOW_STATE_SUCCEEDED, value_pb2.WORKFLOW_STATE_FAILED
 
 
 def quickly(**policy):
     return definition_pb2.RetryPolicy(initial_backoff_ms=1, **policy)
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
 
 
 async def test_every_attempt_is_recorded_with_its_failure_and_one_idempotency_key(caller, tools):

@@ -2,22 +2,12 @@
 
 import asyncio
 
-import pytest
-
 from podium.v1 import value_pb2
 from podium.v1 import workflow_service_pb2 as pb
 from tests.integration.rig.caller import step
 from tests.integration.rig.refusal import invalid, refusal_of
-from tests.integration.rig.toolbox import toolbox
 
 SUCCEEDED, FAILED = value_pb2.WORKFLOW_STATE_SUCCEEDED, value_pb2.WORKFLOW_STATE_FAILED
-
-
-@pytest.fixture
-async def tools(connect):
-    app = toolbox()
-    await connect(app)
-    return app
 
 
 def asks(*steps, without_outputs=False, **fields):
