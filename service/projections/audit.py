@@ -235,6 +235,15 @@ def _by_block(events: Sequence[RecordedEvent]) -> Iterator[tuple[int, Sequence[R
         yield block, part
 
 
+_TELL_THEIR_TOOL = (
+    "breaker_transitioned",
+    "fallback_tried",
+    "cache_hit",
+    "cache_invalidated",
+    "tool_health_changed",
+)
+
+
 def _tools_of(record: bytes) -> dict[str, str]:
     return {step.id: step.tool for step in decode_record(record).steps_added.steps}
 
@@ -256,6 +265,13 @@ def _submission_refused(record: bytes) -> _Named:
     return "", events_pb2.DECISION_UNSPECIFIED, decode_record(record).submission_refused.principal.subject
 
 
+def _tool_in(name: str) -> Callable[[bytes], _Named]:
+    def named(record: bytes) -> _Named:
+        return getattr(decode_record(record), name).tool, events_pb2.DECISION_UNSPECIFIED, ""
+
+    return named
+
+
 def _tool_registered(record: bytes) -> _Named:
     return decode_record(record).tool_registered.definition.name, events_pb2.DECISION_UNSPECIFIED, ""
 
@@ -266,6 +282,7 @@ _NAMED: dict[int, Callable[[bytes], _Named]] = {
     TYPE_NUMBERS["permission_checked"]: _permission_checked,
     TYPE_NUMBERS["step_denied"]: _step_denied,
     TYPE_NUMBERS["tool_registered"]: _tool_registered,
+    **{TYPE_NUMBERS[name]: _tool_in(name) for name in _TELL_THEIR_TOOL},
     TYPE_NUMBERS["request_denied"]: _request_denied,
     TYPE_NUMBERS["submission_refused"]: _submission_refused,
 }

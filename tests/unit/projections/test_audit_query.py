@@ -97,6 +97,11 @@ async def test_by_tool_knows_the_tool_of_each_step(query):
         ("workflow-2", "attempt_started"),
         ("workflow-2", "attempt_abandoned"),
         ("workflow-2", "step_canceled"),
+        ("breaker/search", "breaker_transitioned"),
+        ("breaker/search", "breaker_transitioned"),
+        ("cache", "cache_invalidated"),
+        ("health/search", "tool_health_changed"),
+        ("health/search", "tool_health_changed"),
     ]
 
 
