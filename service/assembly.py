@@ -282,6 +282,8 @@ class Service:
             json_depth=settings.limits.json_depth,
             condition_bytes=settings.limits.condition_bytes,
             arguments_bytes=settings.limits.payload_bytes,
+            template_parts=settings.limits.template_parts,
+            request_dependencies=settings.limits.request_dependencies,
         )
 
         def validation_of(tenant: str) -> Validation:

@@ -36,6 +36,8 @@ from store.records import encode_envelope
 
 ADMISSIONS_PER_TURN = 500
 """Steps admitted in one turn; the rest have the next one, so that other workflows have theirs in between."""
+_TEMPLATE_BYTES, _LITERAL_BYTES = 128, 16 * 1024
+"""Of arguments that count as another step admitted: those with holes take as long as far longer ones without."""
 _DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
 """Kinds of workflows for whose outcome a caller waits."""
 
@@ -152,7 +154,7 @@ class TurnTaker:
         try:
             if resident.revocations_seen != self._revocations.revision and resident.state.started:
                 self._cancel_revoked(turn)
-            while resident.mailbox:
+            while resident.mailbox and turn.admissions < ADMISSIONS_PER_TURN:
                 self._read(turn, resident.mailbox[0])
                 resident.mailbox.popleft()
             self._follow(turn)
@@ -245,7 +247,6 @@ class TurnTaker:
             step = resident.state.steps[step_id]
             if step.state in (s.READY, s.BACKING_OFF):
                 self._admit(turn, step, None)
-                turn.admissions += 1
             del resident.unadmitted[step_id]
         return len(turn.events) > before
 
@@ -259,6 +260,7 @@ class TurnTaker:
     def _admit(self, turn: Turn, step: Step, place: Executor | None) -> None:
         """Ask admission for a step. A place that was offered is used or given back."""
         resident = turn.resident
+        turn.admissions += _weight(step.plan.definition.arguments)
         try:
             arguments = make_arguments(resident.state, step, self.ports(resident.key.tenant))
         except (SealBrokenError, TemplateError, ValueError) as error:
@@ -374,6 +376,12 @@ class TurnTaker:
         if secrets:
             assignment.secrets.extend(secrets)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
+
+
+def _weight(arguments: definition_pb2.Template) -> int:
+    """As how many steps one with these arguments counts, by how long it takes to fill and check them."""
+    is_literal = arguments.WhichOneof("kind") == "literal_json"
+    return 1 + arguments.ByteSize() // (_LITERAL_BYTES if is_literal else _TEMPLATE_BYTES)
 
 
 def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Failure:
