@@ -322,6 +322,7 @@ class Service:
             ],
             self._access.refused,
             self._access.streams.lasting,
+            self._access.standing,
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)
