@@ -17,6 +17,7 @@ from service.api.open_streams import OpenStreams
 from service.api.peers import Peers
 from service.api.refusals import Refusals
 from service.api.request_limits import Door, RequestLimits
+from service.api.standing import Standing
 from service.config import AccessSettings
 from service.domain.errors import DomainError
 from service.domain.permissions import Policy
@@ -49,13 +50,14 @@ class Access:
         self._settings = settings
         self.policies = Policies(PolicyExpressions(text_limit_bytes=condition_bytes))
         self.revocations = Revocations(token_leeway_s * 1_000_000)
-        self.streams = OpenStreams(self.revocations, clock)
         self._clock = clock
         self._spawn = spawn
         self.peers = Peers(settings.trusted_proxies)
         self.blocks = AddressBlocks(clock)
         self.tenants = Tenants()
         self.addresses = AddressBook(self.policy_of, self.blocks.blocking, settings.operator_tenant)
+        self.standing = Standing(self.revocations, self.blocks, self.addresses, clock)
+        self.streams = OpenStreams(self.standing, clock)
         self.door = Door(self.addresses, self.peers, clock)
         self.request_limits = RequestLimits(
             self.policy_of,
@@ -74,6 +76,7 @@ class Access:
         await load_revocations(store, self.revocations)
         journal = Journal(store)
         await self.blocks.load(store, journal)
+        self.blocks.on_block(self.streams.end_blocked)
         await self.tenants.load(store, journal)
         self._refusal_log = RefusalLog(journal, self._clock, self._spawn)
         self._refusals = Refusals(

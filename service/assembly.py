@@ -245,6 +245,8 @@ class Service:
             json_depth=settings.limits.json_depth,
             condition_bytes=settings.limits.condition_bytes,
             arguments_bytes=settings.limits.payload_bytes,
+            template_parts=settings.limits.template_parts,
+            request_dependencies=settings.limits.request_dependencies,
         )
 
         def validation_of(tenant: str) -> Validation:
@@ -283,6 +285,7 @@ class Service:
             ],
             self._access.refused,
             self._access.streams.lasting,
+            self._access.standing,
         )
         self._server = grpc.aio.server(interceptors=[edge], options=server_options(self._settings))
         self.address = bind(self._server, self._settings.listening)

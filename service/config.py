@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from service.domain.addresses import Network, parse_network
 from service.domain.retry import RetryDefaults
+from service.domain.templates import PARTS_LIMIT
 from service.token_settings import PublicKeyFile, TokenSettings, is_loopback, token_problems
 
 _PREFIX = "PODIUM_"
@@ -150,6 +151,10 @@ class Limits:
     json_string_length: int = 8 * _KIB * _KIB
     """Characters of one string in it."""
     condition_bytes: int = 4 * _KIB
+    template_parts: int = PARTS_LIMIT
+    """Parts of a step's template around its references: of its arguments, and of what it runs over."""
+    request_dependencies: int = 200_000
+    """Steps that the steps of one request depend on, all together."""
     mailbox_commands: int = 1_000
     """Commands that wait for one workflow."""
     resident_workflows: int = 50_000

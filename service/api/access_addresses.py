@@ -5,9 +5,10 @@ from __future__ import annotations
 from podium.v1 import access_service_pb2 as pb
 from service.api import parts as p
 from service.api.authentication import current_caller
+from service.api.page_tokens import page_begins, page_token
 from service.domain.addresses import first_holding, parse_address
 from service.domain.errors import InvalidInput
-from service.engine.address_blocks import network_named
+from service.engine.address_blocks import network_named, network_order
 
 _REASON_LENGTH = 1000
 
@@ -39,8 +40,15 @@ async def unblock(parts: p.ApiParts, request: pb.UnblockAddressRequest) -> pb.Un
     return pb.UnblockAddressResponse(event=p.event_name(position))
 
 
-def listed(parts: p.ApiParts) -> pb.ListBlockedAddressesResponse:
-    """The blocks in force, by network. Those of a policy are in the policy."""
+def listed(parts: p.ApiParts, request: pb.ListBlockedAddressesRequest) -> pb.ListBlockedAddressesResponse:
+    """A page of the blocks in force, by network. Those of a policy are in the policy. Raises InvalidInput."""
+    size, last = p.page_size(request.page_size), page_begins("addresses", request.page_token)
+    found = parts.blocks.listed(current_caller().tenant)
+    if last:
+        # Named by the last before it, so that what is blocked or taken back meanwhile does not move the pages.
+        after = network_order(network_named(last, "page_token"))
+        found = [block for block in found if network_order(block.network) > after]
+    page = found[:size]
     return pb.ListBlockedAddressesResponse(
         addresses=[
             pb.BlockedAddress(
@@ -50,6 +58,7 @@ def listed(parts: p.ApiParts) -> pb.ListBlockedAddressesResponse:
                 expires_at_us=block.expires_at_us,
                 failures=block.failures,
             )
-            for block in parts.blocks.listed(current_caller().tenant)
-        ]
+            for block in page
+        ],
+        next_page_token=page_token("addresses", page[-1].network) if len(found) > size else "",
     )

@@ -12,14 +12,14 @@ from podium.v1 import access_service_pb2 as pb
 from podium.v1 import policy_pb2
 from service.api import parts as p
 from service.api.authentication import current_caller
-from service.api.page_tokens import page_begins_at, page_token
+from service.api.page_tokens import page_begins, page_begins_at, page_token
 from service.domain import permissions
 from service.domain.addresses import Rules
 from service.domain.errors import InvalidInput, Violation
 from service.domain.policy_compiling import built_in_policy, compile_policy
 from service.domain.policy_validation import policy_violations
 from service.engine.policies import Policies, applied_in
-from service.engine.policy_book import Change
+from service.engine.policy_book import Change, Proposal
 from service.engine.policy_preview import Preview, Previews
 
 NOTE_LENGTH_MAX = 4_096
@@ -73,21 +73,20 @@ class PolicyAccess:
             event=p.event_name(recorded.position),
         )
 
-    async def list_proposals(self) -> pb.ListPolicyProposalsResponse:
-        """List what waits for a second person."""
-        return pb.ListPolicyProposalsResponse(
-            proposals=[
-                pb.PolicyProposal(
-                    proposal_id=proposal.event.proposal_id,
-                    policy=proposal.event.policy,
-                    base_revision=proposal.event.base_revision,
-                    proposed_by=proposal.proposer,
-                    proposed_at_us=proposal.proposed_at_us,
-                    note=proposal.event.note,
-                )
-                for proposal in self._policies.proposals(current_caller().tenant)
-            ]
-        )
+    async def list_proposals(self, request: pb.ListPolicyProposalsRequest) -> pb.ListPolicyProposalsResponse:
+        """List a page of what waits for a second person, the oldest first."""
+        size, last = p.page_size(request.page_size), page_begins("proposals", request.page_token)
+        response = pb.ListPolicyProposalsResponse()
+        # Named by the last before it, so that what is decided meanwhile does not move the pages.
+        waiting = {_place(each): each for each in self._policies.proposals(current_caller().tenant)}
+        ended = last
+        for place in sorted(place for place in waiting if place > last):
+            if len(response.proposals) == size or response.ByteSize() > PAGE_BYTES:
+                response.next_page_token = page_token("proposals", ended)
+                break
+            response.proposals.append(_message(waiting[place]))
+            ended = place
+        return response
 
     # Changing
 
@@ -174,6 +173,22 @@ class PolicyAccess:
         async with aclosing(self._previews.run(preview)) as messages:
             async for progress in messages:
                 yield progress
+
+
+def _place(proposal: Proposal) -> str:
+    """Where a proposal is in the list: texts of one length, by when it was made."""
+    return f"{proposal.proposed_at_us:020}.{proposal.event.proposal_id}"
+
+
+def _message(proposal: Proposal) -> pb.PolicyProposal:
+    return pb.PolicyProposal(
+        proposal_id=proposal.event.proposal_id,
+        policy=proposal.event.policy,
+        base_revision=proposal.event.base_revision,
+        proposed_by=proposal.proposer,
+        proposed_at_us=proposal.proposed_at_us,
+        note=proposal.event.note,
+    )
 
 
 def _check_note(field: str, text: str) -> None:

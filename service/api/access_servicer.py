@@ -42,7 +42,7 @@ class AccessServicer(grpc_stubs.AccessServiceServicer):
         self, request: pb.ListPolicyProposalsRequest, context: Context
     ) -> pb.ListPolicyProposalsResponse:
         """Lists the proposals that wait."""
-        return await self._policies.list_proposals()
+        return await self._policies.list_proposals(request)
 
     async def ApprovePolicy(self, request: pb.ApprovePolicyRequest, context: Context) -> pb.ApprovePolicyResponse:
         """Applies a proposal of somebody else."""
@@ -81,7 +81,7 @@ class AccessServicer(grpc_stubs.AccessServiceServicer):
         self, request: pb.ListBlockedAddressesRequest, context: Context
     ) -> pb.ListBlockedAddressesResponse:
         """Lists the blocks in force."""
-        return access_addresses.listed(self._parts)
+        return access_addresses.listed(self._parts, request)
 
     async def ConfigureTenant(self, request: pb.ConfigureTenantRequest, context: Context) -> pb.ConfigureTenantResponse:
         """Makes a tenant, or changes its name and quotas. For the operator's tenant alone, as are the next two."""

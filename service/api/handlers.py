@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -31,6 +31,17 @@ Refused: TypeAlias = "Callable[[str, Context, DomainError], Awaitable[None]]"
 """Takes note of what refused an RPC of a method, before its caller is told."""
 
 
+class CallersStanding(Protocol):
+    """Whether callers that were let in would be let in still."""
+
+    @property
+    def revision(self) -> int:
+        """Grows when that may have changed for somebody."""
+
+    def check(self, method: str, since: int) -> None:
+        """Raise what refuses the current caller, if something changed since a revision."""
+
+
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """Stands before every RPC: asks the guards in order, and ends with a status what they or the servicer raise.
 
@@ -43,8 +54,13 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         guards: Sequence[Guard],
         refused: Refused,
         lasting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        standing: CallersStanding | None = None,
     ) -> None:
-        """`lasting` surrounds a stream, of requests or answers, that passed the guards for as long as it lasts."""
+        """`lasting` surrounds a stream, of requests or answers, that passed the guards for as long as it lasts.
+
+        `standing` is asked before a call is answered that something may have happened to its caller meanwhile.
+        """
+        self._standing = standing
         self._guards = tuple(guards)
         self._refused = refused
         self._lasting = lasting
@@ -86,10 +102,17 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         return construct(surrounded, None, handler.response_serializer)  # type: ignore[no-any-return]  # the stubs leave the constructors untyped
 
     def _calling(self, method: str, behaviour: Behaviour, read: Read) -> Behaviour:
+        standing = self._standing
+
         async def call(request: object, context: Context) -> object:
             for guard in self._guards:
                 guard(method, context)
-            return await behaviour(read(request), context)
+            if standing is None:
+                return await behaviour(read(request), context)
+            began = standing.revision
+            answer = await behaviour(read(request), context)
+            standing.check(method, began)
+            return answer
 
         return call
 

@@ -1,4 +1,4 @@
-"""The streams that callers hold open: each ends when its caller's token does, or is revoked.
+"""The streams that callers hold open: each ends when its caller's token does or is revoked, or its address is blocked.
 
 Whatever a stream waits for, it ends at once, and its servicer sees what it would see had the client gone away.
 """
@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from service.admission.tokens import Caller, ended
-from service.api.authentication import current_caller, refusal_of_revoked
-from service.domain.errors import Unauthenticated
-from service.domain.revocations import Revocations
+from service.api.authentication import current_caller
+from service.api.standing import Standing
+from service.domain.addresses import Network, first_holding, parse_address
+from service.domain.errors import DomainError
 
 _US_PER_S = 1_000_000
 
@@ -33,14 +34,14 @@ class _Stream:
     def __init__(self, caller: Caller, limit: asyncio.Timeout) -> None:
         self.caller = caller
         self.limit = limit
-        self.refusal: Unauthenticated | None = None
+        self.refusal: DomainError | None = None
 
 
 class OpenStreams:
     """All of them."""
 
-    def __init__(self, revocations: Revocations, clock: Clock) -> None:
-        self._revocations = revocations
+    def __init__(self, standing: Standing, clock: Clock) -> None:
+        self._standing = standing
         self._clock = clock
         self._open: dict[_Stream, None] = {}
 
@@ -49,7 +50,7 @@ class OpenStreams:
 
     @asynccontextmanager
     async def lasting(self) -> AsyncGenerator[None, None]:
-        """For as long as a stream of the current caller lasts. Raises Unauthenticated in it when it must end."""
+        """For as long as a stream of the current caller lasts. Raises in it what refuses the caller when it ends."""
         caller = current_caller()
         left_s = (caller.ends_at_us - self._clock.now_us()) / _US_PER_S
         stream = _Stream(caller, asyncio.timeout(max(0.0, left_s)))
@@ -68,13 +69,25 @@ class OpenStreams:
 
     def end_revoked(self, tenant: str) -> int:
         """End the streams of a tenant whose credentials are revoked. Returns how many."""
+        return self._end([stream for stream in self._open if stream.caller.tenant == tenant])
+
+    def end_blocked(self, network: Network) -> int:
+        """End the streams from a network that may not call any more. Returns how many."""
+        return self._end([stream for stream in self._open if _is_within(network, stream.caller)])
+
+    def _end(self, streams: list[_Stream]) -> int:
+        """End those of some streams whose callers would not be let in any more."""
         count = 0
-        for stream in self._open:
-            if stream.caller.tenant != tenant or stream.refusal is not None or stream.limit.expired():
+        for stream in streams:
+            if stream.refusal is not None or stream.limit.expired():
                 continue
-            hit = self._revocations.find(tenant, stream.caller.authority)
-            if hit is not None:
-                stream.refusal = refusal_of_revoked(hit)
+            stream.refusal = self._standing.refusal_of(stream.caller)
+            if stream.refusal is not None:
                 stream.limit.reschedule(asyncio.get_running_loop().time())
                 count += 1
         return count
+
+
+def _is_within(network: Network, caller: Caller) -> bool:
+    address = parse_address(caller.authority.principal.address)
+    return address is not None and first_holding([network], address) is not None

@@ -1,21 +1,28 @@
 """Plans that were submitted before: normalised once, because a workflow is usually started many times.
 
 What is remembered holds only while every tool it names has the version it was pinned to.
+
+Invariant: no steps hold the loop while they are read, however many there are; nothing is recorded by then.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2
-from service.domain.definition import Validation, normalise
+from service.domain.definition import Draft, Validation
 
 _REMEMBERED_BYTES = 4 << 20
 """Of submitted steps, in all."""
 _PLAN_BYTES = 64 << 10
 """A longer plan is not remembered: it is hardly sent twice."""
+
+_PIECE = 100
+"""Steps that are read before others have their turn; a long one counts as several, one for so many bytes:"""
+_LONG_BYTES = 128
 
 _Key = tuple[str, bool, tuple[bytes, ...]]
 
@@ -28,29 +35,38 @@ class _Plan(NamedTuple):
 
 
 class Plans:
-    """Brings the steps of new workflows into their normal form; see service.domain.definition.normalise."""
+    """Brings the steps of new workflows into their normal form; see service.domain.definition.Draft."""
 
     def __init__(self, validation_of: Callable[[str], Validation]) -> None:
         self._validation_of = validation_of
         self._plans: OrderedDict[_Key, _Plan] = OrderedDict()
         self._size_bytes = 0
 
-    def normalise(
+    async def prepare(
         self, tenant: str, submitted: Sequence[definition_pb2.StepDefinition], *, shorthand: bool, path: str
-    ) -> Sequence[definition_pb2.StepDefinition]:
-        """The steps in their normal form, which nobody may change: others are given the same. Raises InvalidInput."""
+    ) -> Callable[[], Sequence[definition_pb2.StepDefinition]]:
+        """Read the steps, and return what gives them in their normal form or raises InvalidInput.
+
+        What is wrong is not raised here, because a request that is repeated is answered whatever it holds. Nobody may
+        change the steps: others are given the same.
+        """
         validation = self._validation_of(tenant)
-        parts = tuple([step.SerializeToString() for step in submitted])
-        size_bytes = sum(map(len, parts))
-        key = (tenant, shorthand, parts)
+        size_bytes = sum([step.ByteSize() for step in submitted])
+        if size_bytes > _PLAN_BYTES:
+            return (await read_in_pieces(Draft(submitted, validation, shorthand=shorthand, path=path))).finish
+        key = (tenant, shorthand, tuple([step.SerializeToString() for step in submitted]))
         plan = self._plans.get(key)
         if plan is not None and all(_is_newest(validation, *pinned) for pinned in plan.versions.items()):
             self._plans.move_to_end(key)
-            return plan.steps
-        steps = normalise(submitted, validation, shorthand=shorthand, path=path)
-        if size_bytes <= _PLAN_BYTES:
+            return lambda: plan.steps
+        draft = await read_in_pieces(Draft(submitted, validation, shorthand=shorthand, path=path))
+
+        def finish() -> Sequence[definition_pb2.StepDefinition]:
+            steps = draft.finish()
             self._remember(key, _Plan(steps, {step.tool: step.tool_version for step in steps}, size_bytes))
-        return steps
+            return steps
+
+        return finish
 
     def _remember(self, key: _Key, plan: _Plan) -> None:
         outdated = self._plans.pop(key, None)
@@ -64,3 +80,14 @@ class Plans:
 def _is_newest(validation: Validation, name: str, version: int) -> bool:
     tool = validation.tool(name)
     return tool is not None and tool.version == version
+
+
+async def read_in_pieces(draft: Draft) -> Draft:
+    """Read all steps of a draft, and let others have their turn in between."""
+    done = 0
+    for size_bytes in draft.read():
+        done += 1 + size_bytes // _LONG_BYTES
+        if done >= _PIECE:
+            done = 0
+            await asyncio.sleep(0)
+    return draft

@@ -13,7 +13,8 @@ from service.api.sizes import check_grants, check_steps, check_text
 from service.domain import commands as c
 from service.domain.errors import InvalidInput, LimitExceeded, NotFound
 from service.domain.state import Workflow
-from service.domain.templates import TemplateError, check_literal
+from service.domain.template_parsing import check_literal
+from service.domain.templates import TemplateError
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Cause
 from service.engine.tenants import QUOTA_EXCEEDED, check_quota
@@ -65,14 +66,15 @@ async def start(
         narrowed=submission.narrowed,
         granted=list(submission.permissions),
     )
+    plan = await parts.plans.prepare(
+        caller.tenant, submission.steps, shorthand=submission.shorthand, path=submission.path
+    )
 
     def prepare(state: Workflow) -> c.Command | None:
         if state.started:
             check_same_body(parts, caller.tenant, state.request_digest, digest)
             return None
-        steps = parts.plans.normalise(
-            caller.tenant, submission.steps, shorthand=submission.shorthand, path=submission.path
-        )
+        steps = plan()
         quota = parts.tenants.quotas_of(caller.tenant).open_workflows
         check_quota("open workflows", parts.engine.open_counts.of(caller.tenant), quota)
         steps, sealed = seal_steps(parts, caller.tenant, steps)

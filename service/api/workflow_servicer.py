@@ -13,13 +13,14 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.page_tokens import page_begins_at, page_token
+from service.api.plans import read_in_pieces
 from service.api.sealing import check_same_body, put_output, recorded_digest, seal_steps
 from service.api.sizes import ANSWER_BYTES, check_steps
 from service.api.starting import Submission, start
 from service.api.summaries import StepOutput, step_summary, workflow_summary
 from service.api.watching import watch
 from service.domain import commands as c
-from service.domain.definition import normalise
+from service.domain.definition import Draft
 from service.domain.errors import InvalidInput, NotFound
 from service.domain.permissions import narrow
 from service.domain.state import Workflow
@@ -143,6 +144,8 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
         if not request.steps:
             problem = "is empty: give at least one step"
             raise InvalidInput("EMPTY_REQUEST", f"steps {problem}", violations=[("steps", problem)])
+        validation, shorthand = self._parts.validation_of(caller.tenant), request.dialect == pb.DIALECT_SHORTHAND
+        draft = await read_in_pieces(Draft(request.steps, validation, shorthand=shorthand))
 
         def prepare(state: Workflow) -> c.Command | None:
             known = state.requests.get(request.request_id) if request.request_id else None
@@ -150,13 +153,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
                 check_same_body(self._parts, caller.tenant, known[0], digest)
                 step_ids[:] = known[1]
                 return None
-            steps = normalise(
-                request.steps,
-                self._parts.validation_of(caller.tenant),
-                shorthand=request.dialect == pb.DIALECT_SHORTHAND,
-                existing=state.steps,
-                first_number=state.submitted + 1,
-            )
+            steps = draft.finish(state.steps, state.submitted + 1)
             step_ids[:] = [step.id for step in steps]
             sealed_steps, sealed = seal_steps(self._parts, caller.tenant, steps)
             check_steps("steps", sealed_steps, self._parts.bounds.size_bytes)

@@ -7,34 +7,32 @@ else. Everything that is wrong is reported at once, each with the path of its fi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from podium.v1 import definition_pb2 as pb
 from service.domain import conditions
 from service.domain.errors import INPUT_REJECTED, Basis, InvalidInput, RejectedInput, Violation
-from service.domain.graph import find_cycle
+from service.domain.graph import STEP_ID, graph_violations
 from service.domain.json_members import TWICE, is_given_twice
+from service.domain.template_parsing import check_literal, parse_json
 from service.domain.templates import (
+    PARTS_LIMIT,
     TemplateError,
-    check_literal,
+    check_parts,
     has_sealed,
     literals,
-    parse_json,
     referenced_steps,
     references,
 )
 
-_STEP_ID = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MULTIPLIER_MAX = 100
 _ATTEMPTS_MAX = 1000
 _REASONS_MAX = 100
 _REASON_LENGTH_MAX = 64
 """As long as the reason of a failure is."""
-_CYCLE_SHOWN = 20
-"""A longer cycle is shown by its beginning and its end."""
 
 
 class RegisteredTool(Protocol):
@@ -57,6 +55,9 @@ class Limits:
     json_depth: int = 64
     condition_bytes: int = 4096
     arguments_bytes: int = 8 * 1024 * 1024
+    template_parts: int = PARTS_LIMIT
+    request_dependencies: int = 200_000
+    """Steps that the steps of one request depend on, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,81 @@ class Validation:
     """What is wrong with JSON text before it is parsed; empty: nothing is."""
 
 
+class Draft:
+    """Submitted steps on their way into their normal form: each by itself, then all of them in their workflow.
+
+    What is wrong with a step by itself does not depend on the workflow. So a long request can be read outside of its
+    workflow's turn and in pieces, between which others have theirs.
+    """
+
+    def __init__(
+        self,
+        submitted: Sequence[pb.StepDefinition],
+        validation: Validation,
+        *,
+        shorthand: bool = False,
+        path: str = "steps[{}]",
+    ) -> None:
+        """`path` is the field of the request that holds a step, with {} for its index."""
+        self._submitted = submitted
+        self._validation = validation
+        self._shorthand = shorthand
+        self._path = path
+        self._steps: list[pb.StepDefinition] = []
+        self._needs: list[Mapping[str, str]] = []
+        self._violations: list[Violation] = []
+        self._dependencies = sum(len(step.depends_on) for step in submitted)
+
+    def read(self) -> Iterator[int]:
+        """Bring one step after the other into its normal form, and tell how many bytes each had.
+
+        What will be refused for its size is not read any further.
+        """
+        limits = self._validation.limits
+        if len(self._submitted) > limits.steps:
+            return
+        for index, original in enumerate(self._submitted):
+            if self._dependencies > limits.request_dependencies:
+                return
+            step = pb.StepDefinition()
+            step.CopyFrom(original)
+            one = _Normaliser(step, self._path.format(index), self._validation, shorthand=self._shorthand)
+            self._violations += one.run()
+            self._dependencies += len(one.needed) - len(original.depends_on)
+            self._steps.append(step)
+            self._needs.append(one.needed)
+            yield original.ByteSize()
+
+    def finish(self, existing: Mapping[str, object] | None = None, first_number: int = 1) -> list[pb.StepDefinition]:
+        """Return the steps in their normal form. Raises InvalidInput with every violation found.
+
+        `existing` are the steps the workflow already has, `first_number` the N of step_N for the first without an id.
+        """
+        existing = existing or {}
+        self._check_size(len(existing))
+        for index, original in enumerate(self._submitted):
+            if not original.id:
+                self._steps[index].id = f"step_{first_number + index}"
+        violations = [*self._violations, *graph_violations(self._steps, self._needs, existing, self._path)]
+        if violations:
+            raise _refusal(violations)
+        return self._steps
+
+    def _check_size(self, existing: int) -> None:
+        limits = self._validation.limits
+        if len(self._submitted) + existing > limits.steps:
+            problem = f"{len(self._submitted)} steps are too many; split the work over several workflows"
+            message = f"a workflow has at most {limits.steps} steps"
+            raise InvalidInput("TOO_MANY_STEPS", message, violations=[("steps", problem)])
+        if self._dependencies > limits.request_dependencies:
+            problem = (
+                f"depend on more than {limits.request_dependencies} steps, all together: let what many wait for be "
+                "joined in one step, and depend on that"
+            )
+            field = self._path.partition("[")[0]
+            raise InvalidInput("TOO_MANY_DEPENDENCIES", f"{field} {problem}", violations=[(field, problem)])
+
+
 def normalise(
     submitted: Sequence[pb.StepDefinition],
     validation: Validation,
@@ -82,33 +158,11 @@ def normalise(
     first_number: int = 1,
     path: str = "steps[{}]",
 ) -> list[pb.StepDefinition]:
-    """Return the steps in their normal form. Raises InvalidInput with every violation found.
-
-    `existing` are the steps the workflow already has, `first_number` the N of step_N for the first without an id,
-    `path` the field of the request that holds a step, with {} for its index.
-    """
-    existing = existing or {}
-    violations: list[Violation] = []
-    if len(submitted) + len(existing) > validation.limits.steps:
-        raise InvalidInput(
-            "TOO_MANY_STEPS",
-            f"a workflow has at most {validation.limits.steps} steps",
-            violations=[("steps", f"{len(submitted)} steps are too many; split the work over several workflows")],
-        )
-    steps: list[pb.StepDefinition] = []
-    needs: list[Mapping[str, str]] = []
-    for index, original in enumerate(submitted):
-        step = pb.StepDefinition()
-        step.CopyFrom(original)
-        step.id = step.id or f"step_{first_number + index}"
-        one = _Normaliser(step, path.format(index), validation, shorthand=shorthand)
-        violations += one.run()
-        steps.append(step)
-        needs.append(one.needed)
-    violations += _graph_violations(steps, needs, existing, path)
-    if violations:
-        raise _refusal(violations)
-    return steps
+    """Return the steps in their normal form, read at once; see Draft. Raises InvalidInput with what is wrong."""
+    draft = Draft(submitted, validation, shorthand=shorthand, path=path)
+    for _ in draft.read():
+        pass
+    return draft.finish(existing, first_number)
 
 
 def _refusal(violations: list[Violation]) -> InvalidInput:
@@ -141,7 +195,7 @@ class _Normaliser:
 
     def run(self) -> list[Violation]:
         step = self._step
-        if not _STEP_ID.fullmatch(step.id):
+        if step.id and not STEP_ID.fullmatch(step.id):
             self._wrong("id", f"{step.id[:80]!r} is no step id: use [a-z_][a-z0-9_]*, at most 64 characters")
         self._arguments()
         self._for_each()
@@ -168,7 +222,9 @@ class _Normaliser:
             self._wrong(field, problem)
             return None
         try:
-            return parse_json(text, shorthand=self._shorthand, depth_limit=limits.json_depth)
+            return parse_json(
+                text, shorthand=self._shorthand, depth_limit=limits.json_depth, parts_limit=limits.template_parts
+            )
         except TemplateError as error:
             self._wrong(field, str(error))
             return None
@@ -185,14 +241,22 @@ class _Normaliser:
             step.arguments_json = ""
         elif not step.HasField("arguments"):
             step.arguments.literal_json = "{}"
-        self._check_template(step.arguments, "arguments")
+        elif not self._check_typed(step.arguments, "arguments"):
+            return
+        self._check_references(step.arguments, "arguments")
         self._need(referenced_steps(step.arguments), "arguments")
 
-    def _check_template(self, template: pb.Template, field: str) -> None:
+    def _check_typed(self, template: pb.Template, field: str) -> bool:
+        """Check a template that was not parsed here; whether it may be looked at any further."""
         limits = self._validation.limits
+        try:
+            check_parts(template, limits.template_parts)
+        except TemplateError as error:
+            self._wrong(field, str(error))
+            return False
         if sum(len(literal.encode()) for literal in literals(template)) > limits.arguments_bytes:
             self._wrong(field, f"is larger than {limits.arguments_bytes} bytes")
-            return
+            return False
         for literal in literals(template):
             if problem := self._validation.bounds_problem(literal):
                 self._wrong(field, problem)
@@ -206,6 +270,9 @@ class _Normaliser:
         if has_sealed(template):
             # The service alone seals: a sealed value that somebody copied from the log must not be opened for them.
             self._wrong(field, "is sealed: give it as JSON, the service seals what the tool's schema marks")
+        return True
+
+    def _check_references(self, template: pb.Template, field: str) -> None:
         in_item = self._step.HasField("for_each") and field == "arguments"
         for reference in references(template):
             root = reference.WhichOneof("root")
@@ -226,13 +293,15 @@ class _Normaliser:
                 return
             step.for_each.items.CopyFrom(parsed)
             step.for_each.items_json = ""
+        elif not self._check_typed(step.for_each.items, "for_each.items"):
+            return
         items = step.for_each.items
         kind = items.WhichOneof("kind")
         if kind is None:
             self._wrong("for_each.items", "is missing: give the list to run over")
         elif kind in ("interpolation", "object") or (kind == "literal_json" and items.literal_json.lstrip()[:1] != "["):
             self._wrong("for_each.items", "is not a list")
-        self._check_template(items, "for_each.items")
+        self._check_references(items, "for_each.items")
         self._need(referenced_steps(items), "for_each.items")
 
     def _condition(self) -> None:
@@ -288,42 +357,3 @@ class _Normaliser:
                     self._violations.append(violation.below(self._path))
                 else:
                     self._wrong(*violation)
-
-
-def _graph_violations(
-    steps: Sequence[pb.StepDefinition],
-    needs: Sequence[Mapping[str, str]],
-    existing: Mapping[str, object],
-    path: str,
-) -> list[Violation]:
-    violations: list[Violation] = []
-    places: dict[str, int] = {}
-    for index, step in enumerate(steps):
-        if step.id in existing or step.id in places:
-            violations.append((f"{path.format(index)}.id", f"{step.id} is already the id of another step"))
-        places.setdefault(step.id, index)
-    for index, step in enumerate(steps):
-        violations += [
-            (f"{path.format(index)}.{field}", f"{step.id} needs {name}, which is no step")
-            for name, field in needs[index].items()
-            if name not in places and not _is_step(name, existing)
-        ]
-    cycle = find_cycle({step.id: list(step.depends_on) for step in steps})
-    if cycle:
-        field = needs[places[cycle[0]]].get(cycle[1], "depends_on")
-        problem = f"makes a cycle, each needing the next: {_way(cycle)}"
-        violations.append((f"{path.format(places[cycle[0]])}.{field}", problem))
-    return violations
-
-
-def _is_step(name: str, existing: Mapping[str, object]) -> bool:
-    """Whether the workflow has a step of this name already; the items of a for_each step are none to depend on."""
-    return name in existing and _STEP_ID.fullmatch(name) is not None
-
-
-def _way(cycle: Sequence[str]) -> str:
-    if len(cycle) <= _CYCLE_SHOWN:
-        return " → ".join(cycle)
-    half = _CYCLE_SHOWN // 2
-    between = f"({len(cycle) - 2 * half} more)"
-    return " → ".join([*cycle[:half], between, *cycle[-half:]])

@@ -1,19 +1,16 @@
-"""Typed templates: arguments with holes, parsed once, when they are submitted."""
+"""Typed templates: arguments with holes. What they consist of, and how many parts that may be."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Protocol
 
 from podium.v1 import definition_pb2 as pb
-from service.domain.json_members import MemberTwice, read_json
 
-_HOLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
-_PATH = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
-_NAME = re.compile(r"[a-z_][a-z0-9_]*")
-_SHORTHAND = re.compile(r"step_[1-9][0-9]*")
+PARTS_LIMIT = 5_000
+"""Parts that a template may have: values in lists and objects around holes, texts and references in strings, and
+what the paths of references consist of. Each takes microseconds wherever the template is read or filled."""
 
 
 class TemplateError(ValueError):
@@ -27,53 +24,15 @@ class Scope(Protocol):
         """Return the JSON text of what the reference's root names, ignoring its path."""
 
 
-def parse_json(text: str, *, shorthand: bool, depth_limit: int = 64) -> pb.Template:
-    """Parse JSON text whose strings may hold `${...}`.
-
-    Raises TemplateError for text that is no JSON, a reference that does not parse, or a value nested too deeply.
-    """
-    value, compact = _load(text)
-    built = _build(value, shorthand=shorthand, depth=depth_limit)
-    return built if built is not None else pb.Template(literal_json=compact)
-
-
-def check_literal(text: str, *, depth_limit: int = 64) -> None:
-    """Raise TemplateError unless the text is JSON that is nested at most so deeply."""
-    value, _ = _load(text)
-    _check_depth(value, depth_limit)
-
-
-def _load(text: str) -> tuple[object, str]:
-    """The value of JSON text from outside, and its compact form."""
-    try:
-        value = read_json(text)
-        compact = _dump(value)
-        compact.encode()
-    except UnicodeEncodeError:
-        raise TemplateError("is not valid JSON: it holds half of a surrogate pair") from None
-    except MemberTwice as error:
-        raise TemplateError(str(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise TemplateError(f"is not valid JSON: {error}") from None
-    return value, compact
-
-
-def _check_depth(value: object, depth: int) -> None:
-    if depth < 0:
-        raise TemplateError("is nested too deeply")
-    if isinstance(value, dict | list):
-        for below in value.values() if isinstance(value, dict) else value:
-            _check_depth(below, depth - 1)
-
-
 # Made once: json.dumps makes an encoder for every call that does not ask for its defaults.
-_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""Compact JSON text of a value. Raises ValueError for a number that JSON cannot say."""
 _dump_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 
 
 def compact_json(value: object) -> str:
     """Compact JSON text, in a form that a message can hold. Raises ValueError for a number that JSON cannot say."""
-    text = _dump(value)
+    text = write_json(value)
     if text.isascii():
         return text
     try:
@@ -84,123 +43,36 @@ def compact_json(value: object) -> str:
     return text
 
 
-def _build(value: object, *, shorthand: bool, depth: int) -> pb.Template | None:
-    """The template of a value, or None when there is no hole in it."""
-    if depth < 0:
-        raise TemplateError("is nested too deeply")
-    if isinstance(value, str):
-        return _string(value, shorthand=shorthand)
-    if isinstance(value, list):
-        elements = [_build(element, shorthand=shorthand, depth=depth - 1) for element in value]
-        if all(element is None for element in elements):
-            return None
-        filled = [e or pb.Template(literal_json=compact_json(v)) for e, v in zip(elements, value, strict=True)]
-        return pb.Template(array=pb.ArrayTemplate(elements=filled))
-    if isinstance(value, dict):
-        members = {name: _build(member, shorthand=shorthand, depth=depth - 1) for name, member in value.items()}
-        if all(member is None for member in members.values()):
-            return None
-        return pb.Template(
-            object=pb.ObjectTemplate(
-                members=[
-                    pb.MemberTemplate(name=name, value=member or pb.Template(literal_json=compact_json(value[name])))
-                    for name, member in members.items()
-                ]
-            )
+def check_part_count(count: int, limit: int) -> None:
+    """Raise TemplateError for more parts than a template may have."""
+    if count > limit:
+        raise TemplateError(
+            f"has more than {limit} parts around its references: give what is large as the workflow's input, "
+            "or as another step's output, and refer to it as a whole"
         )
-    return None
 
 
-def _string(text: str, *, shorthand: bool) -> pb.Template | None:
-    if shorthand and _SHORTHAND.fullmatch(text):
-        return pb.Template(reference=pb.Reference(step_output=text))
-    if "${" not in text:
-        return None
-    parts: list[pb.InterpolationPart] = []
-    for part in _parts(text):
-        # An escape splits the text around it; what is split must become one part again.
-        if parts and part.WhichOneof("kind") == "text" and parts[-1].WhichOneof("kind") == "text":
-            parts[-1].text += part.text
-        else:
-            parts.append(part)
-    if len(parts) == 1:
-        only = parts[0]
-        if only.WhichOneof("kind") == "reference":
-            return pb.Template(reference=only.reference)
-        return pb.Template(literal_json=compact_json(only.text))
-    return pb.Template(interpolation=pb.Interpolation(parts=parts))
-
-
-def _parts(text: str) -> Iterator[pb.InterpolationPart]:
-    end = 0
-    for match in _HOLE.finditer(text):
-        if match.start() > end:
-            yield pb.InterpolationPart(text=text[end : match.start()])
-        end = match.end()
-        if match.group() == "$${":
-            yield pb.InterpolationPart(text="${")
-        elif match.group(1) is None:
-            place = f"at character {match.start()}"
-            raise TemplateError(f"has an unfinished reference {place}: write $${{ for the text ${{")
-        else:
-            yield pb.InterpolationPart(reference=parse_reference(match.group(1)))
-    if end < len(text):
-        yield pb.InterpolationPart(text=text[end:])
-
-
-def parse_reference(text: str) -> pb.Reference:
-    """Parse the inside of `${...}`, for example `steps.search.output.urls[0]`, `input.query`, `item`, `index`."""
-    reference, rest = _root(text.strip())
-    position = 0
-    while position < len(rest):
-        match = _PATH.match(rest, position)
-        if match is None:
-            raise TemplateError(f"has a reference that does not parse: ${{{text}}}, at {rest[position:]!r}")
-        member, index, quoted = match.groups()
-        if member is not None:
-            reference.path.add(member=member)
-        elif index is not None:
-            reference.path.add(index=int(index))
-        else:
-            reference.path.add(member=_unquoted(quoted, text))
-        position = match.end()
-    return reference
-
-
-def _unquoted(quoted: str, text: str) -> str:
-    try:
-        member: str = json.loads(quoted)
-        member.encode()
-    except ValueError:
-        raise TemplateError(f"has a reference that does not parse: ${{{text}}}, at {quoted}") from None
-    return member
-
-
-def _root(text: str) -> tuple[pb.Reference, str]:
-    if text.startswith("steps."):
-        name = _NAME.match(text, 6)
-        if name is not None:
-            rest = text[name.end() :]
-            for field, make in (("output", _output_of), ("state", _state_of)):
-                if rest == f".{field}" or rest.startswith((f".{field}.", f".{field}[")):
-                    return make(name.group()), rest[len(field) + 1 :]
-        raise TemplateError(f"has a reference that does not parse: ${{{text}}}; write ${{steps.NAME.output...}}")
-    for root in ("input", "item", "index"):
-        if text == root or text.startswith((f"{root}.", f"{root}[")):
-            reference = pb.Reference()
-            setattr(reference, root, True)
-            return reference, text[len(root) :]
-    raise TemplateError(
-        f"has a reference to nothing known: ${{{text}}}; references begin with steps., input, item or index"
-    )
-
-
-def _output_of(name: str) -> pb.Reference:
-    return pb.Reference(step_output=name)
-
-
-def _state_of(name: str) -> pb.Reference:
-    return pb.Reference(step_state=name)
+def check_parts(template: pb.Template, limit: int = PARTS_LIMIT) -> None:
+    """Raise TemplateError for a template of too many parts. It takes no longer than the limit does."""
+    count, waiting = 0, [template]
+    while waiting:
+        each = waiting.pop()
+        kind = each.WhichOneof("kind")
+        if kind == "reference":
+            count += len(each.reference.path)
+        elif kind == "interpolation":
+            parts = each.interpolation.parts
+            check_part_count(count + len(parts), limit)
+            count += len(parts) + sum(len(part.reference.path) for part in parts)
+        elif kind == "object":
+            count += len(each.object.members)
+            check_part_count(count, limit)
+            waiting += [member.value for member in each.object.members]
+        elif kind == "array":
+            count += len(each.array.elements)
+            check_part_count(count, limit)
+            waiting += each.array.elements
+        check_part_count(count, limit)
 
 
 def references(template: pb.Template) -> Iterator[pb.Reference]:

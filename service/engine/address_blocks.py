@@ -8,7 +8,7 @@ block by hand out of the way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from podium.v1 import events_pb2, policy_pb2
@@ -94,6 +94,13 @@ class AddressBlocks:
         self._clock = clock
         self._journal: Journal | None = None
         self._blocks: dict[str, _TenantBlocks] = {}
+        self._on_block: Callable[[Network], object] | None = None
+        self.revision = 0
+        """How many blocks came into force."""
+
+    def on_block(self, told: Callable[[Network], object]) -> None:
+        """Have somebody told of each network that is blocked from now on, whoever blocks it."""
+        self._on_block = told
 
     async def load(self, reader: EventReader, journal: Journal) -> None:
         """Fold the streams."""
@@ -121,7 +128,7 @@ class AddressBlocks:
         """The blocks in force, by network."""
         blocks = self._blocks.get(tenant)
         found = blocks.in_force(self._clock.now_us()) if blocks is not None else ()
-        return sorted(found, key=lambda block: (block.network.version, block.network))
+        return sorted(found, key=lambda block: network_order(block.network))
 
     async def block(
         self, tenant: str, network: Network, *, reason: str, duration_ms: int = 0, cause: Cause | None = None
@@ -164,8 +171,16 @@ class AddressBlocks:
         if isinstance(event, events_pb2.AddressBlocked):
             network = parse_network(event.network)
             blocks.add(Block(network, event.reason, recorded.recorded_at_us, event.expires_at_us, event.failures))
+            self.revision += 1
+            if self._on_block is not None:
+                self._on_block(network)
         elif isinstance(event, events_pb2.AddressUnblocked):
             blocks.remove(parse_network(event.network))
+
+
+def network_order(network: Network) -> tuple[int, int, int]:
+    """By what networks are listed."""
+    return network.version, int(network.network_address), network.prefixlen
 
 
 def network_named(text: str, field: str) -> Network:

@@ -62,7 +62,7 @@ class TurnTaker:
         try:
             if resident.revocations_seen != self._revocations.revision and resident.state.started:
                 self._cancel_revoked(turn)
-            while resident.mailbox:
+            while resident.mailbox and turn.admissions < ADMISSIONS_PER_TURN:
                 self._read(turn, resident.mailbox[0])
                 resident.mailbox.popleft()
             self._follow(turn)
@@ -148,7 +148,6 @@ class TurnTaker:
             step = resident.state.steps[step_id]
             if step.state in (s.READY, s.BACKING_OFF):
                 self._admitting.admit(turn, step, None)
-                turn.admissions += 1
             del resident.unadmitted[step_id]
         return len(turn.events) > before
 

@@ -89,13 +89,18 @@ def list_blocked(address: Address = None, token: Token = None, as_json: Json = F
     from service.cli.connecting import with_service
     from service.cli.output import moment, note, print_json, table
 
-    async def read(service: Service) -> access_service_pb2.ListBlockedAddressesResponse:
+    async def read(service: Service) -> list[access_service_pb2.BlockedAddress]:
         stub = access_service_pb2_grpc.AccessServiceStub(service.connection.channel)
-        return await service.connection.call(
-            stub.ListBlockedAddresses, access_service_pb2.ListBlockedAddressesRequest()
-        )
+        request = access_service_pb2.ListBlockedAddressesRequest(page_size=1000)
+        found: list[access_service_pb2.BlockedAddress] = []
+        while True:
+            page = await service.connection.call(stub.ListBlockedAddresses, request)
+            found += page.addresses
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
-    blocks = with_service(address, token, read).addresses
+    blocks = with_service(address, token, read)
     if as_json:
         for each in blocks:
             print_json(_block_dict(each))

@@ -113,11 +113,18 @@ def proposals(address: Address = None, token: Token = None, as_json: Json = Fals
     from service.cli.output import note as tell
     from service.cli.policy.text import policy_content
 
-    async def read(service: Service) -> pb.ListPolicyProposalsResponse:
+    async def read(service: Service) -> list[pb.PolicyProposal]:
         stub = access_service_pb2_grpc.AccessServiceStub(service.connection.channel)
-        return await service.connection.call(stub.ListPolicyProposals, pb.ListPolicyProposalsRequest())
+        request = pb.ListPolicyProposalsRequest()
+        found: list[pb.PolicyProposal] = []
+        while True:
+            page = await service.connection.call(stub.ListPolicyProposals, request)
+            found += page.proposals
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
-    waiting = with_service(address, token, read).proposals
+    waiting = with_service(address, token, read)
     if as_json:
         for each in waiting:
             print_json(

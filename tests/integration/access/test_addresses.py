@@ -7,10 +7,11 @@ import grpc.aio
 import pytest
 
 import podium
-from podium.v1 import access_service_pb2, tool_service_pb2, value_pb2
+from podium.v1 import access_service_pb2, event_service_pb2, tool_service_pb2, value_pb2, workflow_service_pb2
+from service.api.page_tokens import page_token
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.history import kind, payload
-from tests.integration.rig.refusal import refusal_if_any, refusal_of
+from tests.integration.rig.refusal import read_refusal, refusal_if_any, refusal_of
 
 LIST = tool_service_pb2.ListToolsRequest()
 WITHIN_S = 15.0
@@ -215,3 +216,84 @@ async def test_what_is_no_network_is_not_blocked(caller, network):
     assert (refusal.code, refusal.reason, refusal.fields) == ("INVALID_ARGUMENT", "INVALID_NETWORK", {"network"})
     with pytest.raises(grpc.aio.AioRpcError):
         await caller.access.UnblockAddress(access_service_pb2.UnblockAddressRequest(network="203.0.113.9"))
+
+
+async def how_it_ends(stream):
+    """Reads a stream to its end, and returns the reason for which it was ended."""
+    try:
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return read_refusal(error).reason
+
+
+@contextlib.asynccontextmanager
+async def subscribed(caller):
+    """A stream of the caller's that is open: it has told something."""
+    stream = caller.events.Subscribe(event_service_pb2.SubscribeRequest(cursor=""))
+    await caller.register("told")
+    await stream.read()
+    yield stream
+    stream.cancel()
+
+
+async def test_a_block_ends_the_streams_and_the_waiting_calls_from_there_and_no_others(served):
+    service = await served(trusted_proxies="127.0.0.1")
+    async with (
+        calling_from(service, "10.0.0.1") as admin,
+        calling_from(service, "203.0.113.9", "bob") as bob,
+        calling_from(service, "203.0.114.9", "ann") as ann,
+        calling_from(service, "203.0.113.9", "eve", tenant="other") as eve,
+        subscribed(bob) as bobs,
+        subscribed(ann) as anns,
+        subscribed(eve) as eves,
+    ):
+        workflow_id = await admin.start(step("told"))
+        request = workflow_service_pb2.AwaitWorkflowRequest(workflow_id=workflow_id)
+        waiting = [each.workflows.AwaitWorkflow(request) for each in (bob, ann)]
+        await bob.get(workflow_id)
+        await block(admin, "203.0.113.0/24")
+        assert await how_it_ends(bobs) == "ADDRESS_BLOCKED"
+        await admin.cancel(workflow_id)
+        assert (await refusal_of(waiting[0])).reason == "ADDRESS_BLOCKED"
+        assert (await waiting[1]).workflow.workflow_id == workflow_id
+        assert not anns.done()
+        assert not eves.done()
+
+
+async def test_what_the_operator_blocks_and_locks_out_ends_the_streams_of_every_tenant(served):
+    lockout = {"failures": 2, "withinMs": 60_000, "blockMs": 60_000}
+    service = await served(trusted_proxies="127.0.0.1", addresses={"lockout": lockout})
+    async with (
+        calling_from(service, "10.0.0.1", tenant="default") as operator,
+        calling_from(service, "192.0.2.66", "bob") as bob,
+        calling_from(service, "192.0.2.66", token="guess") as guesser,
+        calling_from(service, "192.0.2.67", "eve", tenant="other") as eve,
+        subscribed(bob) as bobs,
+        subscribed(eve) as eves,
+    ):
+        for _ in range(2):
+            await refusal_of(guesser.tools.ListTools(LIST))
+        assert await how_it_ends(bobs) == "ADDRESS_BLOCKED"
+        assert not eves.done()
+        await block(operator, "192.0.2.67")
+        assert await how_it_ends(eves) == "ADDRESS_BLOCKED"
+
+
+async def test_the_blocks_are_listed_in_pages(served):
+    service = await served(trusted_proxies="127.0.0.1")
+    networks = ["192.0.2.0/24", "192.0.2.7/32", "198.51.100.0/24", "2001:db8::/32", "2001:db8:7::/48"]
+    async with calling_from(service, "10.0.0.1") as admin:
+        for network in networks:
+            await block(admin, network)
+        request, seen = access_service_pb2.ListBlockedAddressesRequest(page_size=2), []
+        for size in (2, 2, 1):
+            page = await admin.access.ListBlockedAddresses(request)
+            assert len(page.addresses) == size
+            seen += [each.network for each in page.addresses]
+            request.page_token = page.next_page_token
+        assert (seen, request.page_token) == (networks, "")
+        for wrong in ("x", page_token("revocations", 1), page_token("addresses", "x")):
+            request.page_token = wrong
+            refusal = await refusal_of(admin.access.ListBlockedAddresses(request))
+            assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", {"page_token"})

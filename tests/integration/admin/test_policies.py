@@ -178,6 +178,22 @@ async def test_a_proposal_over_which_another_was_applied_is_stale(caller, admit)
     assert await p.proposals(caller) == []
 
 
+async def test_proposals_are_listed_in_pages_the_oldest_first(caller, admit):
+    await p.apply(caller, p.policy(changes_need_approval=True))
+    made = [(await p.apply(caller, p.policy(name=f"n{number}"))).proposal_id for number in range(5)]
+    request, seen = pb.ListPolicyProposalsRequest(page_size=2), []
+    for size in (2, 2):
+        page = await caller.access.ListPolicyProposals(request)
+        assert len(page.proposals) == size
+        seen += [each.proposal_id for each in page.proposals]
+        request.page_token = page.next_page_token
+        # What is decided meanwhile moves no page.
+        await p.reject(admit("zoe"), seen[0 if len(seen) == size else -1])
+    page = await caller.access.ListPolicyProposals(request)
+    assert [*seen, *(each.proposal_id for each in page.proposals)] == made
+    assert page.next_page_token == ""
+
+
 async def test_a_rejected_proposal_is_never_applied(caller, admit):
     await p.apply(caller, p.policy(changes_need_approval=True))
     answer = await p.apply(caller, p.policy(name="next"))

@@ -9,7 +9,14 @@ import pytest
 
 import podium
 from podium.v1 import access_service_pb2 as pb
-from podium.v1 import event_service_pb2, events_pb2, executor_service_pb2, value_pb2
+from podium.v1 import (
+    event_service_pb2,
+    events_pb2,
+    executor_service_pb2,
+    tool_service_pb2,
+    value_pb2,
+    workflow_service_pb2,
+)
 from service.cli.access.token_commands import claims_of
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.forged_tokens import claims, secret_of, signed
@@ -272,3 +279,38 @@ async def test_the_sdk_is_told(caller, connect, bob, service):
         with pytest.raises(podium.Unauthenticated) as refused:
             await client.tools()
         assert refused.value.reason == "TOKEN_REVOKED"
+
+
+async def until_started_by(caller, subject, count):
+    """Waits until so many workflows of a subject are in the log."""
+    async with asyncio.timeout(15):
+        while True:
+            started = [each for each in await caller.log() if each.HasField("workflow_started")]
+            if sum(each.principal.subject == subject for each in started) == count:
+                return
+
+
+async def test_a_call_that_waited_is_not_answered_to_whom_it_was_revoked(caller, bob, admit):
+    await caller.register("slow")
+    other = admit("carla", session_id="s-carla")
+    anas = await caller.start(step("slow"))
+    request = workflow_service_pb2.StartWorkflowRequest(steps=[step("slow")])
+    await_request = workflow_service_pb2.AwaitWorkflowRequest(workflow_id=anas)
+    call = tool_service_pb2.CallToolRequest(call=tool_service_pb2.ToolCall(tool="slow"))
+    waiting = [
+        bob.workflows.AwaitWorkflow(await_request),
+        bob.workflows.RunWorkflow(workflow_service_pb2.RunWorkflowRequest(workflow=request)),
+        bob.tools.CallTool(call),
+    ]
+    others = other.workflows.AwaitWorkflow(await_request)
+    await until_started_by(caller, "bob", 2)
+    await revoke(caller, subject="bob")
+    await caller.cancel(anas)
+    refusals = [await refusal_of(each) for each in waiting]
+    assert [(each.code, each.reason) for each in refusals] == [("UNAUTHENTICATED", "TOKEN_REVOKED")] * 3
+    assert (await others).workflow.state == CANCELED
+
+
+async def test_who_revokes_what_they_call_with_is_told_that_it_is_done(bob):
+    assert (await revoke(bob, token_id=id_of(bob))).event
+    assert (await refusal_of(invoke(bob, LIST))).reason == "TOKEN_REVOKED"

@@ -13,7 +13,7 @@ from service.admission.sanitizing import SanitizerGuard, clean_arguments
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.domain.filling import fill
 from service.domain.permissions import DEFAULT_POLICY
-from service.domain.templates import parse_json
+from service.domain.template_parsing import parse_json
 from tests.unit.admission.calls import SCHEMA, a_request, a_tool
 
 SCHEMA_OF_FILES = {

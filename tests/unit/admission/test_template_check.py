@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from podium.v1 import definition_pb2
 from service.admission.schema import check_template
 from service.domain.filling import fill
-from service.domain.templates import parse_json
+from service.domain.template_parsing import parse_json
 from tests.unit.admission.calls import SCHEMA, a_tool
 
 HOLE = "${input}"

@@ -4,7 +4,8 @@ import pytest
 
 from podium.v1 import definition_pb2 as pb
 from service.domain.filling import fill
-from service.domain.templates import TemplateError, parse_json
+from service.domain.template_parsing import parse_json
+from service.domain.templates import TemplateError
 
 VALUE = json.dumps({"text": "x" * 1000})
 

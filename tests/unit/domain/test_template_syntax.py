@@ -6,14 +6,8 @@ import pytest
 
 from podium.v1 import definition_pb2 as pb
 from service.domain.filling import fill
-from service.domain.templates import (
-    TemplateError,
-    check_literal,
-    describe,
-    parse_json,
-    parse_reference,
-    referenced_steps,
-)
+from service.domain.template_parsing import check_literal, parse_json, parse_reference
+from service.domain.templates import TemplateError, describe, referenced_steps
 
 
 class Values(dict[str, object]):

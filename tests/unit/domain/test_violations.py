@@ -308,3 +308,50 @@ def test_a_member_is_given_once_however_it_is_written():
 
 def test_members_of_several_objects_may_be_called_alike():
     normalise([step("a", arguments={"a": {"a": [{"a": 1}, {"a": 1}]}})], VALIDATION)
+
+
+def holes(count):
+    """A list of references: each is a value in the list and a reference."""
+    return ["${input}"] * (count // 2)
+
+
+FEW = Validation(TOOLS.get, lambda *_: (), EXPRESSIONS, Limits(template_parts=10, request_dependencies=3))
+TYPED = [
+    {"array": pb.ArrayTemplate(elements=[Template(literal_json="1")] * 11)},
+    {"object": pb.ObjectTemplate(members=[pb.MemberTemplate(name=f"m{n}") for n in range(11)])},
+    {"interpolation": pb.Interpolation(parts=[pb.InterpolationPart(text="x")] * 11)},
+    {"reference": pb.Reference(input=True, path=[pb.PathElement(index=0)] * 11)},
+]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [holes(12), {"a": holes(10)}, "${input}," * 6, "$${" * 11, "${input" + "[0]" * 11 + "}", ["${input}"] + [1] * 10],
+)
+def test_a_template_has_a_bounded_number_of_parts(value):
+    many = step("a", arguments=value)
+    assert_refused(many, "arguments_json", "more than 10 parts .*refer to it", validation=FEW)
+    each = pb.StepDefinition(id="a", tool="work", for_each=pb.ForEach(items_json=many.arguments_json))
+    assert_refused(each, "for_each.items_json", "more than 10 parts .*refer to it", validation=FEW)
+
+
+@pytest.mark.parametrize("kind", TYPED, ids=lambda kind: next(iter(kind)))
+def test_a_typed_template_has_a_bounded_number_of_parts(kind):
+    assert_refused(template(**kind), "arguments", "more than 10 parts .*refer to it", validation=FEW)
+    each = pb.StepDefinition(id="a", tool="work", for_each=pb.ForEach(items=Template(**kind)))
+    assert_refused(each, "for_each.items", "more than 10 parts .*refer to it", validation=FEW)
+
+
+@pytest.mark.parametrize("value", [holes(10), [[1] * 100, "${input.a}"], [1] * 100, {"a": {"b": list(range(100))}}])
+def test_values_without_holes_are_no_parts_however_many_they_are(value):
+    normalise([step("a", arguments=value)], FEW)
+
+
+def test_the_dependencies_of_a_request_are_bounded_wherever_they_are_named():
+    steps = [step("a"), step("b", "a"), step("c", "a", "b")]
+    normalise(steps, FEW)
+    for one_more in (step("d", "a"), step("d", arguments="${steps.a.output}"), step("d", condition="steps.a.output")):
+        with pytest.raises(InvalidInput, match="more than 3 steps") as refused:
+            normalise([*steps, one_more], FEW, path="workflow.steps[{}]")
+        assert refused.value.reason == "TOO_MANY_DEPENDENCIES"
+        assert [field for field, _ in refused.value.violations] == ["workflow.steps"]
