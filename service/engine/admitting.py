@@ -5,7 +5,7 @@ Invariant: a place on an executor that was offered or taken is used by an attemp
 
 from __future__ import annotations
 
-from podium.v1 import events_pb2, executor_service_pb2, value_pb2
+from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
 from service.admission.pipeline import Allowed, Answered, Denied, Pipeline, Rejected, ToolRequest, Wait
 from service.domain import commands as c
 from service.domain.state import Step
