@@ -1,15 +1,18 @@
-"""Real paths, addresses, texts, markup and statements of the installed packages: at most 0.5 % are refused.
+"""Real paths, addresses, texts, markup, statements and commands of the installed packages: at most 0.5 % are refused.
 
 An address that names no public host (`http://localhost`, the documentation's own networks, credentials) is meant to be
 refused, so an address counts as benign when an independent reading finds a public name and no port.
 """
 
+import ast
 import itertools
 import os
 import re
+import shlex
 import sys
 import sysconfig
 from html import unescape
+from keyword import iskeyword
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from markdown_it import MarkdownIt
 from sqlalchemy.dialects import postgresql, sqlite
 
 from podium.sanitizers import Rejected, compile_sanitizer
+from podium.sanitizers.command import is_launcher
 from tests.property.sanitizers.markup import active_content
 
 REFUSED_MAX = 0.005
@@ -155,6 +159,59 @@ def test_statements(name, dialect):
     written = list(statements(dialect))
     found = refused(compile_sanitizer("sql", {"dialect": name}), written)
     assert is_within_bounds(found, len(written), 150), found[:20]
+
+
+def written_commands(text):
+    """What stands behind a prompt, in a block of a shell, or in quotes behind `python -m`."""
+    yield from re.findall(r"^[ #>]*\$ +([a-z][\w.-]* .*)$", text, re.MULTILINE)
+    yield from re.findall(r"`+((?:python3?|pip|uv|git|npm) [^`\n]+)`+", text)
+    for block in re.findall(r"```(?:bash|console|sh|shell)\n(.*?)```", text, re.DOTALL):
+        yield from re.findall(r"^ *(?:\$ +)?([a-z][\w.-]* .*)$", block, re.MULTILINE)
+    for block in re.findall(r"code-block:: *(?:bash|console|sh|shell)\n((?:\n|[ ]+.*\n)+)", text):
+        yield from re.findall(r"^ +(?:\$ +)?([a-z][\w.-]* .*)$", block, re.MULTILINE)
+
+
+def called_vectors(source):
+    """Lists of texts that begin with the name of a program and have an option: what subprocesses are called with."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.List) and len(node.elts) > 1:
+            values = [
+                each.value for each in node.elts if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            ]
+            if len(values) == len(node.elts) and re.fullmatch(r"[a-z][a-z0-9.+-]*", values[0]) and "-" in values[1][:1]:
+                yield values
+
+
+def vectors(texts):
+    """The commands as argument vectors; one that needs a shell, or runs another, is not meant to pass."""
+    for file, text in texts.items():
+        if file.endswith(".py") and "subprocess" in text:
+            yield from called_vectors(text)
+        for line in written_commands(text):
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError:
+                continue
+            if (
+                len(words) > 1
+                and not iskeyword(words[0])
+                and words[1] != "="
+                and not line.endswith("\\")
+                and not re.search(r"[|<>&;]|\$\(", line)
+            ):
+                yield words
+
+
+def test_commands(texts):
+    wanted = {tuple(each) for each in vectors(texts) if not is_launcher(each[0])}
+    arguments = [r"--?[\w?][\w.-]*(?:=(?s:.*))?", r"-\w.*", "--", "-", r"(?s)[^-].*", ""]
+    sanitizer = compile_sanitizer("command", {"programs": {each[0]: arguments for each in wanted}})
+    found = refused(sanitizer, map(list, sorted(wanted)))
+    assert is_within_bounds(found, len(wanted), 200), found[:20]
 
 
 def test_a_sanitizer_that_refuses_one_in_a_hundred_is_found_out(files):

@@ -9,8 +9,10 @@ import unicodedata
 import orjson
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser
 
 from podium.sanitizers import Rejected, compile_sanitizer
+from podium.sanitizers.html_nesting import DEPTH_MAX, is_nested_too_deeply
 from tests.property.sanitizers.markup import active_content
 
 SEARCH = settings(max_examples=2_000, phases=[Phase.generate], database=None, derandomize=True)
@@ -128,3 +130,48 @@ def test_generated_arguments_arrive_as_they_are(tmp_path):
     vector = command.check([sys.executable, "-c", show, *hostile])
     assert json.loads(subprocess.run(vector, capture_output=True, check=True, cwd=tmp_path).stdout) == hostile
     assert list(tmp_path.iterdir()) == []
+
+
+def depth_of(markup):
+    """How deep a parser that has nothing to do with the bound nests it, as far as anybody wants to know."""
+    pending, deepest = [(LexborHTMLParser(markup).root, 1)], 0
+    while pending and deepest <= DEEPEST:
+        node, depth = pending.pop()
+        deepest = max(deepest, depth)
+        child = node.child
+        while child is not None:
+            pending.append((child, depth + 1))
+            child = child.next
+    return deepest
+
+
+# What is counted may hold a flat element or two, and a parser makes some of its own.
+DEEPEST = 3 * DEPTH_MAX + 20
+nesting_names = st.sampled_from(
+    "div span p b a li ul dd table td tr select option svg math mi desc title style script textarea form applet "
+    "button template h1 ruby rt path g xmp".split()
+)
+nesting_pieces = st.one_of(
+    st.builds("<{}>".format, nesting_names),
+    st.builds("</{}>".format, nesting_names),
+    st.builds("<{}/>".format, nesting_names),
+    st.builds("<{} title='</div>'>".format, nesting_names),
+    st.sampled_from(["<!--", "-->", "<!-->", "<a b='", "'>", "<![CDATA[", "]]>", '<b ="</b>', "<i a=b/>", "<?", "x"]),
+)
+repeated_markup = st.tuples(
+    st.lists(nesting_pieces, max_size=3).map("".join), st.lists(nesting_pieces, min_size=1, max_size=6).map("".join)
+).map(lambda parts: parts[0] + parts[1] * (DEEPEST + 100))
+
+
+@settings(max_examples=120, deadline=None)
+@given(repeated_markup)
+def test_no_markup_that_passes_the_bound_nests_deeper(markup):
+    if not is_nested_too_deeply(markup):
+        assert depth_of(markup) <= DEEPEST
+
+
+def test_a_bound_that_believes_every_end_is_found_out():
+    markup = "<div><!--</div>-->" * (DEEPEST + 100)
+    assert len(re.findall("<[a-z]", markup)) == len(re.findall("</[a-z]", markup))
+    assert depth_of(markup) > DEEPEST
+    assert is_nested_too_deeply(markup)

@@ -75,6 +75,19 @@ def test_a_naive_check_lets_some_of_the_attacks_through():
     assert sum(refusal(Naive(), list(attack)) is None for attack in ATTACKS) > 5
 
 
+def test_dashes_that_may_be_the_value_of_an_option_end_no_options(tmp_path):
+    patterns, secret = tmp_path / "patterns", tmp_path / "secret"
+    patterns.write_text("s\n")
+    secret.write_text("secret\n")
+    grep = compile_sanitizer("command", {"programs": {"grep": ["-e", "-n", "--regexp=.*", "--", ".*"]}})
+    attack = ["grep", "-e", "--", f"-f{patterns}", str(secret)]
+    assert refusal(grep, attack) == "COMMAND_OPTION"
+    assert refusal(grep, ["grep", "-n", "x", "--", "-f"]) == "COMMAND_OPTION"
+    assert grep.check(["grep", "--regexp=x", "--", "-f", "--"])
+    # The program itself takes the file of patterns for an option.
+    assert subprocess.run(attack, capture_output=True, check=True, text=True).stdout == "secret\n"
+
+
 @pytest.mark.parametrize("value", ["git log", None, [], ["git", 1], {"git": 1}, ("git", "log")])
 def test_only_a_list_of_texts_is_a_vector(command, value):
     assert refusal(command, value) in ("COMMAND_NOT_A_VECTOR", "NOT_A_TEXT")
@@ -99,6 +112,9 @@ def test_what_a_shell_would_obey_arrives_as_it_is(tmp_path):
         ({}, "programs"),
         ({"bash": [".*"]}, "shell"),
         ({"/usr/bin/env": [".*"]}, "shell"),
+        ({"taskset": [".*"]}, "shell"),
+        ({"zsh-5.9": [".*"]}, "shell"),
+        ({"/lib64/ld-linux-x86-64.so.2": [".*"]}, "shell"),
         ({"bin/tool": [".*"]}, "absolute"),
         ({"": []}, "shell"),
         ({"git": ["("]}, "git: a pattern"),

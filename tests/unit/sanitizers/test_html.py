@@ -7,6 +7,7 @@ import nh3
 import pytest
 
 from podium.sanitizers import Rejected, SpecificationRefused, compile_sanitizer
+from podium.sanitizers.html_nesting import is_nested_too_deeply
 from tests.property.sanitizers.markup import active_content
 
 ATTACKS = [
@@ -36,6 +37,13 @@ ATTACKS = [
     "<IMG SRC=&#0000106&#0000097&#0000118&#0000097script:alert(1)>",
     "<template><script>alert(1)</script></template>",
     "<b><script>alert(1)",
+    "<q cite='javascript:alert(1)'>x</q>",
+    "<blockquote cite='data:text/html,x'>x</blockquote>",
+    "<a href='%00javascript:alert(1)'>x</a>",
+    "<a href='\\x0bjavascript:alert(1)'>x</a>",
+    "<a href='\u2028javascript:alert(1)'>x</a>",
+    "<a href='&nbsp;javascript:alert(1)'>x</a>",
+    "<img src='`javascript:alert(1)`'>",
 ]
 
 
@@ -60,6 +68,7 @@ def test_a_naive_cleaner_leaves_active_content():
         ("<p>plain <b>bold</b> &amp; <i>it</i></p>", "<p>plain <b>bold</b> &amp; <i>it</i></p>"),
         ("<p>open", "<p>open</p>"),
         ("<a href='https://example.org/?a=b&amp;c'>x</a>", None),
+        ("<a href='?q=:a'>x</a><a href='a/b:c'>y</a><a href='#a:b'>z</a><a href='MAILTO:a@example.org'>m</a>", None),
         ("<ul><li>1</li><li>2</li></ul>", "<ul><li>1</li><li>2</li></ul>"),
         ("<h1>T</h1><table><tbody><tr><td colspan=2>x</td></tr></tbody></table>", None),
         ("x < 5 && y", "x &lt; 5 &amp;&amp; y"),
@@ -102,6 +111,40 @@ def test_what_nests_too_deeply_is_refused_before_it_is_parsed():
     nh3.clean("<div>" * 10_000)
     assert time.thread_time() - began > 4 * took
     assert html.check("<div>" * 900).count("</div>") == 900
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        "<div><!--</div>-->",
+        "<div title='</div>'>",
+        "<div><style></div></style>",
+        "<span><p></span></p>",
+        "<div><applet></div></applet>",
+        "<form><div></form>",
+        "<li><dd>",
+        "<svg/><path/>",
+        "<svg><path a=b/>",
+        "<svg><style><!--</style><div>-->",
+        "<lin\u212a>",
+    ],
+)
+def test_an_end_that_a_parser_ignores_makes_no_room_for_more(repeated):
+    assert is_nested_too_deeply(repeated * 1100)
+
+
+def test_formatting_whose_ends_are_ignored_is_not_multiplied():
+    markup = "".join(f"<b title={number}><!--</b>--><p>" for number in range(2000))
+    assert is_nested_too_deeply(markup)
+    assert not is_nested_too_deeply(markup.replace("<!--</b>-->", "</b>"))
+
+
+def test_what_is_closed_does_not_count_whatever_stands_in_it():
+    item = (
+        "<li><dl><dt>a<dd>b</dl><p>c<a href='x>y'><b>d</b></a><br><!-- <div> --><script>if (a<b) x = '<div>'</script>"
+        "<svg><g><path d='M'/><path d='L'/></g></svg><select><option>1<option>2</select><table><tr><td>e</table>"
+    )
+    assert not is_nested_too_deeply(f"<ul>{item * 3000}</ul>")
 
 
 @pytest.mark.parametrize(

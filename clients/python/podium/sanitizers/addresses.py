@@ -17,14 +17,17 @@ _NOT_PUBLIC_4 = tuple(
     IPv4Network(each)
     for each in (
         "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
-        "192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 "
+        "192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 "
+        "198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 "
         # The address at which a large cloud's virtual machines reach their host; it looks like any other.
         "168.63.129.16/32"
     ).split()
 )
 _UNICAST_6 = IPv6Network("2000::/3")
-# Of the unicast addresses: protocol assignments with Teredo in them, documentation, 6to4.
-_NOT_PUBLIC_6 = tuple(IPv6Network(each) for each in "2001::/23 2001:db8::/32 2002::/16 3fff::/20".split())
+# Of the unicast addresses: protocol assignments with Teredo in them, documentation, 6to4, name servers' black holes.
+_NOT_PUBLIC_6 = tuple(
+    IPv6Network(each) for each in "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20".split()
+)
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _LOW_32_BITS = 0xFFFF_FFFF
 

@@ -21,23 +21,28 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 # What runs another program, or text as a program, makes the list of programs meaningless.
 _LAUNCHERS = frozenset(
-    "ash bash busybox chroot cmd cmd.exe csh dash doas env eval exec fish ionice ksh nice nohup nsenter parallel "
-    "powershell powershell.exe pwsh rbash rsh script setsid sh ssh stdbuf su sudo tcsh time timeout unshare watch "
-    "xargs zsh".split()
+    "ash at bash batch busybox bwrap capsh chroot chrt choom cmd cmd.exe csh dash dbus-run-session doas env eval exec "
+    "expect fakeroot firejail fish flock gdb gosu i386 ionice ksh linux32 linux64 ltrace mksh nice nohup nsenter "
+    "numactl parallel pkexec posh powershell powershell.exe prlimit proot pwsh rbash rsh run-parts runcon runuser "
+    "script setarch setpriv setsid sh ssh start-stop-daemon stdbuf strace su sudo systemd-run taskset tcsh time "
+    "timeout toybox unbuffer unshare valgrind watch wsl wsl.exe xargs xvfb-run yash zsh".split()
 )
+# Releases of a shell stand beside one another: `ksh93`, `zsh-5.9`, `bash-static`.
+_LAUNCHER_RELEASE = re.compile(r"(?:ba|da|k|mk|z)sh[-0-9.].*|ld(?:-linux.*|-musl.*)?\.so[.0-9]*")
 
 
 def is_launcher(program: str) -> bool:
     """Whether a program, by its name or path, runs what its arguments name."""
-    return PurePosixPath(program).name.lower() in _LAUNCHERS
+    name = PurePosixPath(program).name.lower()
+    return name in _LAUNCHERS or _LAUNCHER_RELEASE.fullmatch(name) is not None
 
 
 class CommandSanitizer:
     """Refuses what is no allowed argument vector; one that passes is returned as it is.
 
     Options: `programs`, by exact name or absolute path, each with the patterns that its arguments must fit as a whole
-    (RE2 syntax; one beginning with `-` allows an option, `--` is one of them, after which all are operands);
-    `max_length` of all arguments together.
+    (RE2 syntax; one beginning with `-` allows an option, `--` is one of them, after which all are operands, unless an
+    option before it might take it for its value); `max_length` of all arguments together.
     """
 
     kind = KIND
@@ -82,11 +87,13 @@ class _Arguments:
             raise options.refuse("programs", f"{program}: {refused}") from None
 
     def check(self, arguments: list[str]) -> None:
-        operands_only = False
+        operands_only = may_take_a_value = False
         for number, argument in enumerate(arguments, start=1):
             is_option = argument.startswith("-") and not operands_only
             allowed = self._options if is_option else self._operands
             if not any(pattern.fits(argument) for pattern in allowed):
                 reason = "COMMAND_OPTION" if is_option else "COMMAND_ARGUMENT"
                 raise Rejected(KIND, reason, f"has a value that is not allowed as argument {number}")
-            operands_only = operands_only or argument == "--"
+            # To `grep -e -- -f FILE` the two dashes are what to look for, and `-f` is an option.
+            operands_only = operands_only or (argument == "--" and not may_take_a_value)
+            may_take_a_value = may_take_a_value or (is_option and "=" not in argument)

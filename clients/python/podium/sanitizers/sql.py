@@ -54,8 +54,9 @@ _ODD_STRINGS = frozenset(
     }
 )
 _UNICODE_NAME = re.compile(r"[uU]&[\"']")
-# To SQLite a name in quotes that no column has is a text, and a text that begins with a digit may be true.
-_NAME = re.compile(r"[^\W\d]")
+# To SQLite a name in quotes that no column has is a text. One that begins with a digit may be true, and one that holds
+# quotes or comparisons was none.
+_NAME = re.compile(r"[^\W\d][^'\"`;=<>\\]*+")
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog", "pg_toast", "sys"})
 _SYSTEM_TABLE = re.compile(r"(?:pg|sqlite|pragma)_.*|dbstat|fts\d.*")
 _VARYING = (exp.Column, exp.Placeholder, exp.Parameter, exp.Star)
@@ -157,9 +158,9 @@ class SqlSanitizer:
                 raise Rejected(KIND, "SQL_FUNCTION", "matches a regular expression, or names an operator")
             if isinstance(node, exp.Anonymous) and _called(node) not in self._functions:
                 raise Rejected(KIND, "SQL_FUNCTION", "calls a function that is not allowed")
-            if isinstance(node, exp.Identifier) and not _NAME.match(node.name):
+            if isinstance(node, exp.Identifier) and not _NAME.fullmatch(node.name):
                 raise Rejected(KIND, "SQL_LITERAL", "has a name in quotes that is rather a value")
-            if _is_constant_condition(node):
+            if _is_constant_condition(node, quotes_may_be_texts=self.dialect == "sqlite"):
                 raise Rejected(KIND, "SQL_CONSTANT_CONDITION", "has a condition that is the same for every row")
             if not self._literals and isinstance(node, exp.Literal | exp.Boolean) and _is_a_value(node):
                 raise Rejected(KIND, "SQL_LITERAL", "has a value in a condition or a change: bind values as parameters")
@@ -260,32 +261,53 @@ def _refuse_size(tokens: list[Token]) -> None:
             depth -= 1
 
 
-def _is_constant_condition(node: exp.Expr) -> bool:
-    """Whether it decides the same for every row, as `1 = 1` and `a = a` do: the mark of text that was put in.
+def _is_constant_condition(node: exp.Expr, *, quotes_may_be_texts: bool) -> bool:
+    """Whether it decides the same for every row, as `1 = 1` and `a = a + b - b` do: the mark of text that was put in.
 
-    It sees the plain cases. Who writes the whole statement finds others, as `a = a + b - b`.
+    It sees the plain cases. Who writes the whole statement finds others, as `a IS NOT NULL` of what never is.
     """
-    if isinstance(node, exp.And | exp.Or | exp.Where | exp.Having):
-        return any(not _varies(each) for each in _operands(node))
+    if isinstance(node, exp.And | exp.Or | exp.Where | exp.Having | exp.Not):
+        return any(not _varies(each, quotes_may_be_texts=quotes_may_be_texts) for each in _operands(node))
     if not isinstance(node, exp.Predicate) or isinstance(node, exp.SubqueryPredicate):
         return False
     subject, compared = _compared(node)
     if any(each == subject for each in compared):
-        return not isinstance(subject, exp.Placeholder | exp.Parameter)
+        # One question mark is another value than the next.
+        return not isinstance(subject, exp.Placeholder) or bool(subject.name)
+    if _cancels_out(node):
+        return True
     varying = list(node.find_all(*_VARYING))
-    # To SQLite a name in quotes that is no column's is a text: two of them may be two texts.
-    quoted = [each for each in varying if isinstance(each, exp.Column) and not each.table and _is_quoted(each)]
+    quoted = [each for each in varying if quotes_may_be_texts and _may_be_a_text(each)]
+    if not quoted:
+        return not varying
     if len(quoted) < len(varying):
-        return False
+        # Beside what is bound it is a column; beside a column it may be the text that this is compared with.
+        beside_columns = any(isinstance(each, exp.Column) and each not in quoted for each in varying)
+        return beside_columns and node.find(exp.Query) is None
     return len(quoted) != 1 or not quoted[0].name.isidentifier()
 
 
-def _varies(operand: exp.Expr) -> bool:
-    """Whether an operand can differ from row to row; of a query counts what it selects."""
+def _varies(operand: exp.Expr, *, quotes_may_be_texts: bool) -> bool:
+    """Whether an operand can differ from row to row; of a query counts what it selects, or its conditions."""
     if isinstance(operand, exp.Exists):
-        return True
+        return operand.this.find(exp.Where, exp.Having, exp.Join) is not None
+    if isinstance(operand, exp.Predicate | exp.Connector | exp.Not):
+        # It is looked at by itself.
+        return operand.find(*_VARYING) is not None
     parts = operand.selects if isinstance(operand, exp.Query) else [operand]
-    return any(part.find(*_VARYING) is not None for part in parts)
+    varying = [each for part in parts for each in part.find_all(*_VARYING)]
+    return any(not (quotes_may_be_texts and _may_be_a_text(each)) for each in varying)
+
+
+def _cancels_out(comparison: exp.Expr) -> bool:
+    """Whether a sum is compared in which a column is twice: it is left out of one that is written to be read."""
+    if not isinstance(comparison, exp.Binary | exp.Between):
+        return False
+    columns = [each for each in comparison.walk() if isinstance(each, exp.Column)]
+    inside = (exp.Column, exp.Identifier, exp.Add, exp.Sub, exp.Paren, exp.Neg, exp.Literal)
+    if len(set(columns)) == len(columns):
+        return False
+    return all(each is comparison or isinstance(each, inside) for each in comparison.walk())
 
 
 def _compared(node: exp.Expr) -> tuple[exp.Expr | None, list[exp.Expr]]:
@@ -302,8 +324,9 @@ def _compared(node: exp.Expr) -> tuple[exp.Expr | None, list[exp.Expr]]:
     return (subject.unnest() if isinstance(subject, exp.Expr) else None), [each.unnest() for each in others]
 
 
-def _is_quoted(column: exp.Column) -> bool:
-    return bool(column.this.args.get("quoted"))
+def _may_be_a_text(name: exp.Expr) -> bool:
+    """To SQLite a name in quotes that no column has is a text; behind the name of its table it is a column."""
+    return isinstance(name, exp.Column) and not name.table and bool(name.this.args.get("quoted"))
 
 
 def _is_a_value(literal: exp.Literal | exp.Boolean) -> bool:
