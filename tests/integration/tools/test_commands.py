@@ -20,10 +20,12 @@ def marker():
 
 
 @pytest.fixture
-def commands(ground, serve):
+def commands(ground, serve_program):
     def start(programs, **limits):
         (ground.folder / "work").chmod(0o755)
-        return serve(ground.file(tools=["command_run"], commands={"directory": "work", "programs": programs, **limits}))
+        return serve_program(
+            ground.file(tools=["command_run"], commands={"directory": "work", "programs": programs, **limits})
+        )
 
     return start
 
