@@ -4,7 +4,8 @@ It takes orders on the socket whose descriptor is its argument: a JSON text of `
 `directory`, with four descriptors. Three become the program's standard input, output and error; on the fourth its
 process id is told and, when it has ended, its exit code. It ends when nobody holds the other end of the socket.
 
-Invariant: nothing is running here but this loop. No thread, no channel, no server: what is forked would lack it.
+Invariant: nothing is running here but this loop. No thread, no channel, no server: what is forked would lack it. gRPC
+is imported and begins nothing before its first channel or server; it is what has begun that must not be forked.
 """
 
 import contextlib
