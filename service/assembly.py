@@ -117,7 +117,9 @@ class Service:
             condition_bytes=settings.limits.condition_bytes,
             token_leeway_s=settings.tokens.token_leeway_s,
         )
-        self._resilience = Resilience(self._access.policy_of, clock)
+        self._resilience = Resilience(
+            self._access.policy_of, clock, cache=settings.cache, spawn=self._tasks.spawn, master_key=master_key
+        )
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
         self.failure: Exception | None = None
@@ -274,6 +276,7 @@ class Service:
             inline_bytes=settings.limits.inline_bytes,
             bounds=self._bounds,
             batch_calls=settings.limits.batch_calls,
+            cache=self._resilience.cache,
         )
 
     def bind(self) -> None:
@@ -352,3 +355,4 @@ class Service:
         self._executors.drain()
         await self._server.stop(self._settings.timings.drain_ms / 1000)
         await self._access.drain()
+        await self._resilience.drain()

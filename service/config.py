@@ -1,7 +1,7 @@
 """The service's settings: frozen, checked, and read from the environment here and nowhere else.
 
-A setting's name is PODIUM_ and the field's in capitals; those of limits and retry begin with PODIUM_LIMIT_ and
-PODIUM_RETRY_. Settings that would be unsafe or contradict each other are refused before anything starts.
+A setting's name is PODIUM_ and the field's in capitals; those of limits, retry and cache begin with PODIUM_LIMIT_,
+PODIUM_RETRY_ and PODIUM_CACHE_. Settings that are unsafe or contradict each other are refused before anything starts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
+from service.cache_settings import CacheSettings, cache_problems
 from service.domain.addresses import Network, parse_network
 from service.domain.retry import RetryDefaults
 from service.domain.templates import PARTS_LIMIT
@@ -211,6 +212,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
     retry: RetryDefaults = field(default_factory=RetryDefaults)
+    cache: CacheSettings = field(default_factory=CacheSettings)
 
     @property
     def key_file(self) -> Path:
@@ -230,7 +232,7 @@ class Settings:
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
         problems = [*_listening(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
-        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens)]
+        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens), *cache_problems(self.cache)]
         if problems:
             raise ConfigurationError(problems)
         return self
@@ -247,7 +249,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     sections = {}
     known: set[str] = set()
     for section, kind in get_type_hints(Settings).items():
-        prefix = {"limits": "LIMIT_", "retry": "RETRY_"}.get(section, "")
+        prefix = {"limits": "LIMIT_", "retry": "RETRY_", "cache": "CACHE_"}.get(section, "")
         hints = get_type_hints(kind)
         values: dict[str, Any] = {}
         for setting in fields(kind):

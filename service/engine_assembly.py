@@ -92,6 +92,7 @@ def assemble_engine(parts: EngineParts) -> Engine:
             appends=max(1, settings.limits.waiting_appends // 2),
         ),
     )
+    parts.resilience.cache.wakes(engine.ask_again)
     return engine
 
 

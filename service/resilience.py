@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from service.admission.pipeline import Guard, Ledger
+from service.cache_settings import CacheSettings
 from service.domain.permissions import Policy
+from service.engine.result_caching import ResultCaching
 from service.engine.timers import Clock
 from store.contract import EventStore
 
@@ -13,14 +16,28 @@ from store.contract import EventStore
 class Resilience:
     """What decides about attempts that may be made. Its streams are `breaker/TOOL`, `cache` and `health/TOOL`."""
 
-    def __init__(self, policy_of: Callable[[str], Policy], clock: Clock) -> None:
+    def __init__(
+        self,
+        policy_of: Callable[[str], Policy],
+        clock: Clock,
+        *,
+        cache: CacheSettings,
+        spawn: Callable[[Coroutine[Any, Any, object]], None],
+        master_key: bytes,
+    ) -> None:
         self.policy_of = policy_of
         self.clock = clock
         self.ledger = Ledger()
+        self.cache = ResultCaching(cache, policy_of, clock=clock, spawn=spawn, master_key=master_key)
 
     async def load(self, store: EventStore) -> None:
         """Find again what the log says of it."""
+        await self.cache.load(store)
+
+    async def drain(self) -> None:
+        """Record what was only counted so far, and let go what is outside of the service."""
+        await self.cache.drain()
 
     def guards(self) -> Sequence[Guard]:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
-        return []
+        return [self.cache.guard]

@@ -216,6 +216,19 @@ class Following(Protocol):
         """An attempt ended. Told once with its outcome, and then again without one; also of what it never counted."""
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """A guard that keeps the results of attempts, of which it was told before they were durable."""
+
+    def durable(
+        self, step: tuple[str, str, str], outcome: events_pb2.StepSucceeded, position: int, now_us: int
+    ) -> None:
+        """An attempt's success is durable, at a position of the log."""
+
+    def undone(self, step: tuple[str, str, str]) -> None:
+        """An attempt's success could not be recorded."""
+
+
 Beside = tuple[str, Message]
 """A stream of the tenant's, and an event for it that goes into the append of what caused it."""
 
@@ -254,6 +267,7 @@ class Pipeline:
         self._guards = tuple(guards)
         self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
         self._following = tuple(guard for guard in guards if isinstance(guard, Following))
+        self._keeping = tuple(guard for guard in guards if isinstance(guard, Keeping))
         self._ledger = ledger or Ledger()
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
@@ -288,6 +302,18 @@ class Pipeline:
         """An attempt does not run any more: whoever follows attempts is told."""
         for guard in self._following:
             guard.ended(end)
+
+    def durable(
+        self, step: tuple[str, str, str], outcome: events_pb2.StepSucceeded, position: int, now_us: int
+    ) -> None:
+        """An attempt's success is durable: whoever keeps results is told."""
+        for guard in self._keeping:
+            guard.durable(step, outcome, position, now_us)
+
+    def undone(self, step: tuple[str, str, str]) -> None:
+        """An attempt's success could not be recorded: whoever keeps results is told."""
+        for guard in self._keeping:
+            guard.undone(step)
 
     def take_beside(self) -> Sequence[Beside]:
         """What the guards have to record with the events of this turn."""

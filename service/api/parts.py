@@ -24,6 +24,7 @@ from service.engine.catalog import Catalog
 from service.engine.engine import Engine
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
+from service.engine.result_caching import ResultCaching
 from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing
 from service.engine.tenants import Tenants
@@ -91,6 +92,7 @@ class ApiParts:
     cancel_grace_ms: int
     inline_bytes: int
     bounds: JsonBounds
+    cache: ResultCaching
     batch_calls: int
     """How many calls a batch has at most."""
 

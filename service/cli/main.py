@@ -18,6 +18,7 @@ from service.cli.demo import command as demo_command
 from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
 from service.cli.operation import (
+    cache_commands,
     database_commands,
     log_commands,
     projections_commands,
@@ -78,6 +79,7 @@ app.add_typer(tenants_commands.app, name="tenants")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
+app.add_typer(cache_commands.app, name="cache")
 app.command("check", epilog=check_command.EXAMPLE)(check_command.check)
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(builtin_commands.app, name="builtin")

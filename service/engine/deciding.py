@@ -64,4 +64,6 @@ class Deciding:
                 tool = resident.state.steps[event.step_id].plan.definition.tool
                 step = (*resident.key, event.step_id)
                 self._pipeline.ended(AttemptEnd(step, turn.now_us, event.attempt, tool, event))
+                if isinstance(event, events_pb2.StepSucceeded):
+                    turn.successes.append(len(turn.events) - 1)
         return events

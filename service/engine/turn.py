@@ -52,6 +52,8 @@ class Turn:
     queued: list[tuple[StepKey, ToolVersion]] = field(default_factory=list)
     running: list[Run] = field(default_factory=list)
     settled: list[StepKey] = field(default_factory=list)
+    successes: list[int] = field(default_factory=list)
+    """Which of the events are successes of attempts."""
     delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
     admissions: int = 0

@@ -6,6 +6,8 @@ the append fails, the workflow is dropped and folded again from the log.
 
 from __future__ import annotations
 
+from typing import Any
+
 from service.admission.pipeline import AttemptEnd, Pipeline
 from service.domain import commands as c
 from service.domain import state as s
@@ -154,9 +156,14 @@ class TurnTaker:
     def _offered(self, turn: Turn, offer: Offer) -> None:
         step = turn.resident.state.steps.get(offer.step_id)
         if step is None or step.state != s.QUEUED or not turn.resident.state.running:
-            self._dispatcher.give_back(offer.executor)
+            if offer.executor is not None:
+                self._dispatcher.give_back(offer.executor)
             return
         self._admitting.admit(turn, step, offer.executor)
+        key = StepKey(*turn.resident.key, step.id)
+        # The engine looks at changes, and that it goes on waiting, now for a place, is none.
+        if offer.executor is None and step.state == s.QUEUED and key not in turn.delayed:
+            turn.queued.append((key, tool_version(turn.resident, step)))
 
     def resumed(self, key: StepKey, attempt: int, tool: ToolVersion) -> None:
         """An attempt was found running that this process has not started."""
@@ -169,6 +176,18 @@ class TurnTaker:
             reference = assigned.item.assign.attempt
             step = (turn.resident.key.tenant, reference.workflow_id, reference.step_id)
             self._pipeline.ended(AttemptEnd(step, turn.now_us, reference.attempt))
+        for index in turn.successes:
+            success: Any = turn.events[index].payload
+            self._pipeline.undone(StepKey(*turn.resident.key, success.step_id))
+        for key in turn.delayed:
+            self._ended_without_outcome(turn, key)
+
+    def made_durable(self, turn: Turn, first_position: int) -> None:
+        """What a turn found is durable, from that position of the log on."""
+        for index in turn.successes:
+            success: Any = turn.events[index].payload
+            step = StepKey(*turn.resident.key, success.step_id)
+            self._pipeline.durable(step, success, first_position + index, turn.now_us)
 
     def _ended_without_outcome(self, turn: Turn, key: StepKey) -> None:
         """Tell the guards that nothing of the step runs any more; a no-op for who was told its outcome."""
