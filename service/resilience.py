@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from service.admission.pipeline import Guard, Ledger
+from service.admission.pipeline import Guard, Ledger, NoStaleResults, StaleResults
 from service.domain.permissions import Policy
 from service.engine.timers import Clock
 from store.contract import EventStore
@@ -24,3 +24,7 @@ class Resilience:
     def guards(self) -> Sequence[Guard]:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
         return []
+
+    def stale_results(self) -> StaleResults:
+        """What steps fall back on that take an old result."""
+        return NoStaleResults()

@@ -127,8 +127,9 @@ class TurnTaker:
         tenant, workflow_id = resident.key
         for step_id, effect in changed_effects(resident.state).items():
             if isinstance(effect, Admit):
-                if resident.state.steps[step_id].attempts:
-                    # The attempt before this one does not run any more.
+                step = resident.state.steps[step_id]
+                if step.attempts or step.link:
+                    # The attempt before this one does not run any more, nor does it wait for another tool's place.
                     key = StepKey(tenant, workflow_id, step_id)
                     turn.settled.append(key)
                     self._ended_without_outcome(turn, key)
@@ -152,8 +153,11 @@ class TurnTaker:
         return len(turn.events) > before
 
     def _offered(self, turn: Turn, offer: Offer) -> None:
-        step = turn.resident.state.steps.get(offer.step_id)
-        if step is None or step.state != s.QUEUED or not turn.resident.state.running:
+        resident = turn.resident
+        step = resident.state.steps.get(offer.step_id)
+        is_waiting = step is not None and step.state == s.QUEUED and resident.state.running
+        # It may wait for another tool by now, that of a link of its fallback chain.
+        if step is None or not is_waiting or not self._dispatcher.fits(offer.executor, tool_version(resident, step)):
             self._dispatcher.give_back(offer.executor)
             return
         self._admitting.admit(turn, step, offer.executor)
