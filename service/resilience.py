@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from service.admission.pipeline import Guard, Ledger
+from service.admission.pipeline import Guard, Ledger, StaleResults
 from service.cache_settings import CacheSettings
 from service.domain.permissions import Policy
 from service.engine.result_caching import ResultCaching
@@ -41,3 +41,7 @@ class Resilience:
     def guards(self) -> Sequence[Guard]:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
         return [self.cache.guard]
+
+    def stale_results(self) -> StaleResults:
+        """What steps fall back on that take an old result."""
+        return self.cache.guard

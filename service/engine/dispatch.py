@@ -71,7 +71,8 @@ class Dispatcher:
         """Whether an executor that serves this version may run a step that is pinned to that one."""
         self._by_tool: dict[tuple[str, str], list[Executor]] = {}
         self._queues: dict[ToolVersion, deque[StepKey]] = {}
-        self._waiting: set[StepKey] = set()
+        self._waiting: dict[StepKey, ToolVersion] = {}
+        """The steps that wait, and for what: a step that falls back on another tool leaves its place in a queue."""
 
     def connect(self, executor: Executor) -> None:
         """An executor is ready for work."""
@@ -99,7 +100,7 @@ class Dispatcher:
         best: Executor | None = None
         for executor in self._by_tool.get((tool.tenant, tool.tool), ()):
             free = executor.free
-            if free > 0 and (best is None or free > best.free) and self._fits(executor, tool):
+            if free > 0 and (best is None or free > best.free) and self.fits(executor, tool):
                 best = executor
         if best is not None:
             best.taken += 1
@@ -115,7 +116,7 @@ class Dispatcher:
         """A step waits for a place. It is offered one right away when one is free."""
         if key in self._waiting:
             return
-        self._waiting.add(key)
+        self._waiting[key] = tool
         self._queues.setdefault(tool, deque()).append(key)
         for executor in list(self._by_tool.get((tool.tenant, tool.tool), ())):
             self._serve(executor)
@@ -126,24 +127,25 @@ class Dispatcher:
 
     def forget(self, key: StepKey) -> None:
         """A step does not wait any more; its place in the queue is passed over when its turn comes."""
-        self._waiting.discard(key)
+        self._waiting.pop(key, None)
 
-    def _fits(self, executor: Executor, tool: ToolVersion) -> bool:
-        served = executor.serves[tool.tool]
-        return served == tool.version or self._compatible(tool, served)
+    def fits(self, executor: Executor, tool: ToolVersion) -> bool:
+        """Whether an executor may run a step that is pinned to this version of a tool."""
+        served = executor.serves.get(tool.tool)
+        return served is not None and (served == tool.version or self._compatible(tool, served))
 
     def _serve(self, executor: Executor) -> None:
         for tool_name in executor.serves:
             for tool in [t for t in self._queues if t.tool == tool_name and t.tenant == executor.tenant]:
-                if self._fits(executor, tool):
+                if self.fits(executor, tool):
                     self._serve_queue(executor, tool)
 
     def _serve_queue(self, executor: Executor, tool: ToolVersion) -> None:
         queue = self._queues[tool]
         while queue and executor.free > 0:
             key = queue.popleft()
-            if key in self._waiting:
-                self._waiting.discard(key)
+            if self._waiting.get(key) == tool:
+                del self._waiting[key]
                 executor.taken += 1
                 self._offer(key, executor)
         if not queue:

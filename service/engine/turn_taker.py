@@ -129,8 +129,9 @@ class TurnTaker:
         tenant, workflow_id = resident.key
         for step_id, effect in changed_effects(resident.state).items():
             if isinstance(effect, Admit):
-                if resident.state.steps[step_id].attempts:
-                    # The attempt before this one does not run any more.
+                step = resident.state.steps[step_id]
+                if step.attempts or step.link:
+                    # The attempt before this one does not run any more, nor does it wait for another tool's place.
                     key = StepKey(tenant, workflow_id, step_id)
                     turn.settled.append(key)
                     self._ended_without_outcome(turn, key)
@@ -154,10 +155,14 @@ class TurnTaker:
         return len(turn.events) > before
 
     def _offered(self, turn: Turn, offer: Offer) -> None:
-        step = turn.resident.state.steps.get(offer.step_id)
-        if step is None or step.state != s.QUEUED or not turn.resident.state.running:
-            if offer.executor is not None:
-                self._dispatcher.give_back(offer.executor)
+        resident, place = turn.resident, offer.executor
+        step = resident.state.steps.get(offer.step_id)
+        is_waiting = step is not None and step.state == s.QUEUED and resident.state.running
+        # It may wait for another tool by now, that of a link of its fallback chain.
+        fits = place is None or (step is not None and self._dispatcher.fits(place, tool_version(resident, step)))
+        if step is None or not is_waiting or not fits:
+            if place is not None:
+                self._dispatcher.give_back(place)
             return
         self._admitting.admit(turn, step, offer.executor)
         key = StepKey(*turn.resident.key, step.id)
