@@ -47,6 +47,7 @@ from service.api.replay_servicer import ReplayServicer
 from service.api.resilience_servicer import ResilienceServicer
 from service.api.service_names import SERVICE_NAMES
 from service.api.tool_servicer import ToolServicer
+from service.api.tool_statistics import ToolStatisticsReader
 from service.api.workflow_servicer import WorkflowServicer
 from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
@@ -73,6 +74,8 @@ from service.projections.audit_query import AuditQuery
 from service.projections.database import ProjectionsDatabase
 from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
+from service.projections.statistics_query import StatisticsQuery
+from service.projections.tool_statistics import ToolStatistics
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.resilience import Resilience
@@ -132,7 +135,11 @@ class Service:
         Call `bind` before. Raises MasterKeyError when the master key does not open the data keys.
         """
         self._store = store
-        models: list[ReadModel[Any]] = [ReadModel(WorkflowList, database), ReadModel(AuditTrail, database)]
+        models: list[ReadModel[Any]] = [
+            ReadModel(WorkflowList, database),
+            ReadModel(AuditTrail, database),
+            ReadModel(ToolStatistics, database),
+        ]
         runners = [ProjectionRunner(model, store, self._clock) for model in models]
         for runner in runners:
             await runner.open()
@@ -296,7 +303,7 @@ class Service:
 
     async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> None:
         settings, server = self._settings, self._server
-        workflows, audit = runners
+        workflows, audit, statistics = runners
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
@@ -315,7 +322,8 @@ class Service:
         policies = PolicyAccess(parts, self._access.policies)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts, policies), server)
         resilience_service_pb2_grpc.add_ResilienceServiceServicer_to_server(ResilienceServicer(parts), server)
-        monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server(MonitoringServicer(parts), server)
+        reader = ToolStatisticsReader(StatisticsQuery(statistics.model), statistics, self._clock)
+        monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server(MonitoringServicer(parts, reader), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -24,6 +24,8 @@ from service.cli.operation import (
     projections_commands,
     quarantine_commands,
     server_commands,
+    stats_command,
+    top_command,
 )
 from service.cli.policy import commands as policy_commands
 from service.cli.production import check_command
@@ -70,6 +72,8 @@ app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 audit_commands.app.command("security", epilog=security_command.EXAMPLE)(security_command.security)
 app.add_typer(audit_commands.app, name="audit")
+app.command("top", epilog=top_command.EXAMPLE)(top_command.top)
+app.command("stats", epilog=stats_command.EXAMPLE)(stats_command.stats)
 app.add_typer(projections_commands.app, name="projections")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(log_commands.app, name="log")

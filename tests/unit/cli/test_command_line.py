@@ -57,6 +57,8 @@ def test_the_commands_are_those_of_the_issue():
             "call",
             "events",
             "replay",
+            "top",
+            "stats",
             "executor",
             "bench",
             "builtin serve",
