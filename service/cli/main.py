@@ -18,6 +18,7 @@ from service.cli.demo import command as demo_command
 from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
 from service.cli.operation import (
+    config_commands,
     database_commands,
     log_commands,
     projections_commands,
@@ -70,6 +71,7 @@ app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 audit_commands.app.command("security", epilog=security_command.EXAMPLE)(security_command.security)
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(projections_commands.app, name="projections")
+app.add_typer(config_commands.app, name="config")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
