@@ -72,6 +72,12 @@ class Dispatcher:
         self._by_tool: dict[tuple[str, str], list[Executor]] = {}
         self._queues: dict[ToolVersion, deque[StepKey]] = {}
         self._waiting: set[StepKey] = set()
+        self.stopped = False
+        """Nobody is given a place any more."""
+
+    def stop(self) -> None:
+        """Hand out no more places. Whoever waits waits on."""
+        self.stopped = True
 
     def connect(self, executor: Executor) -> None:
         """An executor is ready for work."""
@@ -94,7 +100,7 @@ class Dispatcher:
     def take(self, tool: ToolVersion) -> Executor | None:
         """Take a place for a step that is not waiting yet; None: it must queue."""
         queue = self._queues.get(tool)
-        if queue:
+        if queue or self.stopped:
             return None
         best: Executor | None = None
         for executor in self._by_tool.get((tool.tenant, tool.tool), ()):
@@ -133,6 +139,8 @@ class Dispatcher:
         return served == tool.version or self._compatible(tool, served)
 
     def _serve(self, executor: Executor) -> None:
+        if self.stopped:
+            return
         for tool_name in executor.serves:
             for tool in [t for t in self._queues if t.tool == tool_name and t.tenant == executor.tenant]:
                 if self._fits(executor, tool):
