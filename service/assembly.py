@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -36,6 +37,7 @@ from service.api.access_servicer import AccessServicer
 from service.api.admin_projections import ProjectionsAdmin
 from service.api.admin_servicer import AdminServicer
 from service.api.audit_servicer import AuditServicer, WorkflowLister
+from service.api.draining import Draining
 from service.api.event_servicer import EventServicer
 from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
@@ -54,6 +56,7 @@ from service.clock import SystemClock, SystemRandomness
 from service.collector import settle_collector
 from service.config import Settings
 from service.domain.validation import Limits, Validation
+from service.draining import Drain
 from service.engine.catalog import Catalog
 from service.engine.data_keys import Keyring
 from service.engine.engine import Engine
@@ -128,6 +131,7 @@ class Service:
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
+        self._draining = Draining()
 
     async def start(self, stack: AsyncExitStack, store: EventStore, database: ProjectionsDatabase) -> None:
         """Open everything over an opened store, innermost first, and serve. The stack closes it in reverse.
@@ -151,6 +155,7 @@ class Service:
         for runner in runners:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
+        self._parts, self._runners = parts, runners
         stack.callback(parts.engine.close)
         if (keys := self._published_keys) is not None:
             await keys.refresh()
@@ -292,6 +297,7 @@ class Service:
         edge = EdgeInterceptor(
             [
                 Ownership(lambda: self._store is not None and self._store.is_current),
+                self._draining,
                 *self._access.guards(self._tokens),
             ],
             self._access.refused,
@@ -358,10 +364,19 @@ class Service:
     async def _watch_log(self, store: EventStore) -> None:
         self._fail(await store.failed())
 
-    async def drain(self) -> None:
-        """Stop taking work, let calls end for a bounded time, then let go."""
-        await self._health.enter_graceful_shutdown()
-        self._executors.drain()
-        await self._server.stop(self._settings.timings.drain_ms / 1000)
-        await self._access.drain()
-        await self._resilience.drain()
+    async def drain(self, within_s: float, hurry: asyncio.Event) -> None:
+        """End in order, see service.draining; at once when the log cannot be written any more."""
+        if self.failure is not None:
+            hurry.set()
+        drain = Drain(
+            self._health,
+            self._draining,
+            self._parts.engine,
+            self._executors,
+            self._access,
+            self._resilience,
+            self._runners,
+            self._server,
+            hurry,
+        )
+        await drain.run(within_s)

@@ -19,6 +19,7 @@ from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
 from service.cli.operation import (
     cache_commands,
+    config_commands,
     database_commands,
     log_commands,
     projections_commands,
@@ -75,6 +76,7 @@ app.add_typer(audit_commands.app, name="audit")
 app.command("top", epilog=top_command.EXAMPLE)(top_command.top)
 app.command("stats", epilog=stats_command.EXAMPLE)(stats_command.stats)
 app.add_typer(projections_commands.app, name="projections")
+app.add_typer(config_commands.app, name="config")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")

@@ -170,6 +170,10 @@ class Admitting:
         check: events_pb2.PermissionChecked,
         place: Executor | None,
     ) -> None:
+        if place is not None and self._dispatcher.stopped:
+            # It was offered before.
+            self._dispatcher.give_back(place)
+            place = None
         place = place or self._dispatcher.take(tool)
         if place is None:
             served = self._dispatcher.sessions(tool.tenant, tool.tool)

@@ -73,6 +73,12 @@ class Dispatcher:
         self._queues: dict[ToolVersion, deque[StepKey]] = {}
         self._waiting: dict[StepKey, ToolVersion] = {}
         """The steps that wait, and for what: a step that falls back on another tool leaves its place in a queue."""
+        self.stopped = False
+        """Nobody is given a place any more."""
+
+    def stop(self) -> None:
+        """Hand out no more places. Whoever waits waits on."""
+        self.stopped = True
 
     def connect(self, executor: Executor) -> None:
         """An executor is ready for work."""
@@ -95,7 +101,7 @@ class Dispatcher:
     def take(self, tool: ToolVersion) -> Executor | None:
         """Take a place for a step that is not waiting yet; None: it must queue."""
         queue = self._queues.get(tool)
-        if queue:
+        if queue or self.stopped:
             return None
         best: Executor | None = None
         for executor in self._by_tool.get((tool.tenant, tool.tool), ()):
@@ -135,6 +141,8 @@ class Dispatcher:
         return served is not None and (served == tool.version or self._compatible(tool, served))
 
     def _serve(self, executor: Executor) -> None:
+        if self.stopped:
+            return
         for tool_name in executor.serves:
             for tool in [t for t in self._queues if t.tool == tool_name and t.tenant == executor.tenant]:
                 if self.fits(executor, tool):

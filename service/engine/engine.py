@@ -136,6 +136,20 @@ class Engine:
         """Read a workflow's state once it has ended, durably; see Reading."""
         return await self._reading.when_ended(key, reader)
 
+    def end_waits(self, why: Callable[[], Exception]) -> None:
+        """Wait for the end of no workflow any more: whoever does is told why."""
+        self._reading.end_waits(why)
+
+    @property
+    def head(self) -> int:
+        """The position of the log's last event."""
+        return self._store.head
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that was posted waits for its turn or to become durable."""
+        return not self._ready and not self._appends_in_flight
+
     def wake(self, key: WorkflowKey) -> None:
         """Let a workflow look at its timers."""
         now = self._clock.now_us()

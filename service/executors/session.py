@@ -65,6 +65,7 @@ class ExecutorSession:
         self._wake = asyncio.Event()
         self.place: Executor | None = None
         self._ended = False
+        self._finishing = False
 
     def send(self, item: wire.ServiceItem) -> None:
         """Queue an item; all that is queued in one turn of the loop leaves in one frame.
@@ -86,10 +87,18 @@ class ExecutorSession:
         """Wait for something to say and take all of it; None: the session has ended."""
         await self._wake.wait()
         self._wake.clear()
-        if self._ended:
+        if self._ended or (self._finishing and not self._outbox):
             return None
+        if self._finishing:
+            # Nobody may wake it again.
+            self._wake.set()
         items, self._outbox = self._outbox, []
         return wire.SessionResponse(items=items)
+
+    def finish(self) -> None:
+        """Say what there is to say, and then end."""
+        self._finishing = True
+        self._wake.set()
 
     def end(self) -> None:
         """Say no more: the executor is gone or silent."""

@@ -52,6 +52,9 @@ def test_the_commands_are_those_of_the_issue():
         f"podium {name}"
         for name in (
             "serve",
+            "config check",
+            "config show",
+            "config init",
             "dev",
             "run",
             "call",
