@@ -1,8 +1,8 @@
 """How settings are found: in the environment, else in a file, else their defaults; and what is wrong with them.
 
 In the environment a setting's name is PODIUM_ and the field's in capitals; those of limits, retry and cache begin with
-PODIUM_LIMIT_, PODIUM_RETRY_ and PODIUM_CACHE_. In a file, TOML, it has the field's name in its section's table. Empty is
-not set. Invariant: no problem tells the value of a secret.
+PODIUM_LIMIT_, PODIUM_RETRY_ and PODIUM_CACHE_. In a file, TOML, it has the field's name in its section's table. What is
+empty is not set. Invariant: no problem tells the value of a secret.
 """
 
 from __future__ import annotations
