@@ -64,7 +64,7 @@ class Flight:
         elif self.leader == step and not self.is_asking:
             self._flights.wake(step)
         else:
-            self.waiting[step] = None
+            self._flights.wait(self, step)
         return self
 
     def let_through(self, now_us: int) -> tuple[list[Step], int | None]:
@@ -73,11 +73,11 @@ class Flight:
 
     def leave(self, step: Step) -> None:
         """A step started or ended."""
-        self.waiting.pop(step, None)
+        self._flights.stop_waiting(self, step)
 
     def move_away(self, step: Step) -> None:
         """A step waits for something else."""
-        self.waiting.pop(step, None)
+        self._flights.stop_waiting(self, step)
 
 
 class Flights:
@@ -90,6 +90,7 @@ class Flights:
         self._leading: dict[Step, Flight] = {}
         self._ending: dict[Step, Flight] = {}
         """Flights whose leader has succeeded, which is not durable yet."""
+        self._waiting: dict[Step, Flight] = {}
         self._given: dict[Step, tuple[Flight, Entry]] = {}
 
     def __len__(self) -> int:
@@ -110,6 +111,18 @@ class Flights:
         given = self._given.pop(step, None) if self._given else None
         return given if given is not None and given[0].call.key == key else None
 
+    def wait(self, flight: Flight, step: Step) -> None:
+        """A step stands in line."""
+        flight.waiting[step] = None
+        self._waiting[step] = flight
+
+    def stop_waiting(self, flight: Flight, step: Step) -> None:
+        """A step does not stand in line any more."""
+        flight.waiting.pop(step, None)
+        # It may stand in another line by now.
+        if self._waiting.get(step) is flight:
+            del self._waiting[step]
+
     def succeeded(self, step: Step) -> None:
         """A step has succeeded, which is not durable yet."""
         flight = self._leading.pop(step, None)
@@ -124,6 +137,9 @@ class Flights:
         """A step ended without success, or never began: if it led, the next one does."""
         if self._given:
             self._given.pop(step, None)
+        if self._waiting and (awaited := self._waiting.get(step)) is not None:
+            # Its line learns of it only when that is durable, and it must not be handed anything until then.
+            self.stop_waiting(awaited, step)
         flight = self._leading.pop(step, None) if self._leading else None
         if flight is None:
             return
@@ -139,7 +155,7 @@ class Flights:
         if leader is None:
             self.hand_over(flight)
         elif leader in flight.waiting:
-            del flight.waiting[leader]
+            self.stop_waiting(flight, leader)
             self.wake(leader)
 
     def hand_over(self, flight: Flight) -> None:
@@ -148,7 +164,7 @@ class Flights:
         if following is None or flight.is_over:
             self.finish(flight)
             return
-        del flight.waiting[following]
+        self.stop_waiting(flight, following)
         flight.leader = following
         self._leading[following] = flight
         self.wake(following)
@@ -162,6 +178,7 @@ class Flights:
         flight.is_over, flight.entry, flight.is_coalesced = True, entry, is_coalesced
         waiting, flight.waiting = flight.waiting, {}
         for step in waiting:
+            self.stop_waiting(flight, step)
             self.give(flight, step)
 
     def give(self, flight: Flight, step: Step) -> None:

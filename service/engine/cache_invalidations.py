@@ -96,5 +96,9 @@ class CacheInvalidations:
         event = known_payload(decode_record(recorded.record))
         if not isinstance(event, events_pb2.CacheInvalidated):
             return None
-        self._tenants.setdefault(recorded.tenant, _Positions()).add(event, recorded.position)
+        self.fold(recorded.tenant, event, recorded.position)
         return event
+
+    def fold(self, tenant: str, event: events_pb2.CacheInvalidated, position: int) -> None:
+        """Take in an invalidation of the log."""
+        self._tenants.setdefault(tenant, _Positions()).add(event, position)
