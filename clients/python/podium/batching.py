@@ -51,10 +51,11 @@ class _Member:
     output: asyncio.Future[str]
     wanted: bool = True
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Ends this call with a failure."""
         if not self.output.done():
-            self.output.set_exception(error)
+            # A future takes no StopIteration.
+            self.output.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
             # Who gave it up does not ask.
             self.output.exception()
 
@@ -148,11 +149,13 @@ class Gatherer:
                 for member in gathering.members:
                     member.called()
                 _settle(gathering.members, await self._call(gathering.members))
-        except Exception as error:  # noqa: BLE001 -- a function may raise anything; it is each call's failure
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 -- a function may raise anything, or leave; the executor stays
             for member in gathering.members:
                 member.fail(error)
         finally:
-            # Where the function was stopped, or left with what is no Exception.
+            # Where the function was stopped.
             for member in gathering.members:
                 member.output.cancel()
 
@@ -180,7 +183,7 @@ def _settle(members: list[_Member], results: Any) -> None:  # noqa: ANN401 -- wh
         message = f"a batch of {len(members)} calls must return a list of as many results, not {found}"
         raise ToolFailed(message, reason="INVALID_OUTPUT", retryable=False)
     for member, result in zip(members, results, strict=True):
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             member.fail(result)
             continue
         try:

@@ -111,8 +111,8 @@ def _for_threads(
             return ending.given()
         if isinstance(ending, Flight):
             return run(ending, arguments, keywords)
-        cache.passed()
-        return function(*arguments, **keywords)
+        with cache.passed():
+            return function(*arguments, **keywords)
 
     def run(flight: Flight, arguments: tuple[object, ...], keywords: dict[str, object]) -> Any:  # noqa: ANN401 -- as above
         try:
@@ -148,8 +148,8 @@ def _for_tasks(
             return ending.given()
         if isinstance(ending, Flight):
             return await run(ending, arguments, keywords)
-        cache.passed()
-        return await function(*arguments, **keywords)
+        with cache.passed():
+            return await function(*arguments, **keywords)
 
     async def run(flight: Flight, arguments: tuple[object, ...], keywords: dict[str, object]) -> Any:  # noqa: ANN401 -- as above
         try:

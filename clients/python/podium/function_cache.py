@@ -6,10 +6,11 @@ changes what another will get.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -115,10 +116,17 @@ class FunctionCache:
             self._flights[key] = flight = Flight(key, caller)
             return flight
 
-    def passed(self) -> None:
-        """Counts a run that has nothing to do with what is kept."""
+    @contextlib.contextmanager
+    def passed(self) -> Generator[None, None, None]:
+        """Counts a run that has nothing to do with what is kept: the block."""
         with self._lock:
             self._misses += 1
+        try:
+            yield
+        except Exception:
+            with self._lock:
+                self._errors += 1
+            raise
 
     def land(self, flight: Flight, value: object) -> None:
         """Ends a flight with the function's result."""

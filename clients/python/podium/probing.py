@@ -78,7 +78,7 @@ class Prober:
         self._tools = tools
         self._in_thread = in_thread
         self._answering: set[asyncio.Task[None]] = set()
-        self._asking: dict[str, asyncio.Task[object]] = {}
+        self._asking: dict[str, asyncio.Task[Health]] = {}
 
     def answer(self, probe: pb.ProbeTool, answered: Callable[[pb.ExecutorItem], None]) -> None:
         """Asks the tool's health function in the background, and says what it said."""
@@ -113,32 +113,29 @@ class Prober:
             if inspect.iscoroutinefunction(tool.health):
                 asking.cancel()
             return Health(healthy=False, message=f"no answer within {timeout_s:g} s")
-        return _read(asking)
+        return (
+            Health(healthy=False, message="the health function was stopped") if asking.cancelled() else asking.result()
+        )
 
-    async def _ask(self, function: HealthFunction, name: str) -> object:
-        if inspect.iscoroutinefunction(function):
-            return await function()
-        return await self._in_thread(function, f"health of {name}")
-
-
-def _read(asking: asyncio.Task[object]) -> Health:
-    if asking.cancelled():
-        return Health(healthy=False, message="the health function was stopped")
-    error = asking.exception()
-    match error:
-        case None:
-            said = asking.result()
-        case PodiumError():
+    async def _ask(self, function: HealthFunction, name: str) -> Health:
+        try:
+            if inspect.iscoroutinefunction(function):
+                said = await function()
+            else:
+                said = await self._in_thread(function, f"health of {name}")
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise
+        except PodiumError as error:
             return Health(healthy=False, message=error.message)
-        case _:
+        except BaseException as error:  # noqa: BLE001 -- whatever it raises, the executor stays
             # Its words may hold an address or a password.
             return Health(healthy=False, message=f"the health function raised {type(error).__name__}")
-    match said:
-        case Health():
-            return said
-        case None | True:
-            return Health(healthy=True)
-        case False:
-            return Health(healthy=False, message="the health function says no")
-        case _:
-            return Health(healthy=False, message=f"the health function returned a {type(said).__name__}")
+        match said:
+            case Health():
+                return said
+            case None | True:
+                return Health(healthy=True)
+            case False:
+                return Health(healthy=False, message="the health function says no")
+            case _:
+                return Health(healthy=False, message=f"the health function returned a {type(said).__name__}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 import podium
-from tests.integration.rig.history import kinds
+from tests.integration.rig.history import of_step
 
 WITHIN_S = 20.0
 
@@ -92,16 +92,31 @@ async def test_calls_that_come_together_are_one_call_of_the_function_and_each_ha
     connect, caller, app, tool
 ):
     client = await connect(app)
+    workflow = podium.Workflow()
     symbols = [f"s{number}" for number in range(20)]
-    outcomes = await client.call_batch(looks(tool, *symbols))
-    assert [outcome.output["symbol"] for outcome in outcomes] == symbols
-    assert len({outcome.output["key"] for outcome in outcomes}) == 20
+    steps = [workflow.step(tool, symbol=symbol) for symbol in symbols]
+    result = await client.run(workflow)
+    assert [result[step.id]["symbol"] for step in steps] == symbols
+    assert len({result[step.id]["key"] for step in steps}) == 20
     assert sorted(symbol for batch in app.batches for symbol in batch) == sorted(symbols)
     assert max(map(len, app.batches)) == 8, "more than max_parallel: an executor takes enough to fill a batch"
     assert len(app.batches) <= 5
-    for run in [workflow async for workflow in client.list()]:
-        recorded = kinds(await caller.history(run.id))
-        assert recorded.count("attempt_started") == recorded.count("step_succeeded") == run.step_counts["succeeded"]
+    recorded = await caller.history(result.id)
+    for step in steps:
+        assert of_step(recorded, step.id)[-3:] == ["permission_checked", "attempt_started", "step_succeeded"]
+
+
+async def test_without_a_batch_each_call_is_a_call_of_the_function(connect, app):
+    """What the counts above would be if nothing were gathered."""
+
+    @app.tool(read_only=True)
+    async def look_alone(symbol: str) -> str:
+        app.batches.append([symbol])
+        return symbol
+
+    client = await connect(app)
+    await client.call_batch(looks("look_alone", *(f"s{number}" for number in range(20))))
+    assert len(app.batches) == 20
 
 
 async def test_each_call_has_its_own_failure(connect, app):
