@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from service.admission.bulkhead import BulkheadGuard
 from service.admission.pipeline import Guard, Ledger
 from service.domain.permissions import Policy
+from service.engine.executor_bounds import ExecutorBounds
 from service.engine.timers import Clock
 from store.contract import EventStore
 
@@ -13,14 +15,17 @@ from store.contract import EventStore
 class Resilience:
     """What decides about attempts that may be made. Its streams are `breaker/TOOL`, `cache` and `health/TOOL`."""
 
-    def __init__(self, policy_of: Callable[[str], Policy], clock: Clock) -> None:
+    def __init__(self, policy_of: Callable[[str], Policy], clock: Clock, chance: Callable[[], float]) -> None:
+        """`chance` is a random number in [0, 1)."""
         self.policy_of = policy_of
         self.clock = clock
         self.ledger = Ledger()
+        self.bulkheads = BulkheadGuard(policy_of, chance)
+        self.executor_bounds = ExecutorBounds(policy_of)
 
     async def load(self, store: EventStore) -> None:
         """Find again what the log says of it."""
 
     def guards(self) -> Sequence[Guard]:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
-        return []
+        return [self.bulkheads]

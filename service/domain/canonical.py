@@ -25,6 +25,7 @@ def canonical(state: Workflow) -> dict[str, object]:
         "open": state.open,
         "input": _hex(state.input),
         "max_parallel": state.max_parallel,
+        "priority": state.priority,
         "deadline_at_us": state.deadline_at_us,
         "grace_ends_at_us": state.grace_ends_at_us,
         "cancel_grace_ms": state.cancel_grace_ms,

@@ -215,6 +215,8 @@ def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rul
         chance=command.chance,
         defaults=rules.retry,
     )
+    if not command.may_repeat:
+        retry_at = None
     rejected = events_pb2.AttemptRejected(
         step_id=step.id, attempt=attempt, guard=command.guard, failure=failure, retry_at_us=retry_at or 0
     )

@@ -30,6 +30,7 @@ def _workflow_started(state: Workflow, event: events_pb2.WorkflowStarted) -> Non
     state.open = event.open
     state.input = event.input if event.HasField("input") else None
     state.max_parallel = event.max_parallel
+    state.priority = event.priority
     state.request_digest = event.request_digest
     state.cancel_grace_ms = event.cancel_grace_ms
     state.deadline_at_us = event.deadline_at_us

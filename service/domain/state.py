@@ -128,6 +128,7 @@ class Workflow:
     open: bool = False
     input: value_pb2.Value | None = None
     max_parallel: int = 0
+    priority: int = 0
     deadline_at_us: int = 0
     grace_ends_at_us: int = 0
     cancel_grace_ms: int = 0

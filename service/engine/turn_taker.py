@@ -6,6 +6,7 @@ the append fails, the workflow is dropped and folded again from the log.
 
 from __future__ import annotations
 
+from podium.v1 import events_pb2
 from service.admission.pipeline import AttemptEnd, Pipeline
 from service.domain import commands as c
 from service.domain import state as s
@@ -27,6 +28,8 @@ from store.records import encode_envelope
 
 ADMISSIONS_PER_TURN = 500
 """Steps admitted in one turn; the rest have the next one, so that other workflows have theirs in between."""
+
+_ATTEMPT_ENDS = (events_pb2.StepSucceeded, events_pb2.AttemptFailed, events_pb2.AttemptAbandoned)
 
 
 class TurnTaker:
@@ -136,7 +139,10 @@ class TurnTaker:
                     resident.unadmitted[step_id] = None
             elif isinstance(effect, Queue):
                 step = resident.state.steps[step_id]
-                turn.queued.append((StepKey(tenant, workflow_id, step_id), tool_version(resident, step)))
+                key, tool = StepKey(tenant, workflow_id, step_id), tool_version(resident, step)
+                turn.queued.append((key, tool))
+                # Told here as well as when it was decided: after a restart it is only found to wait.
+                self._pipeline.queued(key, tool.tool)
             elif isinstance(effect, Run):
                 turn.running.append(effect)
             else:
@@ -163,12 +169,22 @@ class TurnTaker:
         self._pipeline.resumed(key, attempt, tool.tool)
 
     def take_back(self, turn: Turn) -> None:
-        """What a turn started has not started: it failed, or its append did."""
+        """What a turn started has not started, and what it ended runs on: it failed, or its append did."""
+        resident = turn.resident
+        for key, _ in turn.queued:
+            self._pipeline.ended(AttemptEnd(key, turn.now_us))
+        started = set()
         for assigned in turn.assigned:
             self._dispatcher.give_back(assigned.executor)
             reference = assigned.item.assign.attempt
-            step = (turn.resident.key.tenant, reference.workflow_id, reference.step_id)
+            started.add((reference.step_id, reference.attempt))
+            step = (resident.key.tenant, reference.workflow_id, reference.step_id)
             self._pipeline.ended(AttemptEnd(step, turn.now_us, reference.attempt))
+        ends = [new.payload for new in turn.events if isinstance(new.payload, _ATTEMPT_ENDS) and new.payload.attempt]
+        for step_id, attempt in dict.fromkeys((end.step_id, end.attempt) for end in ends):
+            if (step_id, attempt) not in started:
+                tool = tool_version(resident, resident.state.steps[step_id])
+                self._pipeline.resumed((*resident.key, step_id), attempt, tool.tool)
 
     def _ended_without_outcome(self, turn: Turn, key: StepKey) -> None:
         """Tell the guards that nothing of the step runs any more; a no-op for who was told its outcome."""
