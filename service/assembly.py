@@ -52,7 +52,7 @@ from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
 from service.collector import settle_collector
 from service.config import Settings
-from service.domain.definition import Limits, Validation
+from service.domain.validation import Limits, Validation
 from service.engine.catalog import Catalog
 from service.engine.data_keys import Keyring
 from service.engine.engine import Engine
@@ -247,6 +247,7 @@ class Service:
             json_depth=settings.limits.json_depth,
             condition_bytes=settings.limits.condition_bytes,
             arguments_bytes=settings.limits.payload_bytes,
+            value_bytes=settings.limits.inline_bytes,
             template_parts=settings.limits.template_parts,
             request_dependencies=settings.limits.request_dependencies,
         )

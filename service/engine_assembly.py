@@ -97,7 +97,9 @@ def assemble_engine(parts: EngineParts) -> Engine:
 
 def _turns(parts: EngineParts, dispatcher: Dispatcher) -> TurnTaker:
     settings = parts.settings
-    pipeline = Pipeline(_guards(parts), parts.resilience.ledger)
+    permitting = _permitting(parts)
+    guards = [*permitting, parts.limits, *parts.resilience.guards()]
+    pipeline = Pipeline(guards, parts.resilience.ledger, permitting=permitting, stale=parts.resilience.stale_results())
     deciding = Deciding(
         pipeline=pipeline,
         expressions=parts.expressions,
@@ -120,8 +122,8 @@ def _turns(parts: EngineParts, dispatcher: Dispatcher) -> TurnTaker:
     )
 
 
-def _guards(parts: EngineParts) -> Sequence[Guard]:
-    """What stands between a ready step and a tool, in the order in which it is asked."""
+def _permitting(parts: EngineParts) -> Sequence[Guard]:
+    """What may deny a step its tool, in the order in which it is asked; nothing is handed out before all of it."""
     access = parts.access
     return [
         AddressGuard(access.addresses),
@@ -130,6 +132,4 @@ def _guards(parts: EngineParts) -> Sequence[Guard]:
         PermissionGuard(access.policy_of),
         SchemaGuard(parts.bounds),
         SanitizerGuard(access.policy_of),
-        parts.limits,
-        *parts.resilience.guards(),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from service.admission.bulkhead import BulkheadGuard
-from service.admission.pipeline import Guard, Ledger
+from service.admission.pipeline import Guard, Ledger, NoStaleResults, StaleResults
 from service.domain.permissions import Policy
 from service.engine.executor_bounds import ExecutorBounds
 from service.engine.timers import Clock
@@ -29,3 +29,7 @@ class Resilience:
     def guards(self) -> Sequence[Guard]:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
         return [self.bulkheads]
+
+    def stale_results(self) -> StaleResults:
+        """What steps fall back on that take an old result."""
+        return NoStaleResults()

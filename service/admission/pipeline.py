@@ -181,6 +181,22 @@ class Wait(NamedTuple):
     join: Callable[[], WaitingLine] | None = None
 
 
+class StaleResults(Protocol):
+    """Old results of tools, for steps that fall back on them. Decides from memory."""
+
+    def stale(self, request: ToolRequest, max_age_us: int, now_us: int) -> Answered | None:
+        """The newest result for these arguments that is not older, also an expired one; None: there is none."""
+
+
+class NoStaleResults:
+    """The results of a service that keeps none."""
+
+    def stale(self, request: ToolRequest, max_age_us: int, now_us: int) -> Answered | None:
+        """See StaleResults."""
+        del request, max_age_us, now_us
+        return None
+
+
 Verdict = Allowed | Denied | Answered | Rejected | Wait
 
 ALLOWED = Allowed()
@@ -271,9 +287,21 @@ class Admission(NamedTuple):
 class Pipeline:
     """Guards in the order in which they are asked."""
 
-    def __init__(self, guards: Sequence[Guard], ledger: Ledger | None = None) -> None:
-        """`ledger` is where the guards record what they have to say in streams of their own."""
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        ledger: Ledger | None = None,
+        *,
+        permitting: Sequence[Guard] | None = None,
+        stale: StaleResults | None = None,
+    ) -> None:
+        """`ledger` is where the guards record what they have to say in streams of their own.
+
+        `permitting` are those of the guards that say who may have a result; None: all. `stale` has the old ones.
+        """
         self._guards = tuple(guards)
+        self._stale = stale or NoStaleResults()
+        self._permitting = self._guards if permitting is None else tuple(permitting)
         self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
         self._following = tuple(guard for guard in guards if isinstance(guard, Following))
         self._queueing = tuple(guard for guard in guards if isinstance(guard, Queueing))
@@ -281,8 +309,26 @@ class Pipeline:
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
         """Ask the guards until one does not allow the call. Never raises for what a guard does."""
+        return self._ask(self._guards, request, now_us)
+
+    def old_result(self, request: ToolRequest, max_age_us: int, now_us: int) -> Admission | None:
+        """An old result in the place of a call, for who might make the call now. Never raises.
+
+        Answered, or Denied; None: there is none, or the cache could not be asked.
+        """
+        permitted = self._ask(self._permitting, request, now_us)
+        if not isinstance(permitted.verdict, Allowed):
+            return permitted if isinstance(permitted.verdict, Denied) else None
+        try:
+            answer = self._stale.stale(request, max_age_us, now_us)
+        except Exception as error:  # noqa: BLE001 - a cache that fails has nothing; its text may hold a value
+            _log.error("old results could not be looked up: %s", type(error).__name__)
+            return None
+        return None if answer is None else permitted._replace(verdict=answer)
+
+    def _ask(self, guards: Sequence[Guard], request: ToolRequest, now_us: int) -> Admission:
         checked: events_pb2.PermissionChecked | None = None
-        for guard in self._guards:
+        for guard in guards:
             try:
                 verdict = guard.check(request, now_us)
             except Exception as error:  # noqa: BLE001 - fail closed

@@ -15,10 +15,10 @@ from service.admission.tokens import Caller
 from service.api.authentication import current_caller
 from service.api.plans import Plans
 from service.domain import permissions
-from service.domain.definition import Validation
 from service.domain.errors import Basis, Denied, InvalidInput
 from service.domain.permissions import Policy
 from service.domain.revocations import Revocations
+from service.domain.validation import Validation
 from service.engine.address_blocks import AddressBlocks
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine

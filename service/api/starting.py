@@ -37,7 +37,7 @@ class Submission:
     narrowed: bool = False
     permissions: Sequence[str] = ()
     cancel_grace_ms: int = 0
-    priority: int = 0
+    priority: int = definition_pb2.PRIORITY_UNSPECIFIED
     path: str = "steps[{}]"
     """The field of the request that holds a step, with {} for its index."""
 

@@ -66,6 +66,7 @@ def _step(step: Step) -> dict[str, object]:
         "failure": _hex(step.failure),
         "limited_by": step.limited_by,
         "link": step.link,
+        "attempts_before": step.attempts_before,
         "skip_reason": step.skip_reason,
         "chunk_count": step.chunk_count,
         "items_held": [item.id for item in step.items_held or ()],

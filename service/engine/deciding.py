@@ -61,7 +61,9 @@ class Deciding:
             evolve(resident.state, event)
             turn.events.append(NewEvent(event, envelope))
             if isinstance(event, (events_pb2.StepSucceeded, events_pb2.AttemptFailed)) and event.attempt:
-                tool = resident.state.steps[event.step_id].plan.definition.tool
+                tool = resident.state.steps[event.step_id].call.tool
                 step = (*resident.key, event.step_id)
-                self._pipeline.ended(AttemptEnd(step, turn.now_us, event.attempt, tool, event))
+                end = AttemptEnd(step, turn.now_us, event.attempt, tool, event)
+                turn.ended.append(end)
+                self._pipeline.ended(end)
         return events

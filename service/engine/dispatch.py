@@ -143,7 +143,7 @@ class Dispatcher:
         best: Executor | None = None
         for executor in self._by_tool.get((tool.tenant, tool.tool), ()):
             free = executor.free
-            if free <= 0 or (best is not None and free <= best.free) or not self._fits(executor, tool):
+            if free <= 0 or (best is not None and free <= best.free) or not self._is_able(executor, tool):
                 continue
             if bound_of is None or self._has_room(executor, bound_of):
                 best = executor
@@ -196,11 +196,14 @@ class Dispatcher:
         for executor in list(self.executors(tenant)):
             self._serve(executor)
 
-    def _fits(self, executor: Executor, tool: ToolVersion) -> bool:
-        if executor.unfit and tool.tool in executor.unfit:
-            return False
-        served = executor.serves[tool.tool]
-        return served == tool.version or self._compatible(tool, served)
+    def fits(self, executor: Executor, tool: ToolVersion) -> bool:
+        """Whether an executor may run a step that is pinned to this version of a tool."""
+        served = executor.serves.get(tool.tool)
+        return served is not None and (served == tool.version or self._compatible(tool, served))
+
+    def _is_able(self, executor: Executor, tool: ToolVersion) -> bool:
+        """Whether it may, and can by its own word."""
+        return not (executor.unfit and tool.tool in executor.unfit) and self.fits(executor, tool)
 
     def _has_room(self, executor: Executor, bound_of: Callable[[str], int | None]) -> bool:
         """Whether the bound on attempts of all executors of this one's name lets it take one more."""
@@ -231,7 +234,7 @@ class Dispatcher:
             queue
             for name in executor.serves
             for tool, queue in self._queues.get((tenant, name), {}).items()
-            if self._fits(executor, tool)
+            if self._is_able(executor, tool)
         ]
         if not fitting:
             return None

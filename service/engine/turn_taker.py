@@ -6,7 +6,6 @@ the append fails, the workflow is dropped and folded again from the log.
 
 from __future__ import annotations
 
-from podium.v1 import events_pb2
 from service.admission.pipeline import AttemptEnd, Pipeline
 from service.domain import commands as c
 from service.domain import state as s
@@ -28,8 +27,6 @@ from store.records import encode_envelope
 
 ADMISSIONS_PER_TURN = 500
 """Steps admitted in one turn; the rest have the next one, so that other workflows have theirs in between."""
-
-_ATTEMPT_ENDS = (events_pb2.StepSucceeded, events_pb2.AttemptFailed, events_pb2.AttemptAbandoned)
 
 
 class TurnTaker:
@@ -130,8 +127,9 @@ class TurnTaker:
         tenant, workflow_id = resident.key
         for step_id, effect in changed_effects(resident.state).items():
             if isinstance(effect, Admit):
-                if resident.state.steps[step_id].attempts:
-                    # The attempt before this one does not run any more.
+                step = resident.state.steps[step_id]
+                if step.attempts or step.link:
+                    # The attempt before this one does not run any more, nor does it wait for another tool's place.
                     key = StepKey(tenant, workflow_id, step_id)
                     turn.settled.append(key)
                     self._ended_without_outcome(turn, key)
@@ -158,8 +156,11 @@ class TurnTaker:
         return len(turn.events) > before
 
     def _offered(self, turn: Turn, offer: Offer) -> None:
-        step = turn.resident.state.steps.get(offer.step_id)
-        if step is None or step.state != s.QUEUED or not turn.resident.state.running:
+        resident = turn.resident
+        step = resident.state.steps.get(offer.step_id)
+        is_waiting = step is not None and step.state == s.QUEUED and resident.state.running
+        # It may wait for another tool by now, that of a link of its fallback chain.
+        if step is None or not is_waiting or not self._dispatcher.fits(offer.executor, tool_version(resident, step)):
             self._dispatcher.give_back(offer.executor)
             return
         self._admitting.admit(turn, step, offer.executor)
@@ -180,11 +181,10 @@ class TurnTaker:
             started.add((reference.step_id, reference.attempt))
             step = (resident.key.tenant, reference.workflow_id, reference.step_id)
             self._pipeline.ended(AttemptEnd(step, turn.now_us, reference.attempt))
-        ends = [new.payload for new in turn.events if isinstance(new.payload, _ATTEMPT_ENDS) and new.payload.attempt]
-        for step_id, attempt in dict.fromkeys((end.step_id, end.attempt) for end in ends):
-            if (step_id, attempt) not in started:
-                tool = tool_version(resident, resident.state.steps[step_id])
-                self._pipeline.resumed((*resident.key, step_id), attempt, tool.tool)
+        for end in turn.ended:
+            _, _, step_id = end.step
+            if (step_id, end.attempt) not in started:
+                self._pipeline.resumed(end.step, end.attempt, end.tool)
 
     def _ended_without_outcome(self, turn: Turn, key: StepKey) -> None:
         """Tell the guards that nothing of the step runs any more; a no-op for who was told its outcome."""

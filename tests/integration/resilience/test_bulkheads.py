@@ -56,12 +56,11 @@ async def test_of_five_hundred_calls_as_many_run_at_once_as_the_bulkhead_lets(ca
 
 
 async def test_without_a_bulkhead_more_of_them_run_at_once(caller):
-    async with raw_executor(caller, WORK, max_attempts=600) as executor:
-        async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(caller.call("work")) for _ in range(20)]
-            attempts = [(await executor.work()).attempt for _ in range(20)]
-            for attempt in attempts:
-                await executor.succeed(attempt)
+    async with raw_executor(caller, WORK, max_attempts=600) as executor, asyncio.TaskGroup() as group:
+        calls = [group.create_task(caller.call("work")) for _ in range(20)]
+        attempts = [(await executor.work()).attempt for _ in range(20)]
+        for attempt in attempts:
+            await executor.succeed(attempt)
     assert all(call.result() for call in calls)
     assert running_at_once(await caller.log()) == 20
 
