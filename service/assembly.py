@@ -124,7 +124,12 @@ class Service:
             token_leeway_s=settings.tokens.token_leeway_s,
         )
         self._resilience = Resilience(
-            self._access.policy_of, clock, cache=settings.cache, spawn=self._tasks.spawn, master_key=master_key
+            self._access.policy_of,
+            clock,
+            randomness.chance,
+            cache=settings.cache,
+            spawn=self._tasks.spawn,
+            master_key=master_key,
         )
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
@@ -179,6 +184,8 @@ class Service:
         await self._resilience.load(store)
         engine = self._engine(store, catalog, payloads)
         engine.open_counts.load(await store.open_workflows())
+        self._access.policies.on_change(self._resilience.bulkheads.policy_changed)
+        self._access.policies.on_change(engine.dispatcher.serve_tenant)
         return self._api_parts(engine, store, catalog, payloads)
 
     def begin_work(self, parts: ApiParts) -> None:

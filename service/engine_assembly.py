@@ -70,7 +70,7 @@ def assemble_engine(parts: EngineParts) -> Engine:
     def offer(key: StepKey, executor: Executor) -> None:
         engine.offer(key, executor)
 
-    dispatcher = Dispatcher(offer, parts.catalog.compatible)
+    dispatcher = Dispatcher(offer, parts.catalog.compatible, parts.resilience.executor_bounds)
     engine = Engine(
         Collaborators(
             store=parts.store,

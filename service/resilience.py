@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from service.admission.bulkhead import BulkheadGuard
 from service.admission.pipeline import Guard, Ledger, StaleResults
 from service.cache_settings import CacheSettings
 from service.domain.permissions import Policy
+from service.engine.executor_bounds import ExecutorBounds
 from service.engine.result_caching import ResultCaching
 from service.engine.timers import Clock
 from store.contract import EventStore
@@ -20,15 +22,19 @@ class Resilience:
         self,
         policy_of: Callable[[str], Policy],
         clock: Clock,
+        chance: Callable[[], float],
         *,
         cache: CacheSettings,
         spawn: Callable[[Coroutine[Any, Any, object]], None],
         master_key: bytes,
     ) -> None:
+        """`chance` is a random number in [0, 1)."""
         self.policy_of = policy_of
         self.clock = clock
         self.ledger = Ledger()
         self.cache = ResultCaching(cache, policy_of, clock=clock, spawn=spawn, master_key=master_key)
+        self.bulkheads = BulkheadGuard(policy_of, chance)
+        self.executor_bounds = ExecutorBounds(policy_of)
 
     async def load(self, store: EventStore) -> None:
         """Find again what the log says of it."""
@@ -40,7 +46,7 @@ class Resilience:
 
     def guards(self) -> Sequence[Guard]:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
-        return [self.cache.guard]
+        return [self.cache.guard, self.bulkheads]
 
     def stale_results(self) -> StaleResults:
         """What steps fall back on that take an old result."""

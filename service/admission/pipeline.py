@@ -32,6 +32,7 @@ class ToolRequest:
         "attempt",
         "authority",
         "digest",
+        "priority",
         "step_id",
         "tenant",
         "tool",
@@ -63,6 +64,8 @@ class ToolRequest:
         self._arguments_digest: bytes | None = None
         self.digest: Callable[[bytes], bytes] | None = None
         """What takes the place of SHA-256, for arguments that hold something sealed."""
+        self.priority = 0
+        """What goes first when there is too much, as the workflow says."""
 
     @property
     def holds_secrets(self) -> bool:
@@ -152,6 +155,17 @@ class WaitingLine(Protocol):
 
     def move_away(self, step: tuple[str, str, str]) -> None:
         """A step that joined waits in another line."""
+
+
+@runtime_checkable
+class Stirring(Protocol):
+    """A waiting line that moves when something happens, and not only with time."""
+
+    def on_stir(self, look: Callable[[], None]) -> None:
+        """Take what has the line looked at soon. It may be called at any time, and only asks for `let_through`."""
+
+    def stir(self) -> None:
+        """Call it if somebody may be let through."""
 
 
 class Wait(NamedTuple):
@@ -245,6 +259,14 @@ class Keeping(Protocol):
         """An attempt's success could not be recorded."""
 
 
+@runtime_checkable
+class Queueing(Protocol):
+    """A guard that wants to know which steps wait. They wait until an attempt starts or ends."""
+
+    def queued(self, step: tuple[str, str, str], tool: str) -> None:
+        """A step waits, for a place or for what a guard said; told more than once, and again after a restart."""
+
+
 Beside = tuple[str, Message]
 """A stream of the tenant's, and an event for it that goes into the append of what caused it."""
 
@@ -296,6 +318,7 @@ class Pipeline:
         self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
         self._following = tuple(guard for guard in guards if isinstance(guard, Following))
         self._keeping = tuple(guard for guard in guards if isinstance(guard, Keeping))
+        self._queueing = tuple(guard for guard in guards if isinstance(guard, Queueing))
         self._ledger = ledger or Ledger()
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
@@ -338,6 +361,11 @@ class Pipeline:
         """An attempt that was admitted in this turn starts: whoever counts counts it, once."""
         for guard in self._counting:
             guard.started(request, now_us)
+
+    def queued(self, step: tuple[str, str, str], tool: str) -> None:
+        """A step waits: whoever counts those who wait is told."""
+        for guard in self._queueing:
+            guard.queued(step, tool)
 
     def resumed(self, step: tuple[str, str, str], attempt: int, tool: str) -> None:
         """An attempt was found running, started before this process was: whoever follows attempts is told."""

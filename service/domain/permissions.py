@@ -100,6 +100,7 @@ class Policy:
     patterns: tuple[policy_pb2.ContentPattern, ...] = ()
     caches: tuple[policy_pb2.CacheRule, ...] = ()
     changes_need_approval: bool = False
+    bulkheads: tuple[policy_pb2.Bulkhead, ...] = ()
 
 
 _REMEMBERED = 64

@@ -9,6 +9,7 @@ from podium.v1 import policy_pb2
 from service.domain.addresses import parse_network
 from service.domain.caching import cache_violations
 from service.domain.errors import Violation
+from service.domain.policy_bulkheads import bulkhead_violations
 from service.domain.policy_names import glob_violations, id_violations, role_violations
 
 LIMITS_MAX = 100
@@ -35,6 +36,7 @@ def bound_violations(policy: policy_pb2.Policy, patterns: Patterns) -> Iterator[
         yield from _lockout(policy.addresses.lockout)
     yield from _patterns(policy.patterns, patterns)
     yield from cache_violations(policy.caches)
+    yield from bulkhead_violations(policy.bulkheads)
 
 
 def _limits(limits: Sequence[policy_pb2.RateLimit]) -> Iterator[Violation]:

@@ -6,6 +6,7 @@ Invariant: a place on an executor that was offered or taken is used by an attemp
 from __future__ import annotations
 
 from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
+from service.admission.bulkhead import OVERLOADED
 from service.admission.pipeline import (
     Admission,
     Allowed,
@@ -90,6 +91,7 @@ class Admitting:
             authority=resident.state.authorities[step.plan.authority],
             arguments_json=arguments.text,
         )
+        request.priority = resident.state.priority
         if arguments.hold_secrets and self._sealing is not None:
             request.digest = self._sealing.of(tool.tenant).keyed_digest
         wanted = stale_link(step)
@@ -132,10 +134,7 @@ class Admitting:
             )
             self._give_up(turn, deny, place)
         elif isinstance(verdict, Rejected):
-            reject = c.RejectAttempt(
-                turn.now_us, step.id, verdict.guard, verdict.failure, admission.permission_checked, verdict.chance
-            )
-            self._give_up(turn, reject, place)
+            self._give_up(turn, _rejection(turn, step, verdict, admission.permission_checked), place)
         elif isinstance(verdict, Wait):
             limited = verdict.limited
             if limited is not None and resident.state.kind in _DIRECT:
@@ -158,6 +157,7 @@ class Admitting:
             self._dispatcher.give_back(place)
 
     def _queue(self, turn: Turn, step: Step, reason: str, limited: events_pb2.RateLimited | None = None) -> c.QueueStep:
+        self._pipeline.queued((*turn.resident.key, step.id), step.call.tool)
         wait_ms = step.plan.definition.timeouts.schedule_to_start_ms or self._timing.schedule_to_start_ms
         return c.QueueStep(turn.now_us, step.id, reason, wait_ms, limited)
 
@@ -240,6 +240,16 @@ def _weight(arguments: definition_pb2.Template) -> int:
     """As how many steps one with these arguments counts, by how long it takes to fill and check them."""
     is_literal = arguments.WhichOneof("kind") == "literal_json"
     return 1 + arguments.ByteSize() // (_LITERAL_BYTES if is_literal else _TEMPLATE_BYTES)
+
+
+def _rejection(
+    turn: Turn, step: Step, verdict: Rejected, check: events_pb2.PermissionChecked | None
+) -> c.RejectAttempt:
+    # Who waits for the answer of a direct call knows better whether to try again.
+    is_last = verdict.failure.reason == OVERLOADED and turn.resident.state.kind in _DIRECT
+    return c.RejectAttempt(
+        turn.now_us, step.id, verdict.guard, verdict.failure, check, verdict.chance, may_repeat=not is_last
+    )
 
 
 def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Failure:

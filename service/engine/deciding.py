@@ -63,7 +63,9 @@ class Deciding:
             if isinstance(event, (events_pb2.StepSucceeded, events_pb2.AttemptFailed)) and event.attempt:
                 tool = resident.state.steps[event.step_id].call.tool
                 step = (*resident.key, event.step_id)
-                self._pipeline.ended(AttemptEnd(step, turn.now_us, event.attempt, tool, event))
+                end = AttemptEnd(step, turn.now_us, event.attempt, tool, event)
+                turn.ended.append(end)
+                self._pipeline.ended(end)
                 if isinstance(event, events_pb2.StepSucceeded):
                     turn.successes.append(len(turn.events) - 1)
         return events

@@ -43,9 +43,9 @@ class Effects:
             self._follow_run(turn.resident, run)
         for key, tool in turn.queued:
             if key not in turn.delayed:
-                self._dispatcher.enqueue(key, tool)
+                self._dispatcher.enqueue(key, tool, turn.resident.state.priority)
         for key, (tool, wait) in turn.delayed.items():
-            self.waiting.join(key, tool, wait)
+            self.waiting.join(key, tool, wait, turn.resident.state.priority)
         if turn.successes:
             self._turns.made_durable(turn, first_position)
 

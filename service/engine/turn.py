@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2, executor_service_pb2, value_pb2
-from service.admission.pipeline import Wait
+from service.admission.pipeline import AttemptEnd, Wait
 from service.domain.effects import Run
 from service.engine.dispatch import Executor
 from service.engine.keys import StepKey, ToolVersion
@@ -49,6 +49,8 @@ class Turn:
     """What guards have on record in other streams of the tenant because of these events, in the same append."""
     replies: list[tuple[Reply, Exception | None]] = field(default_factory=list)
     assigned: list[Assigned] = field(default_factory=list)
+    ended: list[AttemptEnd] = field(default_factory=list)
+    """Attempts whose outcome it found."""
     queued: list[tuple[StepKey, ToolVersion]] = field(default_factory=list)
     running: list[Run] = field(default_factory=list)
     settled: list[StepKey] = field(default_factory=list)

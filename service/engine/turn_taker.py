@@ -139,7 +139,10 @@ class TurnTaker:
                     resident.unadmitted[step_id] = None
             elif isinstance(effect, Queue):
                 step = resident.state.steps[step_id]
-                turn.queued.append((StepKey(tenant, workflow_id, step_id), tool_version(resident, step)))
+                key, tool = StepKey(tenant, workflow_id, step_id), tool_version(resident, step)
+                turn.queued.append((key, tool))
+                # Told here as well as when it was decided: after a restart it is only found to wait.
+                self._pipeline.queued(key, tool.tool)
             elif isinstance(effect, Run):
                 turn.running.append(effect)
             else:
@@ -175,15 +178,24 @@ class TurnTaker:
         self._pipeline.resumed(key, attempt, tool.tool)
 
     def take_back(self, turn: Turn) -> None:
-        """What a turn started has not started: it failed, or its append did."""
+        """What a turn started has not started, and what it ended runs on: it failed, or its append did."""
+        resident = turn.resident
+        for key, _ in turn.queued:
+            self._pipeline.ended(AttemptEnd(key, turn.now_us))
+        started = set()
         for assigned in turn.assigned:
             self._dispatcher.give_back(assigned.executor)
             reference = assigned.item.assign.attempt
-            step = (turn.resident.key.tenant, reference.workflow_id, reference.step_id)
+            started.add((reference.step_id, reference.attempt))
+            step = (resident.key.tenant, reference.workflow_id, reference.step_id)
             self._pipeline.ended(AttemptEnd(step, turn.now_us, reference.attempt))
+        for end in turn.ended:
+            _, _, step_id = end.step
+            if (step_id, end.attempt) not in started:
+                self._pipeline.resumed(end.step, end.attempt, end.tool)
         for index in turn.successes:
             success: Any = turn.events[index].payload
-            self._pipeline.undone(StepKey(*turn.resident.key, success.step_id))
+            self._pipeline.undone(StepKey(*resident.key, success.step_id))
         for key in turn.delayed:
             self._ended_without_outcome(turn, key)
 

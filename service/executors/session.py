@@ -48,6 +48,7 @@ class ExecutorSession:
         self.authority = authority
         self.executor = hello.executor
         self.instance_id = hello.instance_id
+        self.labels = dict(hello.labels)
         self.tenant = tenant
         self.heard_us = parts.clock.now_us()
         self._cause = cause

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from podium.v1 import policy_pb2
+from service.cli.policy.bulkheads import bulkhead_content
 from service.cli.policy.file import EFFECTS, KEYS, PERIODS_MS, SCOPES
 
 _UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
@@ -43,6 +44,7 @@ def policy_content(policy: policy_pb2.Policy) -> dict[str, Any]:
             )
             for pattern in policy.patterns
         ],
+        bulkheads=[bulkhead_content(bulkhead) for bulkhead in policy.bulkheads],
     )
 
 

@@ -87,4 +87,3 @@ class RemoteCalls(CachedCalls):
         await self.failures.flush()
         await self.tasks.close()
         await self.remote.close()
-
