@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.integration.cli.conftest import COMMAND
-from tests.integration.rig.service_process import environment
+from tests.integration.rig.forked_process import environment
 
 
 @pytest.fixture

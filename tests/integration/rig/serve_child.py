@@ -1,4 +1,4 @@
-"""The service as a process of a test: `python serve_child.py`, with its settings in the environment.
+"""The service as a process of a test: `python -m` this module, with its settings in the environment.
 
 Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever started it is gone: then its standard
 input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each;
