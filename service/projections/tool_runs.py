@@ -62,7 +62,10 @@ class Run:
 
     def own_tool(self, step_id: str) -> str:
         """The tool that a step was defined with; empty: it uses none, or is not known."""
-        return self.tools.get(step_id) or self.tools.get(step_id.partition(_ITEM)[0] + _ITEM, "")
+        if (tool := self.tools.get(step_id)) is not None:
+            return tool
+        parent, mark, _ = step_id.partition(_ITEM)
+        return self.tools.get(parent + mark, "") if mark else ""
 
     def tool(self, step_id: str) -> str:
         """The tool that a step uses now; empty: none."""

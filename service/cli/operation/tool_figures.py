@@ -27,6 +27,7 @@ _COUNTS = (
     "degraded",
     "abandoned",
 )
+_PAGE_SIZE = 1000
 _PERCENTILES = ("mean_us", "p50_us", "p90_us", "p99_us", "max_us")
 
 
@@ -118,19 +119,19 @@ async def read_statistics(service: Service, request: pb.GetToolStatisticsRequest
     return await service.connection.call(stub.GetToolStatistics, request)
 
 
-async def read_breakers(service: Service) -> dict[str, str]:
-    """Return the state of each breaker by its tool; nothing when the service does not tell the caller."""
+async def read_breakers(service: Service) -> dict[str, str] | None:
+    """Return the state of each breaker by its tool; None when the caller may not know."""
     from podium import PodiumError
     from podium.v1 import events_pb2, resilience_service_pb2, resilience_service_pb2_grpc
 
     stub = resilience_service_pb2_grpc.ResilienceServiceStub(service.connection.channel)
-    request = resilience_service_pb2.ListBreakersRequest(page_size=1000)
+    request = resilience_service_pb2.ListBreakersRequest(page_size=_PAGE_SIZE)
     found: dict[str, str] = {}
     while True:
         try:
             page = await service.connection.call(stub.ListBreakers, request)
         except PodiumError:
-            return found
+            return None
         for breaker in page.breakers:
             name = events_pb2.BreakerState.Name(breaker.state)
             found[breaker.tool] = name.removeprefix("BREAKER_STATE_").lower().replace("_", " ")

@@ -25,6 +25,7 @@ EXAMPLE = example(
     "podium top --once --json | jq '.tools[] | select(.errors_percent > 10) | .tool'",
 )
 TREND_STRETCHES = 20
+MINUTE_US = 60_000_000
 
 
 def top(
@@ -56,12 +57,13 @@ def top(
     is_live = console.is_terminal and not console.is_dumb_terminal and not once and not as_json
 
     async def show(service: Service) -> None:
+        reader = _Reader(service, minutes)
         if is_live:
-            await live(lambda: _read(service, minutes), order, interval)
+            await live(reader.read, order, interval)
         elif as_json:
-            await _lines(service, minutes, interval, once=once)
+            await _lines(reader, interval, once=once)
         else:
-            _print(await _read(service, minutes), order)
+            _print(await reader.read(), order)
 
     try:
         with_service(address, token, show)
@@ -69,18 +71,30 @@ def top(
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-async def _read(service: Service, minutes: int) -> Frame:
-    from podium.v1 import monitoring_service_pb2 as pb
-    from service.cli.operation.tool_figures import figures_of, read_breakers, read_statistics
-    from service.cli.operation.top_screen import Frame
-    from service.clock import SystemClock
+class _Reader:
+    """Reads frames."""
 
-    now_us = SystemClock().now_us()
-    stretch = -(-minutes // TREND_STRETCHES)
-    # The minute that has begun is the last of the window.
-    request = pb.GetToolStatisticsRequest(from_us=now_us - (minutes - 1) * 60_000_000, bucket_minutes=stretch)
-    answer = await read_statistics(service, request)
-    return Frame(now_us, f"{minutes} min", figures_of(answer, now_us, await read_breakers(service)))
+    def __init__(self, service: Service, minutes: int) -> None:
+        self._service = service
+        self._minutes = minutes
+        self._may_know_breakers = True
+
+    async def read(self) -> Frame:
+        """Read what is now. Raises podium.PodiumError."""
+        from podium.v1 import monitoring_service_pb2 as pb
+        from service.cli.operation.tool_figures import figures_of, read_breakers, read_statistics
+        from service.cli.operation.top_screen import Frame
+        from service.clock import SystemClock
+
+        now_us = SystemClock().now_us()
+        stretch = -(-self._minutes // TREND_STRETCHES)
+        # The minute that has begun is the last of the window.
+        request = pb.GetToolStatisticsRequest(from_us=now_us - (self._minutes - 1) * MINUTE_US, bucket_minutes=stretch)
+        answer = await read_statistics(self._service, request)
+        breakers = await read_breakers(self._service) if self._may_know_breakers else None
+        # Each refusal is on record, so it is asked for once.
+        self._may_know_breakers = breakers is not None
+        return Frame(now_us, self._minutes, figures_of(answer, now_us, breakers))
 
 
 def _print(frame: Frame, order: Order) -> None:
@@ -90,13 +104,11 @@ def _print(frame: Frame, order: Order) -> None:
     table(frame.header(), frame.rows(order))
 
 
-async def _lines(service: Service, minutes: int, interval_s: float, *, once: bool) -> None:
-    from service.cli.output import moment, print_json
+async def _lines(reader: _Reader, interval_s: float, *, once: bool) -> None:
+    from service.cli.output import print_json
 
     while True:
-        frame = await _read(service, minutes)
-        tools = [each.as_dict() for each in frame.figures]
-        print_json({"at": moment(frame.at_us), "at_us": frame.at_us, "window_minutes": minutes, "tools": tools})
+        print_json((await reader.read()).as_dict())
         if once:
             return
         await asyncio.sleep(interval_s)

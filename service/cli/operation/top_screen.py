@@ -67,7 +67,7 @@ class Frame:
     """What was read at one moment."""
 
     at_us: int
-    window: str
+    window_minutes: int
     figures: Sequence[ToolFigures] = field(default=())
     problem: str = ""
     """Why there is nothing newer to show; empty: there is."""
@@ -78,9 +78,16 @@ class Frame:
         from service.cli.terminal_text import counted, one_line
 
         calls = sum(each.calls_per_s for each in self.figures)
-        about = f"{counted(len(self.figures), 'tool')}, {calls:.2f} calls/s in the last {self.window}"
+        about = f"{counted(len(self.figures), 'tool')}, {calls:.2f} calls/s in {self.window_minutes} min"
         parts = (moment(self.at_us), about, f"by {NAMES[order.column]}", self.problem)
         return one_line("   ".join(filter(None, parts)), _TITLE_CHARACTERS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the frame as JSON."""
+        from service.cli.output import moment
+
+        tools = [each.as_dict() for each in self.figures]
+        return {"at": moment(self.at_us), "at_us": self.at_us, "window_minutes": self.window_minutes, "tools": tools}
 
     def header(self) -> tuple[str, ...]:
         """Return the names of the columns."""
