@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from service.domain.addresses import Network, parse_network
 from service.domain.retry import RetryDefaults
 from service.domain.templates import PARTS_LIMIT
+from service.telemetry_settings import TelemetrySettings, telemetry_problems, with_standard_names
 from service.token_settings import PublicKeyFile, TokenSettings, is_loopback, token_problems
 
 _PREFIX = "PODIUM_"
@@ -210,6 +211,7 @@ class Settings:
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     retry: RetryDefaults = field(default_factory=RetryDefaults)
 
     @property
@@ -231,6 +233,7 @@ class Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
         problems = [*_listening(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
         problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens)]
+        problems += telemetry_problems(self.telemetry)
         if problems:
             raise ConfigurationError(problems)
         return self
@@ -243,6 +246,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """
     if environment is None:
         environment = os.environ  # noqa: TID251 - this module is the owner of the service's environment
+    environment = with_standard_names(environment)
     problems: list[str] = []
     sections = {}
     known: set[str] = set()

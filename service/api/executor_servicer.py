@@ -43,6 +43,10 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         self._sessions: dict[ExecutorSession, Caller] = {}
         self._uploads = Uploads(parts, session_parts)
 
+    def connected(self) -> int:
+        """How many executors are connected."""
+        return len(self._sessions)
+
     def drain(self) -> None:
         """Tell every executor that the service is about to stop."""
         for session in self._sessions:
