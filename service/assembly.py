@@ -50,6 +50,7 @@ from service.api.resilience_servicer import ResilienceServicer
 from service.api.service_names import SERVICE_NAMES
 from service.api.tool_servicer import ToolServicer
 from service.api.tool_statistics import ToolStatisticsReader
+from service.api.trace_contexts import take_trace_context
 from service.api.workflow_servicer import WorkflowServicer
 from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
@@ -83,9 +84,11 @@ from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.resilience import Resilience
 from service.tasks import Tasks
+from service.telemetry.switch import Observed, telemetry_of
 from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
+from store.event_log import EventLog
 
 logger = logging.getLogger(__name__)
 
@@ -133,12 +136,13 @@ class Service:
         )
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
+        self._telemetry = telemetry_of(settings.telemetry, clock, self._tasks.spawn)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
         self._draining = Draining()
 
-    async def start(self, stack: AsyncExitStack, store: EventStore, database: ProjectionsDatabase) -> None:
+    async def start(self, stack: AsyncExitStack, store: EventLog, database: ProjectionsDatabase) -> None:
         """Open everything over an opened store, innermost first, and serve. The stack closes it in reverse.
 
         Call `bind` before. Raises MasterKeyError when the master key does not open the data keys.
@@ -166,6 +170,8 @@ class Service:
             await keys.refresh()
             self._tasks.spawn(keys.run())
         await self._listen(parts, runners)
+        if self._telemetry is not None:
+            self._telemetry.start(stack, self._observed(parts.engine, store, runners))
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
         settle_collector()
@@ -187,6 +193,17 @@ class Service:
         self._access.policies.on_change(self._resilience.bulkheads.policy_changed)
         self._access.policies.on_change(engine.dispatcher.serve_tenant)
         return self._api_parts(engine, store, catalog, payloads)
+
+    def _observed(self, engine: Engine, store: EventLog, runners: list[ProjectionRunner]) -> Observed:
+        limits = self._settings.limits
+        return Observed(
+            engine=engine,
+            store=store,
+            runners=runners,
+            sessions=lambda: len(self._executors),
+            waiting_appends_limit=limits.waiting_appends,
+            resident_limit=limits.resident_workflows,
+        )
 
     def begin_work(self, parts: ApiParts) -> None:
         """Go on with what is open, and look at it again and again."""
@@ -303,6 +320,7 @@ class Service:
         """Take the address to listen on, without serving yet. Call on the loop, once. Raises ListenError."""
         edge = EdgeInterceptor(
             [
+                take_trace_context,
                 Ownership(lambda: self._store is not None and self._store.is_current),
                 self._draining,
                 *self._access.guards(self._tokens),

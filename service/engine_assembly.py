@@ -117,6 +117,7 @@ def _turns(parts: EngineParts, dispatcher: Dispatcher) -> TurnTaker:
         inline_limit_bytes=settings.limits.inline_bytes,
         sealing=parts.sealing,
         secrets=parts.secrets,
+        trace_ratio=settings.telemetry.trace_ratio if settings.telemetry.otlp_endpoint else None,
     )
     return TurnTaker(
         deciding, admitting, pipeline=pipeline, dispatcher=dispatcher, revocations=parts.access.revocations

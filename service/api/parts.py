@@ -14,6 +14,7 @@ from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Caller
 from service.api.authentication import current_caller
 from service.api.plans import Plans
+from service.api.trace_contexts import current_traceparent
 from service.domain import permissions
 from service.domain.errors import Basis, Denied, InvalidInput
 from service.domain.permissions import Policy
@@ -112,7 +113,7 @@ def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", c
 
 def cause_of_request(request_id: str = "") -> Cause:
     """The caller as the cause of what the request brings about."""
-    return Cause(current_caller().authority.principal, request_id)
+    return Cause(current_caller().authority.principal, request_id, current_traceparent())
 
 
 def authority_for(

@@ -21,6 +21,7 @@ from service.domain import commands as c
 from service.domain.fallback import STALE_MISS, stale_link
 from service.domain.state import LATEST_US, US_PER_MS, Step
 from service.domain.templates import TemplateError
+from service.domain.trace_context import attempt_traceparent, trace_of
 from service.domain.values import SealBrokenError, make_arguments
 from service.engine.deciding import Deciding
 from service.engine.dispatch import Dispatcher, Executor
@@ -39,7 +40,7 @@ _DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BAT
 class Admitting:
     """Admits steps. Holds what admission needs from outside."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what admission needs from outside
         self,
         deciding: Deciding,
         *,
@@ -50,8 +51,10 @@ class Admitting:
         inline_limit_bytes: int,
         sealing: Sealing | None = None,
         secrets: SecretSource = NoSecrets(),  # noqa: B008 - it holds nothing
+        trace_ratio: float | None = None,
     ) -> None:
-        """Without `sealing` nothing that is sealed can be opened."""
+        """Without `sealing` nothing that is sealed can be opened. Without `trace_ratio` attempts have no spans."""
+        self._trace_ratio = trace_ratio
         self._deciding = deciding
         self._pipeline = pipeline
         self._tools = tools
@@ -214,9 +217,18 @@ class Admitting:
         assignment.heartbeat_timeout_ms = heartbeat_ms
         assignment.tenant = tool.tenant
         assignment.principal.CopyFrom(request.authority.principal)
+        assignment.trace_context = self._trace_context(turn.resident, step)
         if secrets:
             assignment.secrets.extend(secrets)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
+
+    def _trace_context(self, resident: Resident, step: Step) -> str:
+        """The traceparent of an attempt: of its own span where spans are made, or else of the caller's."""
+        caller = resident.trace_context
+        if self._trace_ratio is None:
+            return caller
+        trace = trace_of(*resident.key, caller, self._trace_ratio)
+        return attempt_traceparent(trace, *resident.key, step.id, step.attempts)
 
     def pinned_to(self, resident: Resident, step: Step) -> Pinned | None:
         """The tool a step is pinned to where it is in its chain; None: the catalogue does not know it."""

@@ -204,7 +204,7 @@ class Engine:
                 turn = self._turns.take(resident, now)
             except Exception as error:
                 # A bug in a decision must cost this workflow's turn and not the shard.
-                logger.exception("the turn of %s failed", resident.key.workflow_id)
+                logger.exception("the turn of %s failed", resident.key.workflow_id, extra=resident.log_fields)
                 self._drop(resident, Unavailable("INTERNAL_TURN_FAILED", f"the turn failed: {type(error).__name__}"))
                 continue
             self._append(turn)

@@ -93,14 +93,17 @@ class TurnTaker:
 
     def _read(self, turn: Turn, mail: Mail) -> None:
         error: Exception | None = None
+        resident = turn.resident
         try:
             content = mail.content
             if isinstance(content, Offer):
                 self._offered(turn, content)
             elif content is not None:
-                command = content(turn.resident.state) if callable(content) else content
+                command = content(resident.state) if callable(content) else content
                 if command is not None:
-                    self._deciding.apply(turn, command, self._envelope(turn.resident, mail.cause))
+                    if mail.cause is not None and not resident.state.started:
+                        resident.trace_context = mail.cause.trace_context
+                    self._deciding.apply(turn, command, self._envelope(resident, mail.cause))
         except (DomainError, StaleFenceError) as refused:
             error = refused
         if mail.reply is not None:
