@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -48,6 +49,7 @@ from service.api.plans import Plans
 from service.api.replay_servicer import ReplayServicer
 from service.api.resilience_servicer import ResilienceServicer
 from service.api.service_names import SERVICE_NAMES
+from service.api.status import About, Status, status_of
 from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
 from service.checkpointing import checkpoint_copies
@@ -102,6 +104,7 @@ class Service:
         stop: Callable[[], None],
         previous_master_key: bytes | None = None,
         published_keys: PublishedKeys | None = None,
+        database_name: str = "",
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -113,6 +116,7 @@ class Service:
         self._stop = stop
         self._tasks = Tasks()
         self._published_keys = published_keys
+        self._database_name = database_name
         self._access = Access(
             settings.access,
             clock,
@@ -138,7 +142,7 @@ class Service:
         runners = [ProjectionRunner(model, store, self._clock) for model in models]
         for runner in runners:
             await runner.open()
-        checkpointer = self._checkpointer(store)
+        self._checkpoints = checkpointer = self._checkpointer(store)
         # Behind the tasks, so that it signs what they appended last.
         stack.push_async_callback(checkpointer.finish)
         stack.push_async_callback(self._tasks.close)
@@ -317,7 +321,9 @@ class Service:
         policies = PolicyAccess(parts, self._access.policies)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts, policies), server)
         resilience_service_pb2_grpc.add_ResilienceServiceServicer_to_server(ResilienceServicer(parts), server)
-        monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server(MonitoringServicer(parts), server)
+        monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server(
+            MonitoringServicer(parts, self._status(parts)), server
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -347,6 +353,24 @@ class Service:
                 parts.catalog.definition, self._access.policy_of, self._bounds, redact=settings.secrets.redact_outputs
             ),
             sealer_of=sealer_of,
+        )
+
+    def _status(self, parts: ApiParts) -> Status:
+        about = About(
+            version("podium-server"),
+            self._clock.now_us(),
+            self._database_name,
+            self._settings.access.operator_tenant,
+            self._settings.timings.schedule_to_start_ms,
+        )
+        return status_of(
+            about,
+            parts,
+            self._draining,
+            self._runners,
+            self._checkpoints,
+            self._executors,
+            failure=lambda: self.failure,
         )
 
     async def _watch_log(self, store: EventStore) -> None:

@@ -66,7 +66,9 @@ class Drain:
 
     async def _until(self, is_over: Callable[[], bool], by: float) -> None:
         while not is_over() and not self.hurry.is_set() and self._now() < by:
-            await asyncio.sleep(_LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self.hurry.wait()
 
     def _left_s(self, ends_at: float) -> float:
         return 0.0 if self.hurry.is_set() else max(0.0, ends_at - self._now())
