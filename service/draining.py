@@ -68,8 +68,10 @@ class Drain:
                 await runner.wait_for(self.engine.head, self._left_s(ends_at))
 
     async def _until(self, is_over: Callable[[], bool], by: float) -> None:
-        while not is_over() and not self.hurry.is_set() and self._now() < by:  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(_LOOK_S)
+        while not is_over() and not self.hurry.is_set() and self._now() < by:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self.hurry.wait()
 
     def _left_s(self, ends_at: float) -> float:
         return 0.0 if self.hurry.is_set() else max(0.0, ends_at - self._now())

@@ -40,9 +40,10 @@ from service.stop_signals import StopSignals
 from service.telemetry.switch import MetricsUnavailable
 from store.backend import OnPoint
 from store.checkpoints import NotAVerifierKey, Signer, Verifier
-from store.contract import StoreError, StoreLimits
+from store.contract import StoreError
 from store.description import describe, grants_for
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.log_verifier import CheckpointsUnreadableError, LogVerifier, OnProgress, VerifiedLog
 from store.migrate import check, migrate
 from store.postgres import postgres_log
@@ -179,6 +180,7 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         previous_master_key=previous_master_key,
         signer=open_signer(settings),
         stop=signals.stop.set,
+        database_name=database_name(settings),
     )
     async with AsyncExitStack() as stack:
         # Whatever can keep this process from serving does so before it takes the log from one that serves.

@@ -1,4 +1,4 @@
-"""Begins nothing new while the service stops: what runs may end; who would begin something is told to come again."""
+"""Begins nothing new while the service stops: what runs may end, and who would begin something shall come again."""
 
 from __future__ import annotations
 

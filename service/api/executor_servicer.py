@@ -46,6 +46,10 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def sessions_of(self, tenant: str) -> int:
+        """How many sessions a tenant has."""
+        return sum(session.tenant == tenant for session in self._sessions)
+
     @property
     def promised(self) -> int:
         """Places that were given to attempts whose executors do not have them yet."""
@@ -167,7 +171,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
 
     def _check_quota(self, session: ExecutorSession) -> None:
         """Raise LimitExceeded when the tenant has as many sessions as it may, those of the same process aside."""
-        used = sum(other.tenant == session.tenant for other in self._sessions) - len(self._earlier(session))
+        used = self.sessions_of(session.tenant) - len(self._earlier(session))
         check_quota("executors", used, self._parts.tenants.quotas_of(session.tenant).executors)
 
     def _close(self, session: ExecutorSession) -> None:

@@ -7,15 +7,17 @@ from podium.v1 import monitoring_service_pb2_grpc as grpc_stubs
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.parts import ApiParts
+from service.api.status import Status
 from service.api.tool_statistics import ToolStatisticsReader
 
 
 class MonitoringServicer(grpc_stubs.MonitoringServiceServicer):
     """Serves MonitoringService. Method names are those of the contract."""
 
-    def __init__(self, parts: ApiParts, statistics: ToolStatisticsReader) -> None:
+    def __init__(self, parts: ApiParts, statistics: ToolStatisticsReader, status: Status) -> None:
         self._parts = parts
         self._statistics = statistics
+        self._status = status
 
     async def GetToolStatistics(
         self, request: pb.GetToolStatisticsRequest, context: Context
@@ -29,4 +31,4 @@ class MonitoringServicer(grpc_stubs.MonitoringServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Reads how the service is, component by component."""
-        raise NotImplementedError
+        return await self._status.report(current_caller().tenant)

@@ -26,6 +26,7 @@ from service.cli.operation import (
     quarantine_commands,
     server_commands,
     stats_command,
+    status_command,
     top_command,
 )
 from service.cli.policy import commands as policy_commands
@@ -64,6 +65,7 @@ app = typer.Typer(
 # In the order of the help.
 app.command("serve", epilog=server_commands.SERVE_EXAMPLE)(server_commands.serve)
 app.command("dev", epilog=server_commands.DEV_EXAMPLE)(server_commands.dev)
+app.command("status", epilog=status_command.EXAMPLE)(status_command.status)
 app.command("run", epilog=run_command.EXAMPLE)(run_command.run_file)
 app.command("call", epilog=call_command.EXAMPLE)(call_command.call)
 app.add_typer(workflows_commands.app, name="workflows")

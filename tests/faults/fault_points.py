@@ -19,7 +19,7 @@ from service.engine.attempts import Attempts
 from service.engine.keys import StepKey
 from service.listening_settings import Listening
 from service.main import ServeError, serve
-from store.contract import StoreLimits
+from store.limits import StoreLimits
 from store.migrate import migrate
 from store.sqlite import sqlite_log
 from store.sqlite_engine import path_of

@@ -53,6 +53,7 @@ def test_the_commands_are_those_of_the_issue():
         for name in (
             "serve",
             "config check",
+            "status",
             "config show",
             "config init",
             "dev",
