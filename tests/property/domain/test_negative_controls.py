@@ -186,8 +186,8 @@ def counts_the_attempts_before_a_link(state, event):
 
 
 @after(e.FallbackTried)
-def counts_no_attempts_of_a_link(state, event):
-    state.steps[event.step_id].attempts_before = 2**20
+def lets_a_link_try_once_more(state, event):
+    state.steps[event.step_id].attempts_before += 1
 
 
 FOLDS = [
@@ -199,7 +199,7 @@ FOLDS = [
     ("rebuild", ignoring(e.AttemptRejected)),
     ("rebuild", counts_the_attempts_before_a_link),
     ("links", ignoring(e.FallbackTried)),
-    ("links", counts_no_attempts_of_a_link),
+    ("links", lets_a_link_try_once_more),
     ("rebuild", remembers_what_is_not_in_the_event),
     ("places", keeps_the_place_of_an_ended_step),
     ("places", keeps_the_place_of_an_ended_item),

@@ -67,7 +67,8 @@ SITUATIONS = {
     ),
     "an exhausted failure is fallen back from": lambda walk: any(
         isinstance(event, e.FallbackTried)
-        and list(walk.reference.definitions[whole(event.step_id)].fallback[event.link - 1].on) == ["EXHAUSTED"]
+        and not event.guard
+        and "EXHAUSTED" in walk.reference.definitions[whole(event.step_id)].fallback[event.link - 1].on
         for event in walk.events
     ),
     "a chain is used up": lambda walk: any(
