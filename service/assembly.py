@@ -117,7 +117,7 @@ class Service:
             condition_bytes=settings.limits.condition_bytes,
             token_leeway_s=settings.tokens.token_leeway_s,
         )
-        self._resilience = Resilience(self._access.policy_of, clock)
+        self._resilience = Resilience(self._access.policy_of, clock, randomness.chance)
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
         self.failure: Exception | None = None
@@ -274,6 +274,7 @@ class Service:
             inline_bytes=settings.limits.inline_bytes,
             bounds=self._bounds,
             batch_calls=settings.limits.batch_calls,
+            breakers=self._resilience.breakers,
         )
 
     def bind(self) -> None:

@@ -92,6 +92,7 @@ def assemble_engine(parts: EngineParts) -> Engine:
             appends=max(1, settings.limits.waiting_appends // 2),
         ),
     )
+    parts.resilience.on_room(engine.effects.waiting.move_now)
     return engine
 
 

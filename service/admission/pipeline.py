@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import orjson
@@ -34,6 +34,7 @@ class ToolRequest:
         "digest",
         "step_id",
         "tenant",
+        "timeout_ms",
         "tool",
         "tool_version",
         "workflow_id",
@@ -63,6 +64,8 @@ class ToolRequest:
         self._arguments_digest: bytes | None = None
         self.digest: Callable[[bytes], bytes] | None = None
         """What takes the place of SHA-256, for arguments that hold something sealed."""
+        self.timeout_ms = 0
+        """How long a guard lets it take at most; 0: as long as it may without."""
 
     @property
     def holds_secrets(self) -> bool:
@@ -99,11 +102,13 @@ class ToolRequest:
 class Allowed(NamedTuple):
     """The guard has nothing against the call. `check` is what a guard of permissions puts on record.
 
-    `arguments_json`, where a guard cleaned them, are the arguments from here on.
+    `arguments_json`, where a guard cleaned them, are the arguments from here on. With a `timeout_ms` the attempt may
+    take no longer.
     """
 
     check: events_pb2.PermissionChecked | None = None
     arguments_json: str | None = None
+    timeout_ms: int = 0
 
 
 class Denied(NamedTuple):
@@ -216,6 +221,14 @@ class Following(Protocol):
         """An attempt ended. Told once with its outcome, and then again without one; also of what it never counted."""
 
 
+@runtime_checkable
+class Recording(Protocol):
+    """A guard that has something on record in streams of its own."""
+
+    def unrecorded(self, tenant: str, stream_id: str, payload: Message) -> None:
+        """What it wanted to record is not on record: the turn failed, or its append did."""
+
+
 Beside = tuple[str, Message]
 """A stream of the tenant's, and an event for it that goes into the append of what caused it."""
 
@@ -254,6 +267,7 @@ class Pipeline:
         self._guards = tuple(guards)
         self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
         self._following = tuple(guard for guard in guards if isinstance(guard, Following))
+        self._recording = tuple(guard for guard in guards if isinstance(guard, Recording))
         self._ledger = ledger or Ledger()
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
@@ -264,8 +278,12 @@ class Pipeline:
                 verdict = guard.check(request, now_us)
             except Exception as error:  # noqa: BLE001 - fail closed
                 verdict = _broken(guard, error)
+            if verdict is ALLOWED:
+                continue
             if isinstance(verdict, Allowed):
                 checked = verdict.check or checked
+                if verdict.timeout_ms:
+                    request.timeout_ms = min(verdict.timeout_ms, request.timeout_ms or verdict.timeout_ms)
                 if verdict.arguments_json is not None:
                     request.replace_arguments(verdict.arguments_json)
             elif isinstance(verdict, Denied):
@@ -292,6 +310,12 @@ class Pipeline:
     def take_beside(self) -> Sequence[Beside]:
         """What the guards have to record with the events of this turn."""
         return self._ledger.take()
+
+    def unrecorded(self, tenant: str, beside: Iterable[Beside]) -> None:
+        """What the guards wanted to record is not on record."""
+        for stream_id, payload in beside:
+            for guard in self._recording:
+                guard.unrecorded(tenant, stream_id, payload)
 
 
 def _broken(guard: Guard, error: Exception) -> Denied:

@@ -99,6 +99,7 @@ class Policy:
     addresses: policy_pb2.AddressRules = field(default_factory=policy_pb2.AddressRules)
     patterns: tuple[policy_pb2.ContentPattern, ...] = ()
     changes_need_approval: bool = False
+    breakers: tuple[policy_pb2.BreakerRule, ...] = ()
 
 
 _REMEMBERED = 64

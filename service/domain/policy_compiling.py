@@ -49,6 +49,7 @@ def compile_policy(message: policy_pb2.Policy, revision: int, conditions: Condit
         addresses=message.addresses,
         patterns=tuple(message.patterns),
         changes_need_approval=message.changes_need_approval,
+        breakers=tuple(message.breakers),
     )
 
 

@@ -144,6 +144,7 @@ class Admitting:
             return
         bounds = step.plan.definition.timeouts
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
+        timeout_ms = min(timeout_ms, request.timeout_ms or timeout_ms)
         heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
         try:

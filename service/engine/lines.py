@@ -47,6 +47,10 @@ class WaitingSteps:
         self._lines[key] = line
         self._moves.set(line, wait.until_us)
 
+    def move_now(self, line: WaitingLine) -> None:
+        """A guard has room for those in a line."""
+        self._moves.set(line, self._clock.now_us())
+
     def leave(self, key: StepKey) -> None:
         """A step started or ended."""
         if self._tools.pop(key, None) is None:

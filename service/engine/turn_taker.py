@@ -71,7 +71,7 @@ class TurnTaker:
             turn.missing = error.reference
         except Exception:
             self.take_back(turn)
-            self._pipeline.take_beside()
+            self._pipeline.unrecorded(turn.resident.key.tenant, self._pipeline.take_beside())
             for reply, _ in turn.replies:
                 reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
@@ -169,6 +169,8 @@ class TurnTaker:
             reference = assigned.item.assign.attempt
             step = (turn.resident.key.tenant, reference.workflow_id, reference.step_id)
             self._pipeline.ended(AttemptEnd(step, turn.now_us, reference.attempt))
+        beside = ((each.stream_id, new.payload) for each in turn.beside for new in each.events)
+        self._pipeline.unrecorded(turn.resident.key.tenant, beside)
 
     def _ended_without_outcome(self, turn: Turn, key: StepKey) -> None:
         """Tell the guards that nothing of the step runs any more; a no-op for who was told its outcome."""

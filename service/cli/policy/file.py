@@ -11,6 +11,7 @@ from podium.v1 import policy_pb2
 from service.cli.failures import CommandFailed, ExitCode, Violation
 from service.cli.fields import Fields
 from service.cli.file_text import parsed
+from service.cli.policy.breakers import read_breaker
 from service.cli.policy.cases import read_case
 
 if TYPE_CHECKING:
@@ -46,13 +47,16 @@ class PolicyFile:
         self.name = name
         problems: list[Violation] = []
         file = Fields(parsed(text, name), "", problems)
-        file.known("name", "roles", "rules", "limits", "addresses", "patterns", "changes_need_approval", "tests")
+        file.known(
+            "name", "roles", "rules", "limits", "addresses", "patterns", "breakers", "changes_need_approval", "tests"
+        )
         self.policy = policy_pb2.Policy(
             name=file.text("name", required=True),
             roles=[_role(name, fields) for name, fields in file.members("roles")],
             rules=[_rule(fields) for fields in _listed(file, "rules")],
             limits=[_limit(fields) for fields in _listed(file, "limits")],
             patterns=[_pattern(fields) for fields in _listed(file, "patterns")],
+            breakers=[read_breaker(fields) for fields in _listed(file, "breakers")],
             changes_need_approval=file.truth("changes_need_approval"),
         )
         if file.has("addresses"):
