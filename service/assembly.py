@@ -291,6 +291,7 @@ class Service:
             bounds=self._bounds,
             batch_calls=settings.limits.batch_calls,
             cache=self._resilience.cache,
+            breakers=self._resilience.breakers,
         )
 
     def bind(self) -> None:

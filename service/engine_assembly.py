@@ -8,9 +8,10 @@ from typing import Any
 
 from service.access import Access
 from service.admission.addresses import AddressGuard
+from service.admission.guards import Guard
 from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
-from service.admission.pipeline import Guard, Pipeline
+from service.admission.pipeline import Pipeline
 from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
 from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard
@@ -93,6 +94,7 @@ def assemble_engine(parts: EngineParts) -> Engine:
         ),
     )
     parts.resilience.cache.wakes(engine.ask_again)
+    parts.resilience.on_room(engine.effects.waiting.move_now)
     return engine
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from service.admission.breaker import BreakerGuard
+from service.admission.breaker_book import BreakerBook
 from service.admission.bulkhead import BulkheadGuard
-from service.admission.pipeline import Guard, Ledger, StaleResults
+from service.admission.guards import Guard, Ledger, StaleResults
+from service.admission.verdicts import WaitingLine
 from service.cache_settings import CacheSettings
 from service.domain.permissions import Policy
+from service.engine.breakers import Breakers
 from service.engine.executor_bounds import ExecutorBounds
 from service.engine.result_caching import ResultCaching
 from service.engine.timers import Clock
@@ -35,10 +39,14 @@ class Resilience:
         self.cache = ResultCaching(cache, policy_of, clock=clock, spawn=spawn, master_key=master_key)
         self.bulkheads = BulkheadGuard(policy_of, chance)
         self.executor_bounds = ExecutorBounds(policy_of)
+        book = BreakerBook(policy_of)
+        self._breaker_guard = BreakerGuard(book, self.ledger, chance)
+        self.breakers = Breakers(book, self._breaker_guard, clock)
 
     async def load(self, store: EventStore) -> None:
         """Find again what the log says of it."""
         await self.cache.load(store)
+        await self.breakers.load(store)
 
     async def drain(self) -> None:
         """Record what was only counted so far, and let go what is outside of the service."""
@@ -46,8 +54,12 @@ class Resilience:
 
     def guards(self) -> Sequence[Guard]:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
-        return [self.cache.guard, self.bulkheads]
+        return [self.cache.guard, self.bulkheads, self._breaker_guard]
 
     def stale_results(self) -> StaleResults:
         """What steps fall back on that take an old result."""
         return self.cache.guard
+
+    def on_room(self, wake: Callable[[WaitingLine], None]) -> None:
+        """Have somebody told of a line whose first may be let through now."""
+        self._breaker_guard.on_room(wake)

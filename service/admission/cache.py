@@ -12,8 +12,10 @@ from typing import Protocol
 
 from podium.v1 import events_pb2, value_pb2
 from service.admission.cache_flights import LOOK_AGAIN_US, Call, Flight, Flights, Step
-from service.admission.pipeline import ALLOWED, Allowed, Answered, AttemptEnd, ToolRequest, Wait
+from service.admission.guards import AttemptEnd
 from service.admission.result_cache import Entry, ResultCache, Source
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import ALLOWED, Allowed, Answered, Wait
 from service.domain.caching import Plan, call_key, plan_of
 from service.domain.permissions import Policy
 

@@ -25,9 +25,10 @@ from service.admission.json_schema import (
     is_too_much,
 )
 from service.admission.nesting import nested_within
-from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
 from service.admission.redacted_places import redacted_places, redaction_violations
 from service.admission.sanitizing import declaration_violations, literal_violations, sanitizers_of
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import ALLOWED, Allowed, Denied
 from service.domain.caching import caching_violations
 from service.domain.errors import Violation
 from service.domain.templates import literals

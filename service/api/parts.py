@@ -21,6 +21,7 @@ from service.domain.permissions import Policy
 from service.domain.revocations import Revocations
 from service.domain.validation import Validation
 from service.engine.address_blocks import AddressBlocks
+from service.engine.breakers import Breakers
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
 from service.engine.payloads import PayloadCache
@@ -96,6 +97,7 @@ class ApiParts:
     cache: ResultCaching
     batch_calls: int
     """How many calls a batch has at most."""
+    breakers: Breakers
 
 
 def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", caller: Caller | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from podium.v1 import resilience_service_pb2 as pb
 from podium.v1 import resilience_service_pb2_grpc as grpc_stubs
-from service.api import cache_requests
+from service.api import breakers_access, cache_requests
 from service.api.handlers import Context
 from service.api.parts import ApiParts
 
@@ -17,15 +17,15 @@ class ResilienceServicer(grpc_stubs.ResilienceServiceServicer):
 
     async def ListBreakers(self, request: pb.ListBreakersRequest, context: Context) -> pb.ListBreakersResponse:
         """Lists the breakers of tools that were called or set."""
-        raise NotImplementedError
+        return breakers_access.listed(self._parts, request)
 
     async def GetBreaker(self, request: pb.GetBreakerRequest, context: Context) -> pb.GetBreakerResponse:
         """Reads the breaker of a tool."""
-        raise NotImplementedError
+        return breakers_access.read(self._parts, request)
 
     async def SetBreaker(self, request: pb.SetBreakerRequest, context: Context) -> pb.SetBreakerResponse:
         """Opens, closes or resets the breaker of a tool."""
-        raise NotImplementedError
+        return await breakers_access.change(self._parts, request)
 
     async def GetCacheStatistics(
         self, request: pb.GetCacheStatisticsRequest, context: Context

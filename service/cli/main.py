@@ -18,6 +18,7 @@ from service.cli.demo import command as demo_command
 from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
 from service.cli.operation import (
+    breakers_commands,
     cache_commands,
     config_commands,
     database_commands,
@@ -85,6 +86,7 @@ app.add_typer(token_commands.app, name="token")
 app.add_typer(addresses_commands.app, name="addresses")
 app.add_typer(tenants_commands.app, name="tenants")
 app.add_typer(policy_commands.app, name="policy")
+app.add_typer(breakers_commands.app, name="breakers")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.add_typer(cache_commands.app, name="cache")

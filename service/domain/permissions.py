@@ -101,6 +101,7 @@ class Policy:
     caches: tuple[policy_pb2.CacheRule, ...] = ()
     changes_need_approval: bool = False
     bulkheads: tuple[policy_pb2.Bulkhead, ...] = ()
+    breakers: tuple[policy_pb2.BreakerRule, ...] = ()
 
 
 _REMEMBERED = 64

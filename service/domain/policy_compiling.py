@@ -51,6 +51,7 @@ def compile_policy(message: policy_pb2.Policy, revision: int, conditions: Condit
         caches=tuple(message.caches),
         changes_need_approval=message.changes_need_approval,
         bulkheads=tuple(message.bulkheads),
+        breakers=tuple(message.breakers),
     )
 
 

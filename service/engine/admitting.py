@@ -7,16 +7,9 @@ from __future__ import annotations
 
 from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
 from service.admission.bulkhead import OVERLOADED
-from service.admission.pipeline import (
-    Admission,
-    Allowed,
-    Answered,
-    Denied,
-    Pipeline,
-    Rejected,
-    ToolRequest,
-    Wait,
-)
+from service.admission.pipeline import Admission, Pipeline
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import Allowed, Answered, Denied, Rejected, Wait
 from service.domain import commands as c
 from service.domain.fallback import STALE_MISS, stale_link
 from service.domain.state import LATEST_US, US_PER_MS, Step
@@ -185,6 +178,7 @@ class Admitting:
             return
         bounds = step.plan.definition.timeouts
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
+        timeout_ms = min(timeout_ms, request.timeout_ms or timeout_ms)
         heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
         try:

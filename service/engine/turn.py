@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2, executor_service_pb2, value_pb2
-from service.admission.pipeline import AttemptEnd, Wait
+from service.admission.guards import AttemptEnd
+from service.admission.verdicts import Wait
 from service.domain.effects import Run
 from service.engine.dispatch import Executor
 from service.engine.keys import StepKey, ToolVersion

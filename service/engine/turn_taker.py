@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.admission.pipeline import AttemptEnd, Pipeline
+from service.admission.guards import AttemptEnd
+from service.admission.pipeline import Pipeline
 from service.domain import commands as c
 from service.domain import state as s
 from service.domain.decide import StaleFenceError
@@ -73,7 +74,7 @@ class TurnTaker:
             turn.missing = error.reference
         except Exception:
             self.take_back(turn)
-            self._pipeline.take_beside()
+            self._pipeline.unrecorded(turn.resident.key.tenant, self._pipeline.take_beside())
             for reply, _ in turn.replies:
                 reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
@@ -201,6 +202,8 @@ class TurnTaker:
             self._pipeline.undone(StepKey(*resident.key, success.step_id))
         for key in turn.delayed:
             self._ended_without_outcome(turn, key)
+        beside = ((each.stream_id, new.payload) for each in turn.beside for new in each.events)
+        self._pipeline.unrecorded(resident.key.tenant, beside)
 
     def made_durable(self, turn: Turn, first_position: int) -> None:
         """What a turn found is durable, from that position of the log on."""

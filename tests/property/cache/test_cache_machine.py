@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 import service.admission.cache
-from service.admission.pipeline import Allowed, Wait
 from service.admission.result_cache import CacheBounds
+from service.admission.verdicts import Allowed, Wait
 from service.domain.caching import call_key
 from tests.unit.cache.calls import CachedCalls, answer_of, cached_tool, step_of
 from tests.unit.cache.remote import FORGETFUL, RemoteCalls

@@ -2,8 +2,9 @@
 
 from podium.v1 import definition_pb2, events_pb2, policy_pb2, value_pb2
 from service.admission.cache import CacheGuard
-from service.admission.pipeline import Allowed, Answered, AttemptEnd, Wait
+from service.admission.guards import AttemptEnd
 from service.admission.result_cache import CacheBounds, ResultCache
+from service.admission.verdicts import Allowed, Answered, Wait
 from service.domain.permissions import Policy
 from service.engine.cache_invalidations import CacheInvalidations
 from tests.unit.admission.calls import a_request, a_tool, an_authority
@@ -33,7 +34,7 @@ class CachedCalls:
         self.guard = CacheGuard(
             lambda _: self.policy,
             self.results,
-            generation_of=lambda *of: self.invalidations.generation_of(*of),
+            generation_of=self.invalidations.generation_of,
             **guard,
         )
         self.woken = []

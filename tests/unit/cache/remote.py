@@ -2,8 +2,8 @@
 
 import asyncio
 
-from service.admission.pipeline import Wait
 from service.admission.result_cache import CacheBounds
+from service.admission.verdicts import Wait
 from service.cache_settings import CacheSettings
 from service.engine.cache_failures import CacheFailures
 from service.engine.remote_results import RemoteResults
@@ -53,7 +53,7 @@ class RemoteCalls(CachedCalls):
             clock=clock,
             spawn=self.tasks.spawn,
             failures=self.failures,
-            failed=lambda tenant, tool: self._count(tenant, tool),
+            failed=self._count,
         )
         self.guard.use_remote(self.remote)
 

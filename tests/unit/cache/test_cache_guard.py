@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from podium.v1 import definition_pb2, events_pb2
-from service.admission.pipeline import ALLOWED, Allowed, Answered, Pipeline, Wait
+from service.admission.pipeline import Pipeline
 from service.admission.result_cache import Source
+from service.admission.verdicts import ALLOWED, Allowed, Answered, Wait
 from tests.unit.admission.calls import a_tool
 from tests.unit.cache.calls import CachedCalls, answer_of, cached_tool, rule, step_of
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.admission.pipeline import ALLOWED, Wait
+from service.admission.verdicts import ALLOWED, Wait
 from tests.unit.cache.calls import cached_tool, step_of
 from tests.unit.cache.remote import FORGETFUL
 
