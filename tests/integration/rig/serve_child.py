@@ -21,6 +21,7 @@ from service.config import load_settings
 from service.draining import Drain
 from service.engine.revoking import Revoker
 from service.engine.turn_taker import TurnTaker
+from service.log_format import begin_logging
 from service.main import open_log, serve
 
 
@@ -46,7 +47,11 @@ def telling_points(path):
 
 
 def main():
-    logging.basicConfig(level=os.environ.get("TEST_LOG_LEVEL", "INFO"), format="%(levelname)s %(name)s %(message)s")
+    settings, level = load_settings(), os.environ.get("TEST_LOG_LEVEL", "INFO")
+    if settings.telemetry.log_format == "json":
+        begin_logging("json", level)
+    else:
+        logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s")
     threading.Thread(target=end_with_whoever_started_this, daemon=True).start()
     if os.environ.get("TEST_DIES_REVOKING"):
         Revoker._take_effect = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: SLF001 - the very moment
@@ -57,7 +62,7 @@ def main():
         stop_signals.CLOSING_S = 0.2
     points = os.environ.get("TEST_POINTS_FILE")
     make_log = telling_points(Path(points)) if points else open_log
-    serve(load_settings(), on_ready=announce, make_log=make_log)
+    serve(settings, on_ready=announce, make_log=make_log)
 
 
 if __name__ == "__main__":
