@@ -205,16 +205,18 @@ def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rul
     step = _waiting_step(state, command.step_id)
     if step is None:
         return []
-    attempt, failure = step.attempts + 1, command.failure
-    retry_at = retry.next_attempt_at_us(
-        step.plan.definition,
-        failure,
-        attempts=attempt,
-        budget_ends_at_us=step.budget_ends_at_us,
-        now_us=command.now_us,
-        chance=command.chance,
-        defaults=rules.retry,
-    )
+    attempt, failure, retry_at = step.attempts + 1, command.failure, None
+    # Somebody waits for the answer of a direct call, and knows better whether it is worth the wait.
+    if state.kind not in s.DIRECT:
+        retry_at = retry.next_attempt_at_us(
+            step.plan.definition,
+            failure,
+            attempts=attempt,
+            budget_ends_at_us=step.budget_ends_at_us,
+            now_us=command.now_us,
+            chance=command.chance,
+            defaults=rules.retry,
+        )
     rejected = events_pb2.AttemptRejected(
         step_id=step.id, attempt=attempt, guard=command.guard, failure=failure, retry_at_us=retry_at or 0
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
 from service.admission.pipeline import Allowed, Answered, Denied, Pipeline, Rejected, ToolRequest, Wait
 from service.domain import commands as c
-from service.domain.state import Step
+from service.domain.state import DIRECT, Step
 from service.domain.templates import TemplateError
 from service.domain.values import SealBrokenError, make_arguments
 from service.engine.deciding import Deciding
@@ -21,8 +21,6 @@ from service.engine.turn import Assigned, Pinned, Timing, Turn
 
 _TEMPLATE_BYTES, _LITERAL_BYTES = 128, 16 * 1024
 """Of arguments that count as another step admitted: those with holes take as long as far longer ones without."""
-_DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
-"""Kinds of workflows for whose outcome a caller waits."""
 
 
 class Admitting:
@@ -104,7 +102,7 @@ class Admitting:
             self._give_up(turn, reject, place)
         elif isinstance(verdict, Wait):
             limited = verdict.limited
-            if limited is not None and resident.state.kind in _DIRECT:
+            if limited is not None and resident.state.kind in DIRECT:
                 # Somebody waits for the answer, and knows better whether it is worth the wait.
                 failure = _limit_failure(limited, turn.now_us)
                 deny = c.DenyStep(

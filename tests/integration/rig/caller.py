@@ -15,6 +15,7 @@ from podium.v1 import (
     executor_service_pb2_grpc,
     replay_service_pb2,
     replay_service_pb2_grpc,
+    resilience_service_pb2_grpc,
     tool_service_pb2,
     tool_service_pb2_grpc,
     workflow_service_pb2,
@@ -76,6 +77,7 @@ class Caller:
         self.access = self._bound(access_service_pb2_grpc.AccessServiceStub)
         self.admin = self._bound(admin_service_pb2_grpc.AdminServiceStub)
         self.audit = self._bound(audit_service_pb2_grpc.AuditServiceStub)
+        self.resilience = self._bound(resilience_service_pb2_grpc.ResilienceServiceStub)
 
     def _bound(self, stub):
         return _Bound(stub(self.channel), self.metadata)

@@ -242,7 +242,8 @@ def test_who_was_woken_and_does_not_come_loses_the_permit_after_a_while_and_not_
     (second,), _ = line.let_through(stage.now_us)
     assert second[2] == waits[1][0].step_id
     stage.start(step=second[2])
-    assert isinstance(verdict := stage.ask(step=first[2])[1], Wait)
+    verdict = stage.ask(step=first[2])[1]
+    assert isinstance(verdict, Wait)
     verdict.join()
     stage.end(second, None)
     assert line.let_through(stage.now_us)[0] == [first]
