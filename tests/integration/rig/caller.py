@@ -80,6 +80,7 @@ class Caller:
         self.resilience = self._bound(resilience_service_pb2_grpc.ResilienceServiceStub)
         self.monitoring = self._bound(monitoring_service_pb2_grpc.MonitoringServiceStub)
         self.audit = self._bound(audit_service_pb2_grpc.AuditServiceStub)
+        self.resilience = self._bound(resilience_service_pb2_grpc.ResilienceServiceStub)
 
     def _bound(self, stub):
         return _Bound(stub(self.channel), self.metadata)

@@ -19,8 +19,8 @@ from service.config import (
     Storage,
 )
 from service.listening_settings import Listening
-from service.token_settings import PublicKeyFile, TokenSettings
 from service.telemetry_settings import TelemetrySettings
+from service.token_settings import PublicKeyFile, TokenSettings
 
 BY_ID = {item.id: item for item in ITEMS}
 SCHEMA = {
