@@ -57,6 +57,7 @@ from service.engine.catalog import Catalog
 from service.engine.data_keys import Keyring
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
+from service.engine.journal import Journal
 from service.engine.keys import ToolVersion
 from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
@@ -76,6 +77,7 @@ from service.projections.runner import ProjectionRunner
 from service.projections.workflow_query import WorkflowQuery
 from service.projections.workflows import WorkflowList
 from service.resilience import Resilience
+from service.serving import Serving
 from service.tasks import Tasks
 from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
@@ -167,6 +169,7 @@ class Service:
         engine.open_counts.load(await store.open_workflows())
         self._access.policies.on_change(self._resilience.bulkheads.policy_changed)
         self._access.policies.on_change(engine.dispatcher.serve_tenant)
+        self._serving = Serving(engine, store, self._settings.limits.memory_bytes, self._randomness.chance)
         return self._api_parts(engine, store, catalog, payloads)
 
     def begin_work(self, parts: ApiParts) -> None:
@@ -277,6 +280,7 @@ class Service:
             inline_bytes=settings.limits.inline_bytes,
             bounds=self._bounds,
             batch_calls=settings.limits.batch_calls,
+            load=self._serving.load,
         )
 
     def bind(self) -> None:
@@ -321,6 +325,7 @@ class Service:
         await server.start()
         for name in ("", *SERVICE_NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._tasks.spawn(self._serving.run(self._health))
 
     def _session_parts(self, parts: ApiParts) -> SessionParts:
         def sealer_of(tool: ToolVersion) -> TenantSeals | None:
@@ -335,6 +340,7 @@ class Service:
             chance=self._randomness.chance,
             definition=parts.catalog.definition,
             spawn=self._tasks.spawn,
+            journal=Journal(parts.store),
             limits=SessionLimits(
                 inline_bytes=settings.limits.inline_bytes,
                 chunk_bytes=settings.limits.chunk_bytes,

@@ -41,10 +41,7 @@ class OwnershipLostError(StoreError):
 
 
 class OutcomeUnknownError(StoreError):
-    """The database went away during a commit and did not come back in time.
-
-    What was in that commit is in the log as a whole or not at all, which whoever opens the store next finds out.
-    """
+    """The database went away during a commit, which is whole or not at all: who opens the store next finds out."""
 
     reason = "OUTCOME_UNKNOWN"
 
@@ -330,6 +327,10 @@ class EventStore(EventReader, Protocol):
     @property
     def is_current(self) -> bool:
         """Whether what this process knows may be shown as the truth of the moment: it owns the shard beyond doubt."""
+
+    @property
+    def fill(self) -> float:
+        """How full the queue of the writer is: 0 empty, 1 full, and then appends are refused."""
 
     async def open(self) -> None:
         """Take ownership: from a process that has it, or else raise DatabaseInUseError. Starts the writer."""

@@ -99,6 +99,11 @@ class EventLog:
         """Whether this process owns the shard beyond doubt; see EventStore."""
         return self._failed is not None and not self._failed.done() and self._backend.is_current
 
+    @property
+    def fill(self) -> float:
+        """How full the queue of the writer is, 0 to 1; see EventStore."""
+        return 0.0 if self._writer is None else self._writer.fill
+
     async def open(self) -> None:
         """Take ownership of the shard and start the writer; see EventStore."""
         if self._writer is not None:

@@ -67,6 +67,12 @@ class GroupCommitWriter:
         # Not in a TaskGroup: the writer outlives whoever opened the store, and nobody's failure may cancel it.
         self._task = self._loop.create_task(self._run(), name="group-commit-writer")
 
+    @property
+    def fill(self) -> float:
+        """How full the queue is: 0 empty, 1 full."""
+        limits = self._limits
+        return max(len(self._queue) / limits.queue_length, self._queued_bytes / limits.queue_bytes)
+
     def submit(self, unit: Unit) -> None:
         """Queue a unit. Its `done` is called on the loop later, never from here."""
         if self._failure is not None or self._stopping:

@@ -22,6 +22,7 @@ from service.domain.validation import Validation
 from service.engine.address_blocks import AddressBlocks
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
+from service.engine.load import Load
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
 from service.engine.revoking import Revoker
@@ -93,6 +94,8 @@ class ApiParts:
     bounds: JsonBounds
     batch_calls: int
     """How many calls a batch has at most."""
+    load: Load
+    """Whether more work is taken."""
 
 
 def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", caller: Caller | None = None) -> None:

@@ -19,6 +19,7 @@ from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
 from service.cli.operation import (
     database_commands,
+    executors_commands,
     log_commands,
     projections_commands,
     quarantine_commands,
@@ -80,6 +81,7 @@ app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("check", epilog=check_command.EXAMPLE)(check_command.check)
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
+app.add_typer(executors_commands.app, name="executors")
 app.add_typer(builtin_commands.app, name="builtin")
 app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.add_typer(demo_command.app, name="demo")

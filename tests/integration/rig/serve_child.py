@@ -4,6 +4,7 @@ Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever st
 input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each;
 TEST_LOG_LEVEL is how much it logs. With TEST_DIES_REVOKING it is killed when a revocation has committed and nothing has
 followed from it yet; with TEST_FORGETS_REVOKED, a negative control, no workflow compares itself with what is revoked.
+With TEST_SAYS_ITS_LOAD it is as full as the file `load` in its directory says.
 """
 
 import json
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from service.config import load_settings
+from service.engine.engine import Engine
 from service.engine.revoking import Revoker
 from service.engine.turn_taker import TurnTaker
 from service.main import open_log, serve
@@ -49,6 +51,8 @@ def main():
         Revoker._take_effect = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: SLF001 - the very moment
     if os.environ.get("TEST_FORGETS_REVOKED"):
         TurnTaker._cancel_revoked = lambda *_: None  # noqa: SLF001 - the negative control
+    if os.environ.get("TEST_SAYS_ITS_LOAD"):
+        Engine.fill = property(lambda _engine: float(Path("load").read_text()))
     points = os.environ.get("TEST_POINTS_FILE")
     make_log = telling_points(Path(points)) if points else open_log
     serve(load_settings(), on_ready=announce, make_log=make_log)
