@@ -51,6 +51,7 @@ async def start(
     The id is derived from the request's, so that the stream itself makes a repeated request harmless: it is taken to
     be new, and when the log knows better, its recorded start is compared with this one.
     """
+    parts.load.admit(submission.priority)
     caller = current_caller()
     before, named, _ = submission.path.partition("steps")
     outer = before if named else ""

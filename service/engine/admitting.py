@@ -172,8 +172,7 @@ class Admitting:
             place = None
         place = place or self._dispatcher.take(tool)
         if place is None:
-            served = self._dispatcher.sessions(tool.tenant, tool.tool)
-            reason = "a free place" if served else f"an executor that serves {tool.tool}"
+            reason = self._dispatcher.lacks(tool)
             self._deciding.apply(turn, self._queue(turn, step, reason), turn.resident.envelope)
             return
         bounds = step.plan.definition.timeouts
