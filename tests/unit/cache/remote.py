@@ -53,7 +53,7 @@ class RemoteCalls(CachedCalls):
             clock=clock,
             spawn=self.tasks.spawn,
             failures=self.failures,
-            failed=lambda tenant, tool: self._count(tenant, tool),
+            failed=self._count,
         )
         self.guard.use_remote(self.remote)
 
@@ -87,4 +87,3 @@ class RemoteCalls(CachedCalls):
         await self.failures.flush()
         await self.tasks.close()
         await self.remote.close()
-

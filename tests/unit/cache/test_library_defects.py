@@ -114,4 +114,3 @@ async def test_what_was_begun_and_canceled_frees_its_connection(remote):
     await calls.tasks.close()
     await asyncio.wait_for(calls.call(), 5)
     assert calls.figures() == {"misses": 1, "stores": 1}
-
