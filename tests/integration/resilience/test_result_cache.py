@@ -6,11 +6,12 @@ import json
 import pytest
 
 import podium
-from podium.v1 import policy_pb2, tool_service_pb2, value_pb2
+from podium.v1 import admin_service_pb2, executor_service_pb2, policy_pb2, tool_service_pb2, value_pb2
 from podium.v1 import resilience_service_pb2 as pb
 from tests.integration.rig import policies
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import kinds, payload, payloads
+from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import refusal_of
 from tests.valkey import PASSWORD, QUOTED_PASSWORD, ValkeyServer
 
@@ -133,19 +134,33 @@ async def test_a_leader_that_is_canceled_hands_over(connect, caller):
     assert (await follower).outcome.output_json == '"AAPL 2"'
 
 
-async def test_a_leader_whose_executor_dies_hands_over(connect, caller, admit, service, tenant):
-    dying = Quotes()
-    async with podium.connect(service.address, service.token(tenant=tenant), serve=dying):
-        dying.gate.clear()
-        workflow_id = await caller.start(
-            step("quote", {"symbol": "AAPL"}, id="lead", retry={"max_attempts": 1}),
-        )
-        await dying.entered.wait()
-        follower = asyncio.ensure_future(caller.call("quote", {"symbol": "AAPL"}))
-        await caller.cancel(workflow_id)
-    app = Quotes()
-    await connect(app)
-    assert (await follower).outcome.output_json == '"AAPL 1"'
+CACHED = tool("quote", read_only=True, caching={"ttl_ms": 600_000})
+
+
+async def test_a_leader_whose_executor_dies_hands_over(caller):
+    async with raw_executor(caller, CACHED, instance_id="dies") as dying:
+        await caller.start(step("quote", id="lead", retry={"max_attempts": 1}))
+        await dying.work()
+        follower = await caller.start(step("quote", id="follow"))
+    async with raw_executor(caller, CACHED, instance_id="lives") as living:
+        assigned = await living.work()
+        assert assigned.attempt.workflow_id == follower
+        await living.succeed(assigned.attempt, "late")
+        assert (await caller.call("quote")).outcome.output_json == '"late"'
+
+
+async def test_a_tool_may_say_of_a_result_that_it_is_not_to_be_cached(caller):
+    async with raw_executor(caller, CACHED) as executor:
+        for number in range(2):
+            workflow_id = await caller.start(step("quote", id="s"))
+            attempt = (await executor.work()).attempt
+            output = value_pb2.Value(json=str(number))
+            result = executor_service_pb2.AttemptResult(attempt=attempt, output=output, cache_ttl_ms=0)
+            await executor.send(("result", result))
+            await caller.ended(workflow_id)
+            succeeded = payload(await caller.history(workflow_id), "step_succeeded")
+            assert (succeeded.HasField("cache_ttl_ms"), succeeded.cache_ttl_ms) == (True, 0)
+    assert await entries(caller) == []
 
 
 async def test_a_follower_waits_no_longer_than_its_schedule_to_start(connect, caller):
@@ -289,6 +304,11 @@ async def test_a_sealed_result_is_answered_sealed_and_read_by_whoever_may(connec
     assert (again.outcome.output_json, again.outcome.cached) == ('"AAPL 1"', True)
     events = await caller.history(again.workflow_id)
     assert payload(events, "step_succeeded").output.HasField("sealed")
+    # What nobody can open any more answers nothing.
+    sealed_with = payload(events, "step_succeeded").output.sealed.key_id
+    await caller.admin.RotateDataKey(admin_service_pb2.RotateDataKeyRequest())
+    await caller.admin.DestroyDataKey(admin_service_pb2.DestroyDataKeyRequest(key_id=sealed_with))
+    assert (await caller.call("quote", {"symbol": "AAPL"})).outcome.output_json == '"AAPL 2"'
 
 
 async def test_a_large_result_stays_a_reference(connect, caller):
