@@ -162,6 +162,7 @@ class Service:
         await self._access.load(store)
         payloads = PayloadCache(store)
         self._sealing = await self._open_sealing(store, catalog, payloads)
+        self._resilience.cache.opens_with(self._sealing.keyring)
         tenants = {tool.tenant for tool in catalog.versions()}
         self._rate_limits = await counted_guard(
             store, store.head, self._clock.now_us(), self._access.policy_of, tenants

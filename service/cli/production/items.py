@@ -46,7 +46,7 @@ ITEMS = (
     Item("attempt-limits", "rate limits", "tools with effects are limited", tools.limits),
     Item("request-limits", "rate limits", "requests are limited", tools.request_limits),
     Item("lockout", "rate limits", "addresses that fail are locked out", tools.lockout),
-    Item("cache", "caching", "results of read-only tools are cached", _not_in_this_version),
+    Item("cache", "caching", "results of read-only tools are cached", tools.caching),
     Item("timeouts", "error handling", "tools declare timeouts", tools.timeouts),
     Item("repeats", "error handling", "tools say whether failures may be repeated", tools.repeats),
     Item("descriptions", "documentation", "tools have descriptions", tools.descriptions),

@@ -39,7 +39,15 @@ MAIL = {
     "timeout_ms": 1000,
     "input_schema_json": json.dumps(SCHEMA),
 }
-NOT_YET = {"cache"}
+QUOTE = {
+    "name": "quote",
+    "description": "Look up a quote.",
+    "read_only": True,
+    "caching": {"ttl_ms": 1000},
+    "timeout_ms": 1000,
+    "input_schema_json": json.dumps({"type": "object", "examples": [{}]}),
+}
+NOT_YET = set()
 
 
 def tools(*definitions):
@@ -86,7 +94,7 @@ def good(tmp_path):
     return Facts(
         settings,
         {"address": "db", "server": "Postgres 18", "may_change_events": False},
-        tools(MAIL),
+        tools(MAIL, QUOTE),
         access_service_pb2.PolicyRevision(revision=2, policy=policy()),
         ["acme"],
         ['podium_breaker_state{state="open"} == 1'],
@@ -172,6 +180,7 @@ WRONG = [
     ("attempt-limits", State.FAIL, in_policy(lambda policy: policy.limits.pop(0))),
     ("request-limits", State.WARN, in_policy(lambda policy: policy.limits.pop(1))),
     ("lockout", State.FAIL, in_policy(lambda policy: policy.addresses.ClearField("lockout"))),
+    ("cache", State.WARN, tool(read_only=True)),
     ("timeouts", State.WARN, tool(timeout_ms=0)),
     ("repeats", State.WARN, tool(idempotent=False)),
     ("descriptions", State.FAIL, tool(description="")),
