@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 import podium
-from podium import tracing
+from podium import spans
 from podium.v1 import executor_service_pb2 as pb
 from tests.unit.sdk.executor_peer import assignment, running_peer, serving
 from tests.unit.sdk.process_tools import app as process_tools
@@ -330,7 +330,7 @@ async def test_a_batch_is_in_the_trace_of_none_of_its_calls(peer, app):
 
 
 async def test_without_opentelemetry_a_trace_is_text(peer, app, monkeypatch):
-    monkeypatch.setattr("podium.tracing.opentelemetry_api", lambda: None)
+    monkeypatch.setattr("podium.spans.opentelemetry_api", lambda: None)
 
     @app.tool
     async def where(ctx: podium.Context) -> list:
@@ -343,7 +343,7 @@ async def test_without_opentelemetry_a_trace_is_text(peer, app, monkeypatch):
 
 def test_what_cannot_be_loaded_is_not_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
-    assert tracing.opentelemetry_api.__wrapped__() is None
+    assert spans.opentelemetry_api.__wrapped__() is None
 
 
 @pytest.mark.parametrize("traceparent", ["nonsense", "00-0-0-00", "ff-" + "0" * 32])

@@ -37,7 +37,7 @@ def in_trace(traceparent: str) -> Generator[None, None, None]:
         api.detach(token)
 
 
-def current_traceparent() -> str:
+def span_traceparent() -> str:
     """Returns where the caller is in a trace; empty when it is in none."""
     # A program that has not loaded it is in no trace.
     if "opentelemetry.trace" not in sys.modules or (api := opentelemetry_api()) is None:
