@@ -223,6 +223,8 @@ def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rul
         chance=command.chance,
         defaults=rules.retry,
     )
+    if not command.may_repeat:
+        retry_at = None
     rejected = events_pb2.AttemptRejected(
         step_id=step.id,
         attempt=step.attempts + 1,
