@@ -3,7 +3,7 @@
 import pytest
 
 from podium.v1 import definition_pb2, events_pb2, value_pb2
-from service.admission.pipeline import Answered
+from service.admission.verdicts import Answered
 from service.resilience import Resilience
 from tests.simulation.stage import TOOLS, play, step
 from tests.simulation.virtual_time import elapse
