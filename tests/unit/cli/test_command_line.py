@@ -80,6 +80,7 @@ def test_the_commands_are_those_of_the_issue():
             "keys list",
             "keys rotate",
             "keys destroy",
+            "executors list",
             "quarantine list",
             "quarantine release",
             "workflows list",

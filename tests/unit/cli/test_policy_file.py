@@ -45,6 +45,9 @@ addresses:
   lockout: {failures: 5, within: 15m, block: 1h}
 patterns:
   - {id: api-key, expression: "sk-[a-z]+", refuse_input: true, redact_output: true}
+bulkheads:
+  - {id: narrow, tools: [refund], max_concurrent: 3, max_queued: 10}
+  - {id: billing, executors: ["billing-*"], max_concurrent: 8}
 tests:
   - name: a small refund
     principal: {subject: ana, on_behalf_of: bob}
@@ -95,6 +98,10 @@ def test_every_field_reaches_the_policy():
         allow=["10.0.0.0/8"],
         lockout=pb.Lockout(failures=5, within_ms=900_000, block_ms=3_600_000),
     )
+    assert list(policy.bulkheads) == [
+        pb.Bulkhead(id="narrow", tools=["refund"], max_concurrent=3, max_queued=10),
+        pb.Bulkhead(id="billing", executors=["billing-*"], max_concurrent=8),
+    ]
     assert list(policy.patterns) == [
         pb.ContentPattern(id="api-key", expression="sk-[a-z]+", refuse_input=True, redact_output=True)
     ]
