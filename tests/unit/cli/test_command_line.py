@@ -89,6 +89,7 @@ def test_the_commands_are_those_of_the_issue():
             "cache invalidate",
             "cache list",
             "cache stats",
+            "executors list",
             "quarantine list",
             "quarantine release",
             "workflows list",

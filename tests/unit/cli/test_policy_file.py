@@ -59,6 +59,9 @@ breakers:
     record: [TIMEOUT, UNAVAILABLE]
     ignore: [BAD_INPUT]
   - {id: defaults, window: {}}
+bulkheads:
+  - {id: narrow, tools: [refund], max_concurrent: 3, max_queued: 10}
+  - {id: billing, executors: ["billing-*"], max_concurrent: 8}
 tests:
   - name: a small refund
     principal: {subject: ana, on_behalf_of: bob}
@@ -109,6 +112,10 @@ def test_every_field_reaches_the_policy():
         allow=["10.0.0.0/8"],
         lockout=pb.Lockout(failures=5, within_ms=900_000, block_ms=3_600_000),
     )
+    assert list(policy.bulkheads) == [
+        pb.Bulkhead(id="narrow", tools=["refund"], max_concurrent=3, max_queued=10),
+        pb.Bulkhead(id="billing", executors=["billing-*"], max_concurrent=8),
+    ]
     assert list(policy.patterns) == [
         pb.ContentPattern(id="api-key", expression="sk-[a-z]+", refuse_input=True, redact_output=True)
     ]

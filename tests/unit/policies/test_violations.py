@@ -30,6 +30,10 @@ def role(name="a", **fields):
     return pb.Role(name=name, **fields)
 
 
+def bulkhead(**fields):
+    return pb.Bulkhead(**{"id": "b", "max_concurrent": 1, **fields})
+
+
 def limit(**fields):
     return pb.RateLimit(**{"id": "l", **MINUTE, **fields})
 
@@ -111,6 +115,13 @@ WRONG = [
     ({"patterns": [LOOK_AHEAD]}, "patterns[0].expression", "no look-around"),
     ({"patterns": [EVERYWHERE]}, "patterns[0].expression", "found everywhere"),
     ({"patterns": [pb.ContentPattern(id="k", expression="a")]}, "patterns[0]", "does nothing"),
+    ({"bulkheads": [pb.Bulkhead(id="b")]}, "bulkheads[0].max_concurrent", "at least 1"),
+    ({"bulkheads": [bulkhead(), bulkhead()]}, "bulkheads[1].id", "a second time"),
+    ({"bulkheads": [bulkhead(tools=["a b"])]}, "bulkheads[0].tools[0]", "a tool is named"),
+    ({"bulkheads": [bulkhead(executors=[""])]}, "bulkheads[0].executors[0]", "printable"),
+    ({"bulkheads": [bulkhead(executors=["x"], tools=["y"])]}, "bulkheads[0].tools", "all that runs on them"),
+    ({"bulkheads": [bulkhead(executors=["x"], max_queued=1)]}, "bulkheads[0].max_queued", "bulkheads of tools"),
+    ({"bulkheads": [bulkhead(id=f"b{n}") for n in range(101)]}, "bulkheads", "at most 100"),
     ({"changes_need_approval": True}, "changes_need_approval", "policies.approve"),
     ({"rules": [rule(id=f"r{n}") for n in range(1001)]}, "rules", "at most 1000"),
     ({"rules": [rule(id=f"r{n}", condition="true") for n in range(101)]}, "rules", "at most 100"),
