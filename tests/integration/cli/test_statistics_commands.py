@@ -159,8 +159,6 @@ async def test_the_commands_print_tables_for_people(run, service, tenant, podium
     assert (told.json["tool"], told.json["succeeded"], told.json["attempts"]) == ("steady", 20, 20)
     told = await asyncio.to_thread(podium_command, "stats", "--every", "30m", **at)
     assert "steady" in told.out
-    wrong = await asyncio.to_thread(podium_command, "top", "--sort", "colour", **at)
-    assert wrong.code == 2
 
 
 async def test_on_a_terminal_it_is_live_until_q_is_pressed(run, service, tenant):
