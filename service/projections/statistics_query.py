@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Table, select
 
 from service.projections import checkpoints
+from service.projections.database import storable
 from service.projections.read_model import ReadModel
 from service.projections.tool_statistics import HOUR_MINUTES, MINUTES_KEPT, ToolStatistics, hour_of
 from service.projections.tool_tally import ToolTally
@@ -133,7 +134,7 @@ def _rows(
         table.c.tenant == tenant, table.c.minute >= first, table.c.minute < before
     )
     if tools:
-        query = query.where(table.c.tool.in_(tools))
+        query = query.where(table.c.tool.in_([storable(tool) for tool in tools]))
     # Ordered, because reasons beyond the number that is told apart depend on which came first.
     for minute, tool, stored in connection.execute(query.order_by(table.c.minute).limit(ROWS_MAX + 1)):
         yield minute, tool, ToolTally.from_bytes(stored)

@@ -166,6 +166,21 @@ def test_an_unknown_option_is_bad_input(capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["top", "--sort", "colour"], "there are tool, calls"),
+        (["top", "--window", "soon"], "--window: 'soon' is no duration"),
+        (["stats", "--from", "yesterday"], "--from 'yesterday' is no time"),
+        (["stats", "--every", "often"], "--every: 'often' is no duration"),
+    ],
+)
+def test_a_wrong_option_of_the_statistics_is_bad_input(capsys, words, told):
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert told in err
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (podium.InvalidInput("x"), 2),
