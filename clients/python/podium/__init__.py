@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from podium.references import Reference, Text, index, item, text
     from podium.run import Run
     from podium.tool import Tool
+    from podium.trace_context import tracing
     from podium.watching import Update
     from podium.workflow import Retry, Step, Workflow
 
@@ -81,6 +82,7 @@ _HOMES = {
     "index": "references",
     "item": "references",
     "text": "references",
+    "tracing": "trace_context",
 }
 
 __all__ = [
@@ -125,6 +127,7 @@ __all__ = [
     "item",
     "sanitize",
     "text",
+    "tracing",
 ]
 
 

@@ -20,6 +20,10 @@ def of_workflow(receiver, workflow_id):
     return [span for span in receiver.spans if attributes(span)["podium.workflow.id"] == workflow_id]
 
 
+def spans_of(observed, tenant):
+    return [span for span in observed.receiver.spans if attributes(span)["podium.tenant"] == tenant]
+
+
 def has_ended(receiver, workflow_id):
     return lambda: any(span.name == "workflow" for span in of_workflow(receiver, workflow_id))
 
@@ -111,6 +115,34 @@ async def test_a_tool_is_given_the_attempt_s_span_as_its_parent(observed, serve,
     assert given == [f"00-{TRACE}-{attempt.span_id.hex()}-01"]
     [started, *_] = await ana.history(workflow_id)
     assert started.trace_context == TRACEPARENT
+
+
+async def test_a_tool_s_own_calls_are_below_its_attempt(observed, tenant):
+    app, calling = podium.Executor("nesting"), {}
+
+    @app.tool
+    async def inner() -> str:
+        """Do something."""
+        return "done"
+
+    @app.tool
+    async def outer(ctx: podium.Context) -> str:
+        """Call the other tool, as a part of this call."""
+        with podium.tracing(ctx.trace_context):
+            return await calling["client"].call("inner")
+
+    token = observed.service.token(tenant=tenant)
+    async with podium.connect(observed.service.address, token, serve=app) as calling["client"]:
+        with podium.tracing(TRACEPARENT):
+            await calling["client"].call("outer")
+
+    await observed.spans_until(lambda: any(span.parent_span_id.hex() == PARENT for span in spans_of(observed, tenant)))
+    attempt = next(span for span in spans_of(observed, tenant) if span.name == "execute_tool outer")
+    below = [span for span in spans_of(observed, tenant) if span.parent_span_id == attempt.span_id]
+    assert [span.name for span in below] == ["workflow"]
+    assert {span.trace_id.hex() for span in spans_of(observed, tenant)} == {TRACE}
+    inner_step = [span for span in spans_of(observed, tenant) if span.parent_span_id == below[0].span_id]
+    assert [span.name for span in inner_step] == ["step inner"]
 
 
 async def test_a_trace_that_its_caller_does_not_sample_is_not_sent(observed, serve, calls):
