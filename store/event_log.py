@@ -26,11 +26,12 @@ from store.contract import (
     Snapshot,
     StoreClosedError,
     StoreError,
-    StoreLimits,
     Tile,
 )
+from store.limits import StoreLimits
 from store.sequencer import Sequencer
 from store.subscription import Subscription, Tail
+from store.tenure import Tenure
 from store.units import (
     AppendUnit,
     AttemptKey,
@@ -98,6 +99,13 @@ class EventLog:
     def is_current(self) -> bool:
         """Whether this process owns the shard beyond doubt; see EventStore."""
         return self._failed is not None and not self._failed.done() and self._backend.is_current
+
+    @property
+    def tenure(self) -> Tenure:
+        """By which right this process writes; see EventStore."""
+        left_s = self._backend.lease_left_s
+        ends_at_us = 0 if left_s is None else self._clock.now_us() + round(left_s * 1e6)
+        return Tenure(self._backend.owner, self._epoch, ends_at_us)
 
     async def open(self) -> None:
         """Take ownership of the shard and start the writer; see EventStore."""

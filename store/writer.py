@@ -21,8 +21,8 @@ from store.contract import (
     RecordedEvent,
     StoreClosedError,
     StoreError,
-    StoreLimits,
 )
+from store.limits import StoreLimits
 from store.sequencer import Group, Sequencer
 from store.units import Unit, unstorable_in
 

@@ -38,6 +38,7 @@ class Submission:
     narrowed: bool = False
     permissions: Sequence[str] = ()
     cancel_grace_ms: int = 0
+    priority: int = definition_pb2.PRIORITY_UNSPECIFIED
     path: str = "steps[{}]"
     """The field of the request that holds a step, with {} for its index."""
 
@@ -120,6 +121,7 @@ def _command(
         request_digest=digest,
         kind=submission.kind or events_pb2.WORKFLOW_KIND_WORKFLOW,
         cancel_grace_ms=submission.cancel_grace_ms or parts.cancel_grace_ms,
+        priority=submission.priority,
     )
 
 

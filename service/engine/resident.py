@@ -61,10 +61,10 @@ class Cause:
 
 
 class Offer(NamedTuple):
-    """A place on an executor for a step that waited for one."""
+    """A place on an executor for a step that waited for one; None: what it waited for needs none."""
 
     step_id: str
-    executor: Executor
+    executor: Executor | None
 
 
 Content = Command | Callable[[Workflow], Command | None]

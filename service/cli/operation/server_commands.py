@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.examples import example
-from service.cli.options import Database, Json, ParentProcess, StateDirectory
+from service.cli.options import Config, Database, Json, ParentProcess, StateDirectory
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -42,13 +42,15 @@ def serve(
     listen: Listen = None,
     database: Database = None,
     state_directory: StateDirectory = None,
+    config: Config = None,
     verbose: Verbose = False,
     parent: ParentProcess = None,
     as_json: Json = False,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C. One line says when it is ready.
 
-    What is not said here comes from the environment: PODIUM_ and a setting's name.
+    What is not said here comes from the environment, PODIUM_ and a setting's name, or else from a file, which
+    `podium config init` writes to begin with.
     """
     from service.cli.child_processes import end_with
     from service.cli.output import print_json, say
@@ -56,7 +58,7 @@ def serve(
     from service.main import serve as serve_forever
 
     end_with(parent)
-    settings = settings_with(listen=listen, database=database, state_directory=state_directory)
+    settings = settings_with(listen=listen, database=database, state_directory=state_directory, config=config)
     _log(settings, verbose=verbose)
 
     def ready(running: Running) -> None:
@@ -120,7 +122,8 @@ def dev_settings(folder: Path, port: int) -> Settings:
     """Return the settings of a development server whose data are in a folder."""
     from dataclasses import replace
 
-    from service.config import CheckpointSettings, Listening, load_settings
+    from service.config import CheckpointSettings, load_settings
+    from service.listening_settings import Listening
     from service.token_settings import TokenSettings
 
     settings = load_settings()

@@ -15,10 +15,10 @@ import pytest
 import podium
 from podium.v1 import audit_service_pb2, event_service_pb2, executor_service_pb2
 from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.forked_process import environment
 from tests.integration.rig.otlp_receiver import attributes, otlp_receiver
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import refusal_of
-from tests.integration.rig.service_process import environment
 from tests.integration.rig.vault import vault
 from tests.postgres import free_port
 

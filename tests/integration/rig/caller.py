@@ -13,8 +13,10 @@ from podium.v1 import (
     event_service_pb2,
     event_service_pb2_grpc,
     executor_service_pb2_grpc,
+    monitoring_service_pb2_grpc,
     replay_service_pb2,
     replay_service_pb2_grpc,
+    resilience_service_pb2_grpc,
     tool_service_pb2,
     tool_service_pb2_grpc,
     workflow_service_pb2,
@@ -75,6 +77,8 @@ class Caller:
         self.replays = self._bound(replay_service_pb2_grpc.ReplayServiceStub)
         self.access = self._bound(access_service_pb2_grpc.AccessServiceStub)
         self.admin = self._bound(admin_service_pb2_grpc.AdminServiceStub)
+        self.resilience = self._bound(resilience_service_pb2_grpc.ResilienceServiceStub)
+        self.monitoring = self._bound(monitoring_service_pb2_grpc.MonitoringServiceStub)
         self.audit = self._bound(audit_service_pb2_grpc.AuditServiceStub)
 
     def _bound(self, stub):

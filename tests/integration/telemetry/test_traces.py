@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 import podium
 from tests.integration.rig.caller import step
@@ -18,10 +19,6 @@ SERVER = 2
 
 def of_workflow(receiver, workflow_id):
     return [span for span in receiver.spans if attributes(span)["podium.workflow.id"] == workflow_id]
-
-
-def spans_of(observed, tenant):
-    return [span for span in observed.receiver.spans if attributes(span)["podium.tenant"] == tenant]
 
 
 def has_ended(receiver, workflow_id):
@@ -117,8 +114,8 @@ async def test_a_tool_is_given_the_attempt_s_span_as_its_parent(observed, serve,
     assert started.trace_context == TRACEPARENT
 
 
-async def test_a_tool_s_own_calls_are_below_its_attempt(observed, tenant):
-    app, calling = podium.Executor("nesting"), {}
+async def test_the_spans_of_client_and_tool_are_parts_of_one_tree(observed, tenant):
+    tracer, app, made = TracerProvider().get_tracer("test"), podium.Executor("nesting"), {}
 
     @app.tool
     async def inner() -> str:
@@ -126,23 +123,31 @@ async def test_a_tool_s_own_calls_are_below_its_attempt(observed, tenant):
         return "done"
 
     @app.tool
-    async def outer(ctx: podium.Context) -> str:
+    async def outer() -> str:
         """Call the other tool, as a part of this call."""
-        with podium.tracing(ctx.trace_context):
-            return await calling["client"].call("inner")
+        with tracer.start_as_current_span("work") as made["work"]:
+            return await made["client"].call("inner")
 
     token = observed.service.token(tenant=tenant)
-    async with podium.connect(observed.service.address, token, serve=app) as calling["client"]:
-        with podium.tracing(TRACEPARENT):
-            await calling["client"].call("outer")
+    async with podium.connect(observed.service.address, token, serve=app) as made["client"]:
+        with tracer.start_as_current_span("asking") as made["asking"]:
+            await made["client"].call("outer")
 
-    await observed.spans_until(lambda: any(span.parent_span_id.hex() == PARENT for span in spans_of(observed, tenant)))
-    attempt = next(span for span in spans_of(observed, tenant) if span.name == "execute_tool outer")
-    below = [span for span in spans_of(observed, tenant) if span.parent_span_id == attempt.span_id]
-    assert [span.name for span in below] == ["workflow"]
-    assert {span.trace_id.hex() for span in spans_of(observed, tenant)} == {TRACE}
-    inner_step = [span for span in spans_of(observed, tenant) if span.parent_span_id == below[0].span_id]
-    assert [span.name for span in inner_step] == ["step inner"]
+    def spans():
+        return [span for span in observed.receiver.spans if attributes(span)["podium.tenant"] == tenant]
+
+    def child_of(parent, name):
+        return next(span for span in spans() if span.parent_span_id == parent and span.name == name)
+
+    await observed.spans_until(lambda: [span.name for span in spans()].count("workflow") == 2)
+    asking, work = made["asking"].context, made["work"].context
+    outer_workflow = child_of(asking.span_id.to_bytes(8, "big"), "workflow")
+    outer_step = child_of(outer_workflow.span_id, "step outer")
+    attempt = child_of(outer_step.span_id, "execute_tool outer")
+    assert made["work"].parent.span_id.to_bytes(8, "big") == attempt.span_id
+    inner_workflow = child_of(work.span_id.to_bytes(8, "big"), "workflow")
+    assert child_of(inner_workflow.span_id, "step inner")
+    assert {span.trace_id for span in spans()} == {asking.trace_id.to_bytes(16, "big")}
 
 
 async def test_a_trace_that_its_caller_does_not_sample_is_not_sent(observed, serve, calls):
