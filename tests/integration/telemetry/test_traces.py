@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 import podium
 from tests.integration.rig.caller import step
@@ -111,6 +112,42 @@ async def test_a_tool_is_given_the_attempt_s_span_as_its_parent(observed, serve,
     assert given == [f"00-{TRACE}-{attempt.span_id.hex()}-01"]
     [started, *_] = await ana.history(workflow_id)
     assert started.trace_context == TRACEPARENT
+
+
+async def test_the_spans_of_client_and_tool_are_parts_of_one_tree(observed, tenant):
+    tracer, app, made = TracerProvider().get_tracer("test"), podium.Executor("nesting"), {}
+
+    @app.tool
+    async def inner() -> str:
+        """Do something."""
+        return "done"
+
+    @app.tool
+    async def outer() -> str:
+        """Call the other tool, as a part of this call."""
+        with tracer.start_as_current_span("work") as made["work"]:
+            return await made["client"].call("inner")
+
+    token = observed.service.token(tenant=tenant)
+    async with podium.connect(observed.service.address, token, serve=app) as made["client"]:
+        with tracer.start_as_current_span("asking") as made["asking"]:
+            await made["client"].call("outer")
+
+    def spans():
+        return [span for span in observed.receiver.spans if attributes(span)["podium.tenant"] == tenant]
+
+    def child_of(parent, name):
+        return next(span for span in spans() if span.parent_span_id == parent and span.name == name)
+
+    await observed.spans_until(lambda: [span.name for span in spans()].count("workflow") == 2)
+    asking, work = made["asking"].context, made["work"].context
+    outer_workflow = child_of(asking.span_id.to_bytes(8, "big"), "workflow")
+    outer_step = child_of(outer_workflow.span_id, "step outer")
+    attempt = child_of(outer_step.span_id, "execute_tool outer")
+    assert made["work"].parent.span_id.to_bytes(8, "big") == attempt.span_id
+    inner_workflow = child_of(work.span_id.to_bytes(8, "big"), "workflow")
+    assert child_of(inner_workflow.span_id, "step inner")
+    assert {span.trace_id for span in spans()} == {asking.trace_id.to_bytes(16, "big")}
 
 
 async def test_a_trace_that_its_caller_does_not_sample_is_not_sent(observed, serve, calls):
