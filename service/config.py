@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import NamedTuple, get_type_hints
 from urllib.parse import urlsplit
 
+from service.cache_settings import CacheSettings, cache_problems
 from service.config_file import ConfigFile
 from service.config_reading import CONFIG_NAME, PREFIX, Source, all_settings, read_settings
 from service.domain.addresses import Network
 from service.domain.retry import RetryDefaults
 from service.domain.templates import PARTS_LIMIT
 from service.listening_settings import Listening, listening_problems
+from service.telemetry_settings import TelemetrySettings, telemetry_problems, with_standard_names
 from service.token_settings import TokenSettings, token_problems
 
 _KIB = 1024
@@ -187,7 +189,9 @@ class Settings:
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     retry: RetryDefaults = field(default_factory=RetryDefaults)
+    cache: CacheSettings = field(default_factory=CacheSettings)
 
     @property
     def key_file(self) -> Path:
@@ -207,7 +211,8 @@ class Settings:
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
         problems = [*listening_problems(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
-        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens)]
+        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens), *cache_problems(self.cache)]
+        problems += telemetry_problems(self.telemetry)
         if problems:
             raise ConfigurationError(problems)
         return self
@@ -233,6 +238,7 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
     """
     if environment is None:
         environment = os.environ  # noqa: TID251 - this module is the owner of the service's environment
+    environment = with_standard_names(environment)
     if file is None and (name := environment.get(CONFIG_NAME, "")):
         file = Path(name)
     try:

@@ -1,8 +1,8 @@
 """How settings are found: in the environment, else in a file, else their defaults; and what is wrong with them.
 
-In the environment a setting's name is PODIUM_ and the field's in capitals; those of limits and retry begin with
-PODIUM_LIMIT_ and PODIUM_RETRY_. In a file, TOML, it has the field's name in the table of its section. What is empty is
-not set. Invariant: no problem tells the value of a secret.
+In the environment a setting's name is PODIUM_ and the field's in capitals; those of limits, retry and cache begin with
+PODIUM_LIMIT_, PODIUM_RETRY_ and PODIUM_CACHE_. In a file, TOML, it has the field's name in its section's table. What is
+empty is not set. Invariant: no problem tells the value of a secret.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CLIENT_NAMES = frozenset(
         "PODIUM_TLS_CLIENT_KEY_FILE",
     }
 )
-_PREFIXES = {"limits": "LIMIT_", "retry": "RETRY_"}
+_PREFIXES = {"limits": "LIMIT_", "retry": "RETRY_", "cache": "CACHE_"}
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NAME = re.compile(rf"{PREFIX}[A-Z0-9_]+")
 

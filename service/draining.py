@@ -20,6 +20,7 @@ from service.api.executor_servicer import ExecutorServicer
 from service.engine.engine import Engine
 from service.projections.generation import ProjectionError
 from service.projections.runner import ProjectionRunner
+from service.resilience import Resilience
 
 _LOOK_S = 0.01
 """How often it is looked whether what is waited for has come: nobody else has to know that somebody waits."""
@@ -36,6 +37,7 @@ class Drain:
     engine: Engine
     executors: ExecutorServicer
     access: Access
+    resilience: Resilience
     runners: Sequence[ProjectionRunner]
     server: grpc.aio.Server
     hurry: asyncio.Event
@@ -59,6 +61,7 @@ class Drain:
         self.access.streams.end_all(stopping)
         await self.server.stop(self._left_s(ends_at))
         await self.access.drain()
+        await self.resilience.drain()
         for runner in self.runners:
             # Each batch is applied together with its checkpoint; this only spares the next start the rest.
             with suppress(ProjectionError):

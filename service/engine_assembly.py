@@ -8,9 +8,10 @@ from typing import Any
 
 from service.access import Access
 from service.admission.addresses import AddressGuard
+from service.admission.guards import Guard
 from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
-from service.admission.pipeline import Guard, Pipeline
+from service.admission.pipeline import Pipeline
 from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
 from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard
@@ -70,7 +71,7 @@ def assemble_engine(parts: EngineParts) -> Engine:
     def offer(key: StepKey, executor: Executor) -> None:
         engine.offer(key, executor)
 
-    dispatcher = Dispatcher(offer, parts.catalog.compatible)
+    dispatcher = Dispatcher(offer, parts.catalog.compatible, parts.resilience.executor_bounds)
     engine = Engine(
         Collaborators(
             store=parts.store,
@@ -92,12 +93,16 @@ def assemble_engine(parts: EngineParts) -> Engine:
             appends=max(1, settings.limits.waiting_appends // 2),
         ),
     )
+    parts.resilience.cache.wakes(engine.ask_again)
+    parts.resilience.on_room(engine.effects.waiting.move_now)
     return engine
 
 
 def _turns(parts: EngineParts, dispatcher: Dispatcher) -> TurnTaker:
     settings = parts.settings
-    pipeline = Pipeline(_guards(parts), parts.resilience.ledger)
+    permitting = _permitting(parts)
+    guards = [*permitting, parts.limits, *parts.resilience.guards()]
+    pipeline = Pipeline(guards, parts.resilience.ledger, permitting=permitting, stale=parts.resilience.stale_results())
     deciding = Deciding(
         pipeline=pipeline,
         expressions=parts.expressions,
@@ -114,14 +119,15 @@ def _turns(parts: EngineParts, dispatcher: Dispatcher) -> TurnTaker:
         inline_limit_bytes=settings.limits.inline_bytes,
         sealing=parts.sealing,
         secrets=parts.secrets,
+        trace_ratio=settings.telemetry.trace_ratio if settings.telemetry.otlp_endpoint else None,
     )
     return TurnTaker(
         deciding, admitting, pipeline=pipeline, dispatcher=dispatcher, revocations=parts.access.revocations
     )
 
 
-def _guards(parts: EngineParts) -> Sequence[Guard]:
-    """What stands between a ready step and a tool, in the order in which it is asked."""
+def _permitting(parts: EngineParts) -> Sequence[Guard]:
+    """What may deny a step its tool, in the order in which it is asked; nothing is handed out before all of it."""
     access = parts.access
     return [
         AddressGuard(access.addresses),
@@ -130,6 +136,4 @@ def _guards(parts: EngineParts) -> Sequence[Guard]:
         PermissionGuard(access.policy_of),
         SchemaGuard(parts.bounds),
         SanitizerGuard(access.policy_of),
-        parts.limits,
-        *parts.resilience.guards(),
     ]

@@ -37,6 +37,7 @@ from service.projections.database import DatabaseError, ProjectionsDatabase
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
 from service.stop_signals import StopSignals
+from service.telemetry.switch import MetricsUnavailable
 from store.backend import OnPoint
 from store.checkpoints import NotAVerifierKey, Signer, Verifier
 from store.contract import StoreError
@@ -160,7 +161,7 @@ def serve(
     try:
         uvloop.run(_serve(settings, on_ready, make_log))
         StopSignals.ended()
-    except (StoreError, DatabaseError, ListenError, MasterKeyError) as error:
+    except (StoreError, DatabaseError, ListenError, MasterKeyError, MetricsUnavailable) as error:
         raise ServeError(str(error)) from None
 
 

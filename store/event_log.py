@@ -153,6 +153,18 @@ class EventLog:
         """Be told how many appends are likely; see EventStore. Holds until the log is closed."""
         self._open_writer().coming = coming
 
+    @property
+    def waiting_appends(self) -> int:
+        """How many units wait for the writer."""
+        return self._writer.waiting if self._writer is not None else 0
+
+    def measure(self, on_commit: Callable[[int, float], None]) -> None:
+        """Be told of every group commit how many events it recorded, and how many seconds the database took.
+
+        Holds until the log is closed.
+        """
+        self._open_writer().measured = on_commit
+
     async def append(self, append: Append) -> Committed:
         """Submit and wait; see EventStore."""
         outcome: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()

@@ -56,6 +56,8 @@ class GroupCommitWriter:
         self._on_point = on_point
         self.coming: Callable[[], int] = lambda: 0
         """How many appends are likely within a moment; one that is queued counts until it is acknowledged."""
+        self.measured: Callable[[int, float], None] | None = None
+        """Told of each group commit: its events, and for how many seconds the backend was at it."""
         self._queue: deque[Unit] = deque()
         self._queued_bytes = 0
         self._in_flight: Sequence[Unit] = ()
@@ -66,6 +68,11 @@ class GroupCommitWriter:
         self._loop = asyncio.get_running_loop()
         # Not in a TaskGroup: the writer outlives whoever opened the store, and nobody's failure may cancel it.
         self._task = self._loop.create_task(self._run(), name="group-commit-writer")
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait."""
+        return len(self._queue)
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit. Its `done` is called on the loop later, never from here."""
@@ -159,8 +166,11 @@ class GroupCommitWriter:
     async def _commit(self, group: Group) -> None:
         if group.batch:
             self._pass("committing")
+            began = self._loop.time()
             await self._backend.commit(group.batch)
             self._pass("committed")
+            if self.measured is not None:
+                self.measured(len(group.events), self._loop.time() - began)
         self._acknowledge(group)
         self._pass("acknowledged")
 

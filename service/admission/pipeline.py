@@ -6,236 +6,34 @@ the record of the decision and the start of the attempt are one append.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import orjson
-from google.protobuf.message import Message
-
-from podium.v1 import definition_pb2, events_pb2, value_pb2
+from podium.v1 import events_pb2, value_pb2
+from service.admission.guards import (
+    AttemptEnd,
+    Beside,
+    Counting,
+    Following,
+    Guard,
+    Keeping,
+    Ledger,
+    NoStaleResults,
+    Queueing,
+    Recording,
+    StaleResults,
+)
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import (
+    ALLOWED,
+    Allowed,
+    Denied,
+    Verdict,
+)
 
 _log = logging.getLogger(__name__)
-
-_UNSET: Any = object()
-
-
-class ToolRequest:
-    """One attempt to call a tool, as admission sees it. `arguments` and their digest are worked out when asked for."""
-
-    __slots__ = (
-        "_arguments",
-        "_arguments_digest",
-        "arguments_json",
-        "attempt",
-        "authority",
-        "digest",
-        "step_id",
-        "tenant",
-        "tool",
-        "tool_version",
-        "workflow_id",
-    )
-
-    def __init__(
-        self,
-        *,
-        tenant: str,
-        workflow_id: str,
-        step_id: str,
-        attempt: int,
-        tool: definition_pb2.ToolDefinition,
-        tool_version: int,
-        authority: value_pb2.Authority,
-        arguments_json: str,
-    ) -> None:
-        self.tenant = tenant
-        self.workflow_id = workflow_id
-        self.step_id = step_id
-        self.attempt = attempt
-        self.tool = tool
-        self.tool_version = tool_version
-        self.authority = authority
-        self.arguments_json = arguments_json
-        self._arguments = _UNSET
-        self._arguments_digest: bytes | None = None
-        self.digest: Callable[[bytes], bytes] | None = None
-        """What takes the place of SHA-256, for arguments that hold something sealed."""
-
-    @property
-    def holds_secrets(self) -> bool:
-        """Whether something sealed was opened for the arguments."""
-        return self.digest is not None
-
-    @property
-    def arguments(self) -> object:
-        """The arguments as parsed JSON. Raises ValueError for text that is no JSON."""
-        if self._arguments is _UNSET:
-            self._arguments = orjson.loads(self.arguments_json)
-        return self._arguments
-
-    def replace_arguments(self, arguments_json: str) -> None:
-        """Take these in the place of the arguments that were given: they were cleaned."""
-        self.arguments_json = arguments_json
-        self._arguments = _UNSET
-        self._arguments_digest = None
-
-    @property
-    def arguments_digest(self) -> bytes:
-        """The digest of the arguments' canonical JSON (keys sorted, no white space), or of a text that is no JSON."""
-        if self._arguments_digest is None:
-            try:
-                canonical = orjson.dumps(self.arguments, option=orjson.OPT_SORT_KEYS)
-            except (ValueError, TypeError):
-                canonical = self.arguments_json.encode(errors="surrogatepass")
-            self._arguments_digest = (
-                hashlib.sha256(canonical).digest() if self.digest is None else self.digest(canonical)
-            )
-        return self._arguments_digest
-
-
-class Allowed(NamedTuple):
-    """The guard has nothing against the call. `check` is what a guard of permissions puts on record.
-
-    `arguments_json`, where a guard cleaned them, are the arguments from here on.
-    """
-
-    check: events_pb2.PermissionChecked | None = None
-    arguments_json: str | None = None
-
-
-class Denied(NamedTuple):
-    """The call is refused. With a `field` it is the input that is at fault."""
-
-    guard: str
-    failure: value_pb2.Failure
-    field: str = ""
-    check: events_pb2.PermissionChecked | None = None
-    reason: str = ""
-    """Of a sanitizer: why, in upper snake case."""
-
-
-class Answered(NamedTuple):
-    """The result is known without calling the tool, and `hit` is what says from where."""
-
-    value: value_pb2.Value
-    hit: events_pb2.CacheHit | None = None
-
-
-class Rejected(NamedTuple):
-    """The attempt is not made, which is no denial: it counts as one that failed, and a fallback may act.
-
-    `chance` is a random number in [0, 1) for the jitter of the next backoff.
-    """
-
-    guard: str
-    failure: value_pb2.Failure
-    chance: float = 0.5
-
-
-class WaitingLine(Protocol):
-    """Calls that wait in a guard's own order. Named by their steps: (tenant, workflow, step)."""
-
-    def __contains__(self, step: tuple[str, str, str]) -> bool:
-        """Whether a step waits in it."""
-
-    def __hash__(self) -> int:
-        """A line is itself and no other."""
-
-    def let_through(self, now_us: int) -> tuple[list[tuple[str, str, str]], int | None]:
-        """Take out those that may be asked for again now, and tell when the next may be; None: nobody is left."""
-
-    def leave(self, step: tuple[str, str, str]) -> None:
-        """A step that joined has started or ended."""
-
-    def move_away(self, step: tuple[str, str, str]) -> None:
-        """A step that joined waits in another line."""
-
-
-class Wait(NamedTuple):
-    """The call may be asked for again at `until_us`, microseconds since the Unix epoch.
-
-    With a `limited` it is a rate limit that it waits for, and a caller that would wait itself is refused. With a `join`
-    it waits in a line, and the line says when it may be asked for again.
-    """
-
-    until_us: int
-    reason: str
-    limited: events_pb2.RateLimited | None = None
-    join: Callable[[], WaitingLine] | None = None
-
-
-Verdict = Allowed | Denied | Answered | Rejected | Wait
-
-ALLOWED = Allowed()
-"""The verdict of a guard that puts nothing on record."""
-
-
-class Guard(Protocol):
-    """Decides one question about a call, from memory."""
-
-    @property
-    def name(self) -> str:
-        """What the guard is called in the log, in lower case."""
-
-    def check(self, request: ToolRequest, now_us: int) -> Verdict:
-        """Decide. An exception is a denial."""
-
-
-class AttemptEnd(NamedTuple):
-    """An attempt does not run any more, as the guards see it. Named by its step: (tenant, workflow, step)."""
-
-    step: tuple[str, str, str]
-    now_us: int
-    attempt: int = 0
-    """0: whichever of the step was running."""
-    tool: str = ""
-    """Its tool, where it has an outcome."""
-    outcome: events_pb2.StepSucceeded | events_pb2.AttemptFailed | None = None
-    """None: it was canceled, was given up with its workflow, or never started."""
-
-
-@runtime_checkable
-class Counting(Protocol):
-    """A guard that counts what starts. Asking it about a call counts nothing."""
-
-    def started(self, request: ToolRequest, now_us: int) -> None:
-        """Count an attempt that all guards allowed in this turn, and that starts now."""
-
-
-@runtime_checkable
-class Following(Protocol):
-    """A guard that wants to know how attempts end."""
-
-    def resumed(self, step: tuple[str, str, str], attempt: int, tool: str) -> None:
-        """An attempt was found running, started before this process was."""
-
-    def ended(self, end: AttemptEnd) -> None:
-        """An attempt ended. Told once with its outcome, and then again without one; also of what it never counted."""
-
-
-Beside = tuple[str, Message]
-"""A stream of the tenant's, and an event for it that goes into the append of what caused it."""
-
-
-class Ledger:
-    """What guards have on record in streams of their own, collected until the turn that caused it takes it along."""
-
-    def __init__(self) -> None:
-        self._entries: list[Beside] = []
-
-    def record(self, stream_id: str, payload: Message) -> None:
-        """Record an event in the tenant's stream, in the append of the turn that is being taken."""
-        self._entries.append((stream_id, payload))
-
-    def take(self) -> Sequence[Beside]:
-        """What was recorded since the last time."""
-        if not self._entries:
-            return ()
-        entries, self._entries = self._entries, []
-        return entries
 
 
 class Admission(NamedTuple):
@@ -249,23 +47,60 @@ class Admission(NamedTuple):
 class Pipeline:
     """Guards in the order in which they are asked."""
 
-    def __init__(self, guards: Sequence[Guard], ledger: Ledger | None = None) -> None:
-        """`ledger` is where the guards record what they have to say in streams of their own."""
+    def __init__(
+        self,
+        guards: Sequence[Guard],
+        ledger: Ledger | None = None,
+        *,
+        permitting: Sequence[Guard] | None = None,
+        stale: StaleResults | None = None,
+    ) -> None:
+        """`ledger` is where the guards record what they have to say in streams of their own.
+
+        `permitting` are those of the guards that say who may have a result; None: all. `stale` has the old ones.
+        """
         self._guards = tuple(guards)
+        self._stale = stale or NoStaleResults()
+        self._permitting = self._guards if permitting is None else tuple(permitting)
         self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
         self._following = tuple(guard for guard in guards if isinstance(guard, Following))
+        self._keeping = tuple(guard for guard in guards if isinstance(guard, Keeping))
+        self._queueing = tuple(guard for guard in guards if isinstance(guard, Queueing))
+        self._recording = tuple(guard for guard in guards if isinstance(guard, Recording))
         self._ledger = ledger or Ledger()
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
         """Ask the guards until one does not allow the call. Never raises for what a guard does."""
+        return self._ask(self._guards, request, now_us)
+
+    def old_result(self, request: ToolRequest, max_age_us: int, now_us: int) -> Admission | None:
+        """An old result in the place of a call, for who might make the call now. Never raises.
+
+        Answered, or Denied; None: there is none, or the cache could not be asked.
+        """
+        permitted = self._ask(self._permitting, request, now_us)
+        if not isinstance(permitted.verdict, Allowed):
+            return permitted if isinstance(permitted.verdict, Denied) else None
+        try:
+            answer = self._stale.stale(request, max_age_us, now_us)
+        except Exception as error:  # noqa: BLE001 - a cache that fails has nothing; its text may hold a value
+            _log.error("old results could not be looked up: %s", type(error).__name__)
+            return None
+        return None if answer is None else permitted._replace(verdict=answer)
+
+    def _ask(self, guards: Sequence[Guard], request: ToolRequest, now_us: int) -> Admission:
         checked: events_pb2.PermissionChecked | None = None
-        for guard in self._guards:
+        for guard in guards:
             try:
                 verdict = guard.check(request, now_us)
             except Exception as error:  # noqa: BLE001 - fail closed
                 verdict = _broken(guard, error)
+            if verdict is ALLOWED:
+                continue
             if isinstance(verdict, Allowed):
                 checked = verdict.check or checked
+                if verdict.timeout_ms:
+                    request.timeout_ms = min(verdict.timeout_ms, request.timeout_ms or verdict.timeout_ms)
                 if verdict.arguments_json is not None:
                     request.replace_arguments(verdict.arguments_json)
             elif isinstance(verdict, Denied):
@@ -279,6 +114,11 @@ class Pipeline:
         for guard in self._counting:
             guard.started(request, now_us)
 
+    def queued(self, step: tuple[str, str, str], tool: str) -> None:
+        """A step waits: whoever counts those who wait is told."""
+        for guard in self._queueing:
+            guard.queued(step, tool)
+
     def resumed(self, step: tuple[str, str, str], attempt: int, tool: str) -> None:
         """An attempt was found running, started before this process was: whoever follows attempts is told."""
         for guard in self._following:
@@ -289,9 +129,27 @@ class Pipeline:
         for guard in self._following:
             guard.ended(end)
 
+    def durable(
+        self, step: tuple[str, str, str], outcome: events_pb2.StepSucceeded, position: int, now_us: int
+    ) -> None:
+        """An attempt's success is durable: whoever keeps results is told."""
+        for guard in self._keeping:
+            guard.durable(step, outcome, position, now_us)
+
+    def undone(self, step: tuple[str, str, str]) -> None:
+        """An attempt's success could not be recorded: whoever keeps results is told."""
+        for guard in self._keeping:
+            guard.undone(step)
+
     def take_beside(self) -> Sequence[Beside]:
         """What the guards have to record with the events of this turn."""
         return self._ledger.take()
+
+    def unrecorded(self, tenant: str, beside: Iterable[Beside]) -> None:
+        """What the guards wanted to record is not on record."""
+        for stream_id, payload in beside:
+            for guard in self._recording:
+                guard.unrecorded(tenant, stream_id, payload)
 
 
 def _broken(guard: Guard, error: Exception) -> Denied:

@@ -8,20 +8,22 @@ from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.parts import ApiParts
 from service.api.status import Status
+from service.api.tool_statistics import ToolStatisticsReader
 
 
 class MonitoringServicer(grpc_stubs.MonitoringServiceServicer):
     """Serves MonitoringService. Method names are those of the contract."""
 
-    def __init__(self, parts: ApiParts, status: Status) -> None:
+    def __init__(self, parts: ApiParts, statistics: ToolStatisticsReader, status: Status) -> None:
         self._parts = parts
+        self._statistics = statistics
         self._status = status
 
     async def GetToolStatistics(
         self, request: pb.GetToolStatisticsRequest, context: Context
     ) -> pb.GetToolStatisticsResponse:
         """Reads what the tools of the caller's tenant did in a time."""
-        raise NotImplementedError
+        return await self._statistics.read(current_caller().tenant, request)
 
     async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
         """Lists the executors that are connected, and which of their tools are well."""

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2
-from service.domain.definition import Draft, Validation
+from service.domain.calls import calls_of
+from service.domain.definition import Draft
+from service.domain.validation import Validation
 
 _REMEMBERED_BYTES = 4 << 20
 """Of submitted steps, in all."""
@@ -63,7 +65,8 @@ class Plans:
 
         def finish() -> Sequence[definition_pb2.StepDefinition]:
             steps = draft.finish()
-            self._remember(key, _Plan(steps, {step.tool: step.tool_version for step in steps}, size_bytes))
+            versions = {call.tool: call.tool_version for step in steps for call in calls_of(step)}
+            self._remember(key, _Plan(steps, versions, size_bytes))
             return steps
 
         return finish

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from podium.v1 import definition_pb2, tool_service_pb2, value_pb2, workflow_service_pb2
 from service.api.parts import ApiParts
 from service.api.summaries import StepOutput
+from service.domain.calls import calls_of
 from service.domain.errors import AlreadyExists, Unavailable
 from service.domain.values import SealBrokenError
 
@@ -20,26 +21,54 @@ async def make_ready(parts: ApiParts, tenant: str, definition: definition_pb2.To
 def seal_steps(
     parts: ApiParts, tenant: str, steps: Sequence[definition_pb2.StepDefinition]
 ) -> tuple[Sequence[definition_pb2.StepDefinition], bool]:
-    """The steps with the templates sealed of those whose tool's input is sensitive, and whether there are any."""
-    sensitive = [parts.sensitivity.of_input(tenant, step.tool, step.tool_version) for step in steps]
-    if not any(sensitive):
+    """The steps with what is sensitive in them sealed, and whether anything is.
+
+    The tools of a step's fallback chain count as its own does: one that marks its input has all of the step's templates
+    sealed, and one that marks its output the values that the chain declares.
+    """
+    sensitive = [_sensitive(parts, tenant, step) for step in steps]
+    if not any(inputs or values for inputs, values in sensitive):
         return steps, False
     return [
-        _sealed(parts, tenant, step) if marked else step for step, marked in zip(steps, sensitive, strict=True)
+        _sealed(parts, tenant, step, inputs=inputs, values=values) if inputs or values else step
+        for step, (inputs, values) in zip(steps, sensitive, strict=True)
     ], True
 
 
-def _sealed(parts: ApiParts, tenant: str, step: definition_pb2.StepDefinition) -> definition_pb2.StepDefinition:
+def _sensitive(parts: ApiParts, tenant: str, step: definition_pb2.StepDefinition) -> tuple[bool, bool]:
+    """Whether the templates of a step are to be sealed, and whether the values that it declares."""
+    sensitivity = parts.sensitivity
+    calls = calls_of(step)
+    inputs = any(sensitivity.of_input(tenant, call.tool, call.tool_version) for call in calls)
+    declares = any(link.HasField("value") for link in step.fallback)
+    return inputs, declares and any(sensitivity.of_output(tenant, call.tool, call.tool_version) for call in calls)
+
+
+def _sealed(
+    parts: ApiParts, tenant: str, step: definition_pb2.StepDefinition, *, inputs: bool, values: bool
+) -> definition_pb2.StepDefinition:
     sealed = definition_pb2.StepDefinition()
     sealed.CopyFrom(step)
     try:
         seals = parts.sealing.of(tenant)
-        sealed.arguments.CopyFrom(seals.seal_template(step.arguments))
-        if step.HasField("for_each"):
-            sealed.for_each.items.CopyFrom(seals.seal_template(step.for_each.items))
+        for template in _templates(sealed) if inputs else ():
+            template.CopyFrom(seals.seal_template(template))
+        for link in sealed.fallback if values else ():
+            if link.HasField("value"):
+                link.value.CopyFrom(seals.seal_inline(link.value.json))
     except SealBrokenError as error:
-        raise Unavailable("NO_DATA_KEY", f"the arguments of {step.id} cannot be sealed: {error}") from error
+        raise Unavailable("NO_DATA_KEY", f"what {step.id} holds cannot be sealed: {error}") from error
     return sealed
+
+
+def _templates(step: definition_pb2.StepDefinition) -> Iterator[definition_pb2.Template]:
+    """All templates of a step, to be changed in place."""
+    yield step.arguments
+    if step.HasField("for_each"):
+        yield step.for_each.items
+    for link in step.fallback:
+        if link.HasField("tool") and link.tool.HasField("arguments"):
+            yield link.tool.arguments
 
 
 def recorded_digest(parts: ApiParts, tenant: str, digest: bytes, *, sealed: bool) -> bytes:

@@ -10,6 +10,7 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.sealing import check_same_body, recorded_digest, seal_steps
 from service.api.sizes import check_grants, check_steps, check_text
+from service.api.trace_contexts import current_traceparent
 from service.domain import commands as c
 from service.domain.errors import InvalidInput, LimitExceeded, NotFound
 from service.domain.state import Workflow
@@ -37,6 +38,7 @@ class Submission:
     narrowed: bool = False
     permissions: Sequence[str] = ()
     cancel_grace_ms: int = 0
+    priority: int = definition_pb2.PRIORITY_UNSPECIFIED
     path: str = "steps[{}]"
     """The field of the request that holds a step, with {} for its index."""
 
@@ -84,7 +86,7 @@ async def start(
         return _command(parts, submission, steps, authority, value, recorded)
 
     # With whom the request names, which the token need not.
-    cause = Cause(authority.principal, request_id)
+    cause = Cause(authority.principal, request_id, current_traceparent())
     try:
         return key, await parts.engine.ask(key, prepare, cause, create=True)
     except StreamConflictError:
@@ -119,6 +121,7 @@ def _command(
         request_digest=digest,
         kind=submission.kind or events_pb2.WORKFLOW_KIND_WORKFLOW,
         cancel_grace_ms=submission.cancel_grace_ms or parts.cancel_grace_ms,
+        priority=submission.priority,
     )
 
 

@@ -32,6 +32,7 @@ def workflow_summary(resident: Resident) -> workflow_service_pb2.WorkflowSummary
         ended_at_us=resident.ended_us,
         stream_version=resident.version,
         principal=state.authorities[0].principal if state.authorities else None,
+        degraded_steps=sum([step.link > 0 and step.state == s.SUCCEEDED for step in state.steps.values()]),
     )
 
 
@@ -67,11 +68,11 @@ async def _value_text(tenant: str, value: value_pb2.Value | None, payloads: Payl
 def step_summary(resident: Resident, step: Step) -> workflow_service_pb2.StepSummary:
     """A step as it is now, without its output."""
     # Filled in place, and only with what is there: a run answers with one for each of its steps.
-    definition = step.plan.definition
+    call = step.call
     summary = workflow_service_pb2.StepSummary(
         step_id=step.id,
-        tool=definition.tool,
-        tool_version=definition.tool_version,
+        tool=call.tool,
+        tool_version=call.tool_version,
         state=step.state,  # type: ignore[arg-type]  # the stubs want their NewType; every enum value is an int
         attempts=step.attempts,
     )
@@ -84,6 +85,10 @@ def step_summary(resident: Resident, step: Step) -> workflow_service_pb2.StepSum
         summary.parent = step.parent.id
     elif step.plan.depends_on:
         summary.depends_on.extend(step.plan.depends_on)
+    if step.cached:
+        summary.cached = True
+    if step.link and step.state == s.SUCCEEDED:
+        summary.degraded_by = step.link
     if step.skip_reason:
         summary.skip_reason = step.skip_reason  # type: ignore[assignment]  # as above
     if step.failure is not None and step.state in (s.FAILED, s.DENIED, s.BACKING_OFF):
@@ -99,5 +104,6 @@ def outcome(resident: Resident, step: Step) -> tuple[tool_service_pb2.ToolOutcom
         failure=None if step.state == s.SUCCEEDED else step.failure or resident.state.failure,
         event=event_name(marks.ended_position) if marks else "",
         attempts=step.attempts,
+        cached=step.cached,
     )
     return message, StepOutput(step)

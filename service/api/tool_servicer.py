@@ -77,6 +77,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
             kind=events_pb2.WORKFLOW_KIND_CALL,
             timeout_ms=request.timeout_ms,
             on_behalf_of=request.on_behalf_of,
+            priority=request.priority,
         )
         key, _ = await start(self._parts, "call", request.request_id, request, submission)
         outcomes = await self._outcomes(key)
@@ -99,6 +100,7 @@ class ToolServicer(grpc_stubs.ToolServiceServicer):
             max_parallel=request.max_workers,
             timeout_ms=request.timeout_ms,
             on_behalf_of=request.on_behalf_of,
+            priority=request.priority,
         )
         key, _ = await start(self._parts, "batch", request.request_id, request, submission)
         return pb.CallToolBatchResponse(outcomes=await self._outcomes(key), workflow_id=key.workflow_id)

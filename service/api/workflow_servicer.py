@@ -84,6 +84,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
             narrowed=request.narrowed,
             permissions=request.permissions,
             cancel_grace_ms=request.cancel_grace_ms,
+            priority=request.priority,
             path=path,
         )
         return await start(self._parts, "wf", request.request_id, request, submission)

@@ -18,6 +18,7 @@ from service.domain import commands as c
 from service.domain import retry
 from service.domain import state as s
 from service.domain.errors import IllegalState
+from service.domain.fallback import ends_denied, ends_failed
 from service.domain.settling import settle
 from service.domain.state import Step, TimerKind, Workflow
 from service.domain.values import Ports
@@ -154,7 +155,6 @@ def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules
     step = _waiting_step(state, command.step_id)
     if step is None:
         return []
-    budget_ms = step.plan.definition.retry.budget_ms
     started = events_pb2.AttemptStarted(
         step_id=step.id,
         attempt=step.attempts + 1,
@@ -162,10 +162,16 @@ def _start_attempt(state: Workflow, command: c.StartAttempt, ports: Ports, rules
         executor=command.executor,
         session_id=command.session_id,
         deadline_at_us=s.later_us(command.now_us, command.timeout_ms),
-        budget_ends_at_us=s.later_us(command.now_us, budget_ms) if budget_ms and not step.attempts else 0,
+        budget_ends_at_us=0 if step.attempts_of_call else _budget_ends_at_us(step, command.now_us),
         secrets=command.secrets,
     )
     return [command.check, started]
+
+
+def _budget_ends_at_us(step: Step, now_us: int) -> int:
+    """When the budget of a call ends whose first attempt is now; 0: it has none."""
+    budget_ms = step.call.retry.budget_ms
+    return s.later_us(now_us, budget_ms) if budget_ms else 0
 
 
 def _queue_step(state: Workflow, command: c.QueueStep, ports: Ports, rules: Rules) -> list[Message]:
@@ -188,7 +194,7 @@ def _deny_step(state: Workflow, command: c.DenyStep, ports: Ports, rules: Rules)
     if step is None:
         return []
     facts: list[Message] = [fact for fact in (command.check, command.rejected, command.limited) if fact is not None]
-    return [*facts, events_pb2.StepDenied(step_id=step.id, guard=command.guard, failure=command.failure)]
+    return [*facts, *ends_denied(state, step, command.guard, command.failure)]
 
 
 def _answer_step(state: Workflow, command: c.AnswerStep, ports: Ports, rules: Rules) -> list[Message]:
@@ -197,7 +203,7 @@ def _answer_step(state: Workflow, command: c.AnswerStep, ports: Ports, rules: Ru
     if step is None:
         return []
     facts: list[Message] = [fact for fact in (command.check, command.hit) if fact is not None]
-    return [*facts, events_pb2.StepSucceeded(step_id=step.id, output=command.output)]
+    return [*facts, events_pb2.StepSucceeded(step_id=step.id, output=command.output, degraded_by=step.link)]
 
 
 def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rules: Rules) -> list[Message]:
@@ -205,27 +211,38 @@ def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rul
     step = _waiting_step(state, command.step_id)
     if step is None:
         return []
-    attempt, failure = step.attempts + 1, command.failure
+    failure = command.failure
+    # A rejection counts as an attempt, so the first begins the budget as the start of one would.
+    budget_ends_at_us = 0 if step.attempts_of_call else _budget_ends_at_us(step, command.now_us)
     retry_at = retry.next_attempt_at_us(
-        step.plan.definition,
+        step.call,
         failure,
-        attempts=attempt,
-        budget_ends_at_us=step.budget_ends_at_us,
+        attempts=step.attempts_of_call + 1,
+        budget_ends_at_us=budget_ends_at_us or step.budget_ends_at_us,
         now_us=command.now_us,
         chance=command.chance,
         defaults=rules.retry,
     )
+    if not command.may_repeat:
+        retry_at = None
     rejected = events_pb2.AttemptRejected(
-        step_id=step.id, attempt=attempt, guard=command.guard, failure=failure, retry_at_us=retry_at or 0
+        step_id=step.id,
+        attempt=step.attempts + 1,
+        guard=command.guard,
+        failure=failure,
+        retry_at_us=retry_at or 0,
+        budget_ends_at_us=budget_ends_at_us,
     )
     facts: list[Message] = [rejected] if command.check is None else [command.check, rejected]
-    return facts if retry_at is not None else [*facts, events_pb2.StepFailed(step_id=step.id, failure=failure)]
+    if retry_at is not None:
+        return facts
+    return [*facts, *ends_failed(state, step, failure, exhausted=retry.is_repeated(step.call, failure))]
 
 
 def _fail_step(state: Workflow, command: c.FailStep, ports: Ports, rules: Rules) -> list[Message]:
     del ports, rules
     step = _waiting_step(state, command.step_id)
-    return [] if step is None else [events_pb2.StepFailed(step_id=step.id, failure=command.failure)]
+    return [] if step is None else ends_failed(state, step, command.failure)
 
 
 def _running_attempt(state: Workflow, step_id: str, attempt: int, fence: int) -> Step:
@@ -246,6 +263,7 @@ def _complete_attempt(state: Workflow, command: c.CompleteAttempt, ports: Ports,
             chunk_count=command.chunk_count,
             chunks_digest=command.chunks_digest,
             sanitized=command.sanitized,
+            degraded_by=step.link,
             cache_ttl_ms=command.cache_ttl_ms,
         )
     ]
@@ -263,9 +281,9 @@ def _failed(
     retry_at = None
     if not state.canceling:
         retry_at = retry.next_attempt_at_us(
-            step.plan.definition,
+            step.call,
             failure,
-            attempts=step.attempts,
+            attempts=step.attempts_of_call,
             budget_ends_at_us=step.budget_ends_at_us,
             now_us=now_us,
             chance=chance,
@@ -278,7 +296,7 @@ def _failed(
         return [failed]
     if state.canceling:
         return [failed, events_pb2.StepCanceled(step_id=step.id)]
-    return [failed, events_pb2.StepFailed(step_id=step.id, failure=failure)]
+    return [failed, *ends_failed(state, step, failure, exhausted=retry.is_repeated(step.call, failure))]
 
 
 def _time_passed(state: Workflow, command: c.TimePassed, ports: Ports, rules: Rules) -> list[Message]:
@@ -299,7 +317,7 @@ def _time_passed(state: Workflow, command: c.TimePassed, ports: Ports, rules: Ru
             events += _failed(state, state.steps[step_id], failure, command.now_us, command.chance, rules)
         elif kind is TimerKind.QUEUE:
             failure = _timeout("no executor took the step in time", reason="SCHEDULE_TO_START_TIMEOUT")
-            events.append(events_pb2.StepFailed(step_id=step_id, failure=failure))
+            events += ends_failed(state, state.steps[step_id], failure)
     return events
 
 

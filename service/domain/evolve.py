@@ -12,8 +12,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from podium.v1 import definition_pb2, events_pb2, value_pb2
+from podium.v1 import events_pb2, value_pb2
 from service.domain import state as s
+from service.domain.joins import cannot_join, joins
 from service.domain.state import Step, StepPlan, TimerKind, Workflow
 
 
@@ -30,6 +31,7 @@ def _workflow_started(state: Workflow, event: events_pb2.WorkflowStarted) -> Non
     state.open = event.open
     state.input = event.input if event.HasField("input") else None
     state.max_parallel = event.max_parallel
+    state.priority = event.priority
     state.request_digest = event.request_digest
     state.cancel_grace_ms = event.cancel_grace_ms
     state.deadline_at_us = event.deadline_at_us
@@ -83,28 +85,6 @@ def _consider(state: Workflow, step: Step) -> None:
             _make_ready(state, step)
     elif cannot_join(step.plan, total, ended, step.succeeded):
         state.to_settle[step.id] = None
-
-
-def joins(plan: StepPlan, total: int, ended: int, succeeded: int) -> bool:
-    """Whether the join is met with so many dependencies in all, ended and succeeded."""
-    if plan.join == definition_pb2.JOIN_ANY:
-        return succeeded >= 1 or total == 0
-    if plan.join == definition_pb2.JOIN_N_OF:
-        return succeeded >= plan.join_count
-    if plan.join == definition_pb2.JOIN_DONE:
-        return ended == total
-    return succeeded == total
-
-
-def cannot_join(plan: StepPlan, total: int, ended: int, succeeded: int) -> bool:
-    """Whether the join can not be met any more, whatever the other dependencies do."""
-    if plan.join == definition_pb2.JOIN_ANY:
-        return ended == total and succeeded == 0
-    if plan.join == definition_pb2.JOIN_N_OF:
-        return succeeded + total - ended < plan.join_count
-    if plan.join == definition_pb2.JOIN_DONE:
-        return False
-    return ended > succeeded
 
 
 def _make_ready(state: Workflow, step: Step) -> None:
@@ -318,6 +298,9 @@ def _attempt_rejected(state: Workflow, event: events_pb2.AttemptRejected) -> Non
     step = state.steps[event.step_id]
     step.attempts = event.attempt
     step.failure = event.failure
+    step.limited_by = ""
+    if event.budget_ends_at_us:
+        step.budget_ends_at_us = event.budget_ends_at_us
     if event.retry_at_us:
         step.state = s.BACKING_OFF
         step.not_before_us = event.retry_at_us
@@ -329,12 +312,16 @@ def _fallback_tried(state: Workflow, event: events_pb2.FallbackTried) -> None:
     step = state.steps[event.step_id]
     step.failure = event.failure
     step.link = event.link
+    # Its attempts, and the time for them, count anew; their numbers go on.
+    step.attempts_before = step.attempts
+    step.budget_ends_at_us = 0
+    step.limited_by = ""
     step.state = s.READY
     state.changed[step.id] = None
 
 
 def _cache_hit(state: Workflow, event: events_pb2.CacheHit) -> None:
-    """Where the output is from; StepSucceeded follows."""
+    state.steps[event.step_id].cached = True
 
 
 def _attempt_abandoned(state: Workflow, event: events_pb2.AttemptAbandoned) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from podium.v1 import definition_pb2, value_pb2
+from podium.v1 import value_pb2
+from service.domain.calls import Call
 from service.domain.state import later_us
 
 ALWAYS_REPEATED = frozenset({"EXECUTOR_LOST", "UNAVAILABLE", "BREAKER_OPEN", "OVERLOADED"})
@@ -30,24 +31,24 @@ class RetryDefaults:
 DEFAULTS = RetryDefaults()
 
 
-def is_repeated(definition: definition_pb2.StepDefinition, failure: value_pb2.Failure) -> bool:
+def is_repeated(call: Call, failure: value_pb2.Failure) -> bool:
     """Whether a failure with this reason is repeated at all, whatever the number of attempts.
 
     Without a policy of its own a step repeats what the platform caused, and, when its tool is read-only or
     idempotent, every failure that is marked retryable: repeating anything else might do harm twice.
     """
-    policy = definition.retry
+    policy = call.retry
     if not failure.retryable or failure.reason in policy.never_retry_on:
         return False
     if failure.reason in ALWAYS_REPEATED:
         return True
     if policy.retry_on:
         return failure.reason in policy.retry_on or "*" in policy.retry_on
-    return definition.repeatable or policy.max_attempts > 1
+    return call.repeatable or policy.max_attempts > 1
 
 
 def next_attempt_at_us(
-    definition: definition_pb2.StepDefinition,
+    call: Call,
     failure: value_pb2.Failure,
     *,
     attempts: int,
@@ -60,8 +61,8 @@ def next_attempt_at_us(
 
     The wait before attempt n+1 is initial × multiplier^(n-1), at most the longest wait; `jitter` of it is random.
     """
-    policy = definition.retry
-    if not is_repeated(definition, failure) or attempts >= (policy.max_attempts or defaults.max_attempts):
+    policy = call.retry
+    if not is_repeated(call, failure) or attempts >= (policy.max_attempts or defaults.max_attempts):
         return None
     initial = policy.initial_backoff_ms or defaults.initial_backoff_ms
     longest = policy.max_backoff_ms or defaults.max_backoff_ms

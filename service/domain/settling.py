@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from podium.v1 import events_pb2, value_pb2
 from service.domain import state as s
 from service.domain.conditions import StepView, find_reads
-from service.domain.evolve import cannot_join, joins
+from service.domain.joins import cannot_join, joins
 from service.domain.state import Step, Workflow
 from service.domain.values import Ports, SealBrokenError, item_texts, output_text, value_text
 

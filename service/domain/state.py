@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from podium.v1 import definition_pb2, value_pb2
+from service.domain.calls import Call, calls_of
 
 US_PER_MS = 1000
 LATEST_US = 2**62
@@ -59,11 +60,21 @@ Timer = tuple[int, int, TimerKind, str, int]
 class StepPlan:
     """What a step's definition says, in the form the fold needs; shared by the items of a for_each."""
 
-    __slots__ = ("authority", "continues", "definition", "depends_on", "join", "join_count", "needs_evaluation")
+    __slots__ = (
+        "authority",
+        "calls",
+        "continues",
+        "definition",
+        "depends_on",
+        "join",
+        "join_count",
+        "needs_evaluation",
+    )
 
     def __init__(self, definition: definition_pb2.StepDefinition, authority: int) -> None:
         self.definition = definition
         self.authority = authority
+        self.calls = calls_of(definition)
         self.depends_on = tuple(definition.depends_on)
         self.join = definition.join or definition_pb2.JOIN_ALL
         self.join_count = definition.join_count
@@ -90,6 +101,8 @@ class Step:
     fence: int = 0
     link: int = 0
     """The link of its fallback chain that it is at, from 1; 0: its own tool."""
+    attempts_before: int = 0
+    """Attempts that were made before it came to that link."""
     executor: str = ""
     session_id: str = ""
     budget_ends_at_us: int = 0
@@ -97,6 +110,8 @@ class Step:
     not_before_us: int = 0
     deadline_at_us: int = 0
     output: value_pb2.Value | None = None
+    cached: bool = False
+    """The output came from the cache."""
     failure: value_pb2.Failure | None = None
     skip_reason: int = 0
     chunk_count: int = 0
@@ -110,6 +125,16 @@ class Step:
     """Items that wait for the for_each step's limit; made when one has to."""
     item_texts: list[str] | None = None
     """The items' values, kept while they run; follows from the state and is not part of it."""
+
+    @property
+    def call(self) -> Call:
+        """What it calls now."""
+        return self.plan.calls[self.link]
+
+    @property
+    def attempts_of_call(self) -> int:
+        """Attempts that were made of what it calls now."""
+        return self.attempts - self.attempts_before
 
     @property
     def ended(self) -> bool:
@@ -128,6 +153,7 @@ class Workflow:
     open: bool = False
     input: value_pb2.Value | None = None
     max_parallel: int = 0
+    priority: int = 0
     deadline_at_us: int = 0
     grace_ends_at_us: int = 0
     cancel_grace_ms: int = 0
@@ -179,6 +205,9 @@ class Workflow:
             return self.canceling
         step = self.steps[step_id]
         expected = {TimerKind.ATTEMPT: RUNNING, TimerKind.RETRY: BACKING_OFF, TimerKind.QUEUE: QUEUED}[kind]
+        if kind is TimerKind.QUEUE and timer[0] != step.deadline_at_us:
+            # It waited for the tool of a link before this one.
+            return False
         return step.state == expected and step.attempts == attempt
 
     def wake_at_us(self) -> int | None:

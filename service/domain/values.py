@@ -156,7 +156,7 @@ def _runs_over_sealed(step: Step) -> bool:
 
 def arguments_text(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> str:
     """The JSON text of a step's arguments. Raises as `make_arguments` does."""
-    return _fill(step.plan.definition.arguments, StepScope(state, step, payloads, seals), seals)
+    return _fill(step.call.arguments, StepScope(state, step, payloads, seals), seals)
 
 
 def _fill(template: definition_pb2.Template, scope: StepScope, seals: Seals | None) -> str:

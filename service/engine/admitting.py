@@ -6,10 +6,15 @@ Invariant: a place on an executor that was offered or taken is used by an attemp
 from __future__ import annotations
 
 from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
-from service.admission.pipeline import Allowed, Answered, Denied, Pipeline, Rejected, ToolRequest, Wait
+from service.admission.bulkhead import OVERLOADED
+from service.admission.pipeline import Admission, Pipeline
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import Allowed, Answered, Denied, Rejected, Wait
 from service.domain import commands as c
-from service.domain.state import Step
+from service.domain.fallback import STALE_MISS, stale_link
+from service.domain.state import LATEST_US, US_PER_MS, Step
 from service.domain.templates import TemplateError
+from service.domain.trace_context import attempt_traceparent, trace_of
 from service.domain.values import SealBrokenError, make_arguments
 from service.engine.deciding import Deciding
 from service.engine.dispatch import Dispatcher, Executor
@@ -28,7 +33,7 @@ _DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BAT
 class Admitting:
     """Admits steps. Holds what admission needs from outside."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what admission needs from outside
         self,
         deciding: Deciding,
         *,
@@ -39,8 +44,10 @@ class Admitting:
         inline_limit_bytes: int,
         sealing: Sealing | None = None,
         secrets: SecretSource = NoSecrets(),  # noqa: B008 - it holds nothing
+        trace_ratio: float | None = None,
     ) -> None:
-        """Without `sealing` nothing that is sealed can be opened."""
+        """Without `sealing` nothing that is sealed can be opened. Without `trace_ratio` attempts have no spans."""
+        self._trace_ratio = trace_ratio
         self._deciding = deciding
         self._pipeline = pipeline
         self._tools = tools
@@ -55,7 +62,7 @@ class Admitting:
     def admit(self, turn: Turn, step: Step, place: Executor | None) -> None:
         """Ask admission for a step. A place that was offered is used or given back."""
         resident = turn.resident
-        turn.admissions += _weight(step.plan.definition.arguments)
+        turn.admissions += _weight(step.call.arguments)
         try:
             arguments = make_arguments(resident.state, step, self._deciding.ports(resident.key.tenant))
         except (SealBrokenError, TemplateError, ValueError) as error:
@@ -80,9 +87,34 @@ class Admitting:
             authority=resident.state.authorities[step.plan.authority],
             arguments_json=arguments.text,
         )
+        request.priority = resident.state.priority
         if arguments.hold_secrets and self._sealing is not None:
             request.digest = self._sealing.of(tool.tenant).keyed_digest
-        admission = self._pipeline.admit(request, turn.now_us)
+        wanted = stale_link(step)
+        if wanted is None:
+            self._carry_out(turn, step, tool, request, self._pipeline.admit(request, turn.now_us), place)
+            return
+        max_age_us = wanted.max_age_ms * US_PER_MS or LATEST_US
+        found = self._pipeline.old_result(request, max_age_us, turn.now_us)
+        if found is None:
+            failure = value_pb2.Failure(
+                reason=STALE_MISS, message=f"there is no old result of {tool.tool} to fall back on"
+            )
+            self._give_up(turn, c.FailStep(turn.now_us, step.id, failure), place)
+        else:
+            self._carry_out(turn, step, tool, request, found, place)
+
+    def _carry_out(
+        self,
+        turn: Turn,
+        step: Step,
+        tool: ToolVersion,
+        request: ToolRequest,
+        admission: Admission,
+        place: Executor | None,
+    ) -> None:
+        """Do what admission said."""
+        resident = turn.resident
         verdict = admission.verdict
         if isinstance(verdict, Allowed):
             assert admission.permission_checked is not None, "an allowed call was checked"
@@ -98,10 +130,7 @@ class Admitting:
             )
             self._give_up(turn, deny, place)
         elif isinstance(verdict, Rejected):
-            reject = c.RejectAttempt(
-                turn.now_us, step.id, verdict.guard, verdict.failure, admission.permission_checked, verdict.chance
-            )
-            self._give_up(turn, reject, place)
+            self._give_up(turn, _rejection(turn, step, verdict, admission.permission_checked), place)
         elif isinstance(verdict, Wait):
             limited = verdict.limited
             if limited is not None and resident.state.kind in _DIRECT:
@@ -124,6 +153,7 @@ class Admitting:
             self._dispatcher.give_back(place)
 
     def _queue(self, turn: Turn, step: Step, reason: str, limited: events_pb2.RateLimited | None = None) -> c.QueueStep:
+        self._pipeline.queued((*turn.resident.key, step.id), step.call.tool)
         wait_ms = step.plan.definition.timeouts.schedule_to_start_ms or self._timing.schedule_to_start_ms
         return c.QueueStep(turn.now_us, step.id, reason, wait_ms, limited)
 
@@ -148,6 +178,7 @@ class Admitting:
             return
         bounds = step.plan.definition.timeouts
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
+        timeout_ms = min(timeout_ms, request.timeout_ms or timeout_ms)
         heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
         try:
@@ -173,18 +204,30 @@ class Admitting:
         if len(request.arguments_json) <= self._inline_limit_bytes:
             assignment.arguments_json = request.arguments_json
         assignment.idempotency_key = f"{workflow_id}/{step.id}"
+        if step.link:
+            # Another tool has not seen the key of the step itself, and must not take it for one of its own.
+            assignment.idempotency_key += f"/link{step.link}"
         assignment.timeout_ms = timeout_ms
         assignment.heartbeat_timeout_ms = heartbeat_ms
         assignment.tenant = tool.tenant
         assignment.principal.CopyFrom(request.authority.principal)
+        assignment.trace_context = self._trace_context(turn.resident, step)
         if secrets:
             assignment.secrets.extend(secrets)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
 
+    def _trace_context(self, resident: Resident, step: Step) -> str:
+        """The traceparent of an attempt: of its own span where spans are made, or else of the caller's."""
+        caller = resident.trace_context
+        if self._trace_ratio is None:
+            return caller
+        trace = trace_of(*resident.key, caller, self._trace_ratio)
+        return attempt_traceparent(trace, *resident.key, step.id, step.attempts)
+
     def pinned_to(self, resident: Resident, step: Step) -> Pinned | None:
-        """The tool a step is pinned to; None: the catalogue does not know it."""
-        plan = step.plan.definition
-        key = (resident.key.tenant, plan.tool, plan.tool_version)
+        """The tool a step is pinned to where it is in its chain; None: the catalogue does not know it."""
+        call = step.call
+        key = (resident.key.tenant, call.tool, call.tool_version)
         pinned = self._pinned.get(key)
         if pinned is None:
             definition = self._tools.definition(*key)
@@ -205,6 +248,16 @@ def _weight(arguments: definition_pb2.Template) -> int:
     return 1 + arguments.ByteSize() // (_LITERAL_BYTES if is_literal else _TEMPLATE_BYTES)
 
 
+def _rejection(
+    turn: Turn, step: Step, verdict: Rejected, check: events_pb2.PermissionChecked | None
+) -> c.RejectAttempt:
+    # Who waits for the answer of a direct call knows better whether to try again.
+    is_last = verdict.failure.reason == OVERLOADED and turn.resident.state.kind in _DIRECT
+    return c.RejectAttempt(
+        turn.now_us, step.id, verdict.guard, verdict.failure, check, verdict.chance, may_repeat=not is_last
+    )
+
+
 def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Failure:
     retry_after_ms = max(1, -(-(limited.retry_at_us - now_us) // 1000))
     return value_pb2.Failure(
@@ -217,5 +270,5 @@ def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Fa
 
 def tool_version(resident: Resident, step: Step) -> ToolVersion:
     """The version of a tool that a step calls."""
-    definition = step.plan.definition
-    return ToolVersion(resident.key.tenant, definition.tool, definition.tool_version)
+    call = step.call
+    return ToolVersion(resident.key.tenant, call.tool, call.tool_version)

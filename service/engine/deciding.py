@@ -9,7 +9,8 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from podium.v1 import events_pb2
-from service.admission.pipeline import AttemptEnd, Pipeline
+from service.admission.guards import AttemptEnd
+from service.admission.pipeline import Pipeline
 from service.domain import commands as c
 from service.domain.conditions import Expressions
 from service.domain.decide import Rules, decide
@@ -61,7 +62,11 @@ class Deciding:
             evolve(resident.state, event)
             turn.events.append(NewEvent(event, envelope))
             if isinstance(event, (events_pb2.StepSucceeded, events_pb2.AttemptFailed)) and event.attempt:
-                tool = resident.state.steps[event.step_id].plan.definition.tool
+                tool = resident.state.steps[event.step_id].call.tool
                 step = (*resident.key, event.step_id)
-                self._pipeline.ended(AttemptEnd(step, turn.now_us, event.attempt, tool, event))
+                end = AttemptEnd(step, turn.now_us, event.attempt, tool, event)
+                turn.ended.append(end)
+                self._pipeline.ended(end)
+                if isinstance(event, events_pb2.StepSucceeded):
+                    turn.successes.append(len(turn.events) - 1)
         return events

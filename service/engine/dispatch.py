@@ -1,18 +1,20 @@
 """Places on executors: who has one free, and who waits for one.
 
 Invariant: a place is taken before an attempt is recorded and given back exactly once, when its outcome has arrived,
-when its append failed, or when its session ends. Waiting steps are served first come, first served.
+when its append failed, or when its session ends. Those who wait are served by priority, and those of one priority in
+the order in which they came; see service.domain.priorities.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
+from service.domain.priorities import RANKS, Turns, rank_of
 from service.engine.keys import StepKey, ToolVersion
+from service.engine.place_queue import PlaceQueue
 
 
 class Session(Protocol):
@@ -30,6 +32,14 @@ class Session(Protocol):
     def authority(self) -> value_pb2.Authority:
         """What the executor may do."""
 
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What it says about itself."""
+
+    @property
+    def heard_us(self) -> int:
+        """When it was last heard of, microseconds since the Unix epoch."""
+
     def send(self, item: wire.ServiceItem) -> None:
         """Queue an item for the next frame."""
 
@@ -37,7 +47,18 @@ class Session(Protocol):
 class Executor:
     """A connected session with its places and the tool versions it serves."""
 
-    __slots__ = ("gone", "holding", "leaving", "max_attempts", "serves", "session", "taken", "tenant")
+    __slots__ = (
+        "gone",
+        "holding",
+        "leaving",
+        "max_attempts",
+        "probed",
+        "serves",
+        "session",
+        "taken",
+        "tenant",
+        "unfit",
+    )
 
     def __init__(self, session: Session, tenant: str, serves: dict[str, int], max_attempts: int) -> None:
         self.session = session
@@ -51,6 +72,10 @@ class Executor:
         """Its connection has ended."""
         self.holding: set[tuple[str, str, int]] = set()
         """(workflow, step, attempt) of what was assigned and has not come back."""
+        self.unfit: dict[str, str] = {}
+        """Tools that it cannot run now, by its own word, and why."""
+        self.probed: dict[str, int] = {}
+        """When it was last asked about a tool, microseconds since the Unix epoch."""
 
     @property
     def free(self) -> int:
@@ -58,20 +83,31 @@ class Executor:
         return 0 if self.leaving else self.max_attempts - self.taken
 
 
+Bounds = Callable[[str], Callable[[str], int | None] | None]
+"""Of a tenant: how many attempts its executors of a name may have at once (None: as many as they take); None: any."""
+
+
 class Dispatcher:
-    """Hands out places, and offers a place that becomes free to the step that waits longest."""
+    """Hands out places, and offers a place that becomes free to whoever's turn it is."""
 
     def __init__(
         self,
         offer: Callable[[StepKey, Executor], None],
         compatible: Callable[[ToolVersion, int], bool],
+        bounds: Bounds = lambda _tenant: None,
     ) -> None:
         self._offer = offer
         self._compatible = compatible
         """Whether an executor that serves this version may run a step that is pinned to that one."""
+        self._bounds = bounds
         self._by_tool: dict[tuple[str, str], list[Executor]] = {}
-        self._queues: dict[ToolVersion, deque[StepKey]] = {}
-        self._waiting: set[StepKey] = set()
+        self._by_name: dict[tuple[str, str], list[Executor]] = {}
+        """All whose connection stands, also those that take no more work."""
+        self._queues: dict[tuple[str, str], dict[ToolVersion, PlaceQueue]] = {}
+        """By tenant and tool: those who wait for each version. None is empty."""
+        self._waiting: dict[StepKey, PlaceQueue] = {}
+        self._turns: dict[str, Turns] = {}
+        self._arrivals = 0
         self.stopped = False
         """Nobody is given a place any more."""
 
@@ -83,29 +119,39 @@ class Dispatcher:
         """An executor is ready for work."""
         for tool in executor.serves:
             self._by_tool.setdefault((executor.tenant, tool), []).append(executor)
+        self._by_name.setdefault((executor.tenant, executor.session.executor), []).append(executor)
         self._serve(executor)
 
     def disconnect(self, executor: Executor) -> None:
         """An executor takes no more work."""
         executor.leaving = True
         for tool in executor.serves:
-            executors = self._by_tool.get((executor.tenant, tool), [])
-            if executor in executors:
-                executors.remove(executor)
+            _remove(self._by_tool, (executor.tenant, tool), executor)
+        if executor.gone:
+            _remove(self._by_name, (executor.tenant, executor.session.executor), executor)
 
     def sessions(self, tenant: str, tool: str) -> list[Executor]:
         """The connected executors that serve any version of a tool."""
         return self._by_tool.get((tenant, tool), [])
 
+    def executors(self, tenant: str) -> Iterator[Executor]:
+        """All executors of a tenant whose connection stands, also those that take no more work."""
+        for (owner, _), executors in self._by_name.items():
+            if owner == tenant:
+                yield from executors
+
     def take(self, tool: ToolVersion) -> Executor | None:
         """Take a place for a step that is not waiting yet; None: it must queue."""
-        queue = self._queues.get(tool)
-        if queue or self.stopped:
+        queues = self._queues.get((tool.tenant, tool.tool))
+        if self.stopped or (queues and tool in queues):
             return None
+        bound_of = self._bounds(tool.tenant)
         best: Executor | None = None
         for executor in self._by_tool.get((tool.tenant, tool.tool), ()):
             free = executor.free
-            if free > 0 and (best is None or free > best.free) and self._fits(executor, tool):
+            if free <= 0 or (best is not None and free <= best.free) or not self._is_able(executor, tool):
+                continue
+            if bound_of is None or self._has_room(executor, bound_of):
                 best = executor
         if best is not None:
             best.taken += 1
@@ -114,45 +160,111 @@ class Dispatcher:
     def give_back(self, executor: Executor) -> None:
         """A place is free again."""
         executor.taken -= 1
-        if self._waiting:
-            self._serve(executor)
+        if not self._waiting:
+            return
+        self._serve(executor)
+        if self._bounds(executor.tenant) is not None:
+            # It may have been the bound on all of one name that kept another of them from taking more.
+            for other in list(self._by_name.get((executor.tenant, executor.session.executor), ())):
+                self._serve(other)
 
-    def enqueue(self, key: StepKey, tool: ToolVersion) -> None:
+    def enqueue(self, key: StepKey, tool: ToolVersion, priority: int = 0) -> None:
         """A step waits for a place. It is offered one right away when one is free."""
         if key in self._waiting:
             return
-        self._waiting.add(key)
-        self._queues.setdefault(tool, deque()).append(key)
-        for executor in list(self._by_tool.get((tool.tenant, tool.tool), ())):
-            self._serve(executor)
+        queues = self._queues.setdefault((tool.tenant, tool.tool), {})
+        queue = queues.get(tool)
+        if queue is None:
+            queue = queues[tool] = PlaceQueue(tool)
+        self._arrivals += 1
+        queue.join(key, rank_of(priority), self._arrivals)
+        self._waiting[key] = queue
+        self.serve_tool(tool.tenant, tool.tool)
 
     def is_waiting(self, key: StepKey) -> bool:
         """Whether the step waits in a queue."""
         return key in self._waiting
 
     def forget(self, key: StepKey) -> None:
-        """A step does not wait any more; its place in the queue is passed over when its turn comes."""
-        self._waiting.discard(key)
+        """A step does not wait any more."""
+        queue = self._waiting.pop(key, None)
+        if queue is not None:
+            queue.leave(key)
+            self._forget_if_empty(queue)
 
-    def _fits(self, executor: Executor, tool: ToolVersion) -> bool:
-        served = executor.serves[tool.tool]
-        return served == tool.version or self._compatible(tool, served)
+    def serve_tool(self, tenant: str, tool: str) -> None:
+        """Offer what is free to those who wait for a tool: somebody came, or an executor can run it again."""
+        for executor in list(self._by_tool.get((tenant, tool), ())):
+            self._serve(executor)
+
+    def serve_tenant(self, tenant: str) -> None:
+        """Offer what is free to all of a tenant who wait: its policy has changed."""
+        for executor in list(self.executors(tenant)):
+            self._serve(executor)
+
+    def fits(self, executor: Executor, tool: ToolVersion) -> bool:
+        """Whether an executor may run a step that is pinned to this version of a tool."""
+        served = executor.serves.get(tool.tool)
+        return served is not None and (served == tool.version or self._compatible(tool, served))
+
+    def _is_able(self, executor: Executor, tool: ToolVersion) -> bool:
+        """Whether it may, and can by its own word."""
+        return not (executor.unfit and tool.tool in executor.unfit) and self.fits(executor, tool)
+
+    def _has_room(self, executor: Executor, bound_of: Callable[[str], int | None]) -> bool:
+        """Whether the bound on attempts of all executors of this one's name lets it take one more."""
+        name = executor.session.executor
+        bound = bound_of(name)
+        return bound is None or sum(other.taken for other in self._by_name.get((executor.tenant, name), ())) < bound
 
     def _serve(self, executor: Executor) -> None:
-        if self.stopped:
-            return
-        for tool_name in executor.serves:
-            for tool in [t for t in self._queues if t.tool == tool_name and t.tenant == executor.tenant]:
-                if self._fits(executor, tool):
-                    self._serve_queue(executor, tool)
+        """Offer the places of an executor, one by one, for as long as anybody waits for one of its tools."""
+        while self._waiting and executor.free > 0 and not self.stopped:
+            bound_of = self._bounds(executor.tenant)
+            if bound_of is not None and not self._has_room(executor, bound_of):
+                return
+            queue_and_rank = self._next(executor)
+            if queue_and_rank is None:
+                return
+            queue, rank = queue_and_rank
+            key = queue.take(rank)
+            del self._waiting[key]
+            self._forget_if_empty(queue)
+            executor.taken += 1
+            self._offer(key, executor)
 
-    def _serve_queue(self, executor: Executor, tool: ToolVersion) -> None:
-        queue = self._queues[tool]
-        while queue and executor.free > 0:
-            key = queue.popleft()
-            if key in self._waiting:
-                self._waiting.discard(key)
-                executor.taken += 1
-                self._offer(key, executor)
-        if not queue:
-            self._queues.pop(tool, None)
+    def _next(self, executor: Executor) -> tuple[PlaceQueue, int] | None:
+        """Of the queues for which an executor has a place: whose turn it is, and of which rank."""
+        tenant = executor.tenant
+        fitting = [
+            queue
+            for name in executor.serves
+            for tool, queue in self._queues.get((tenant, name), {}).items()
+            if self._is_able(executor, tool)
+        ]
+        if not fitting:
+            return None
+        waiting = [any(queue.waits(rank) for queue in fitting) for rank in range(RANKS)]
+        turns = self._turns.get(tenant)
+        if turns is None:
+            turns = self._turns[tenant] = Turns()
+        rank = turns.next(waiting)
+        return min((queue for queue in fitting if queue.waits(rank)), key=lambda queue: queue.first_arrival(rank)), rank
+
+    def _forget_if_empty(self, queue: PlaceQueue) -> None:
+        if queue:
+            return
+        tool = queue.tool
+        queues = self._queues.get((tool.tenant, tool.tool), {})
+        if queues.get(tool) is queue:
+            del queues[tool]
+            if not queues:
+                del self._queues[tool.tenant, tool.tool]
+
+
+def _remove(table: dict[tuple[str, str], list[Executor]], key: tuple[str, str], executor: Executor) -> None:
+    executors = table.get(key, [])
+    if executor in executors:
+        executors.remove(executor)
+        if not executors:
+            del table[key]

@@ -159,6 +159,10 @@ class Engine:
         """A place for a step that waits; the dispatcher has taken it for the step."""
         self.post(key.workflow, Mail(Offer(key.step_id, executor)))
 
+    def ask_again(self, key: StepKey) -> None:
+        """Have admission asked again about a step that waits, without a place."""
+        self.post(key.workflow, Mail(Offer(key.step_id, None)))
+
     def fail_attempt(self, live: LiveAttempt, failure: value_pb2.Failure) -> None:
         """An attempt was lost or fell silent."""
         command = c.FailAttempt(
@@ -200,7 +204,7 @@ class Engine:
                 turn = self._turns.take(resident, now)
             except Exception as error:
                 # A bug in a decision must cost this workflow's turn and not the shard.
-                logger.exception("the turn of %s failed", resident.key.workflow_id)
+                logger.exception("the turn of %s failed", resident.key.workflow_id, extra=resident.log_fields)
                 self._drop(resident, Unavailable("INTERNAL_TURN_FAILED", f"the turn failed: {type(error).__name__}"))
                 continue
             self._append(turn)
@@ -266,7 +270,7 @@ class Engine:
         mailbox, readers, waiters = resident.mailbox, resident.readers, resident.waiters
         resident.mailbox, resident.readers, resident.waiters = type(mailbox)(), [], []
         for mail in mailbox:
-            if error is not None and isinstance(mail.content, Offer):
+            if error is not None and isinstance(mail.content, Offer) and mail.content.executor is not None:
                 self.dispatcher.give_back(mail.content.executor)
             if error is None:
                 self.post(resident.key, mail)
@@ -291,7 +295,7 @@ class Engine:
             if self.watchers.watched(resident.key):
                 for recorded in committed.events[: len(turn.events)]:
                     self.watchers.publish(resident.key, recorded)
-        self.effects.release(turn)
+        self.effects.release(turn, committed.first_position if committed is not None else 0)
         for reply, error in turn.replies:
             reply(error, position)
         self._call_readers(resident)

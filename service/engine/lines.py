@@ -6,8 +6,9 @@ What wakes a step decides nothing: admission is asked again, and may let it wait
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from service.admission.pipeline import Wait, WaitingLine
+from service.admission.verdicts import Stirring, Wait, WaitingLine
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.timers import Clock, Timers
 
@@ -15,11 +16,12 @@ from service.engine.timers import Clock, Timers
 class WaitingSteps:
     """The steps that wait, in a guard's line or each for a time of its own."""
 
-    def __init__(self, clock: Clock, offer: Callable[[StepKey, ToolVersion], None]) -> None:
-        """`offer` lets a step wait for a place."""
+    def __init__(self, clock: Clock, offer: Callable[[StepKey, ToolVersion, int], None]) -> None:
+        """`offer` lets a step, of a tool and of a priority, wait for a place."""
         self._clock = clock
         self._offer = offer
-        self._tools: dict[StepKey, ToolVersion] = {}
+        self._tools: dict[StepKey, tuple[ToolVersion, int]] = {}
+        """Of all who wait: the tool and the priority."""
         self._lines: dict[StepKey, WaitingLine] = {}
         """Also of steps that were let through: they keep their ticket until they start or end."""
         self._moves: Timers[WaitingLine] = Timers(clock, self._move)
@@ -35,9 +37,9 @@ class WaitingSteps:
         line = self._lines.get(key)
         return self._alone.due_at_us(key) is not None if line is None else key in line
 
-    def join(self, key: StepKey, tool: ToolVersion, wait: Wait) -> None:
+    def join(self, key: StepKey, tool: ToolVersion, wait: Wait, priority: int = 0) -> None:
         """A step waits."""
-        self._tools[key] = tool
+        self._tools[key] = tool, priority
         if wait.join is None:
             self._alone.set(key, wait.until_us)
             return
@@ -46,6 +48,14 @@ class WaitingSteps:
             before.move_away(key)
         self._lines[key] = line
         self._moves.set(line, wait.until_us)
+        if isinstance(line, Stirring):
+            line.on_stir(partial(self._look_soon, line))
+            # What it waits for may have happened while that it waits was on its way to the log.
+            line.stir()
+
+    def move_now(self, line: WaitingLine) -> None:
+        """A guard has room for those in a line."""
+        self._moves.set(line, self._clock.now_us())
 
     def leave(self, key: StepKey) -> None:
         """A step started or ended."""
@@ -56,6 +66,9 @@ class WaitingSteps:
         if line is not None:
             line.leave(key)
 
+    def _look_soon(self, line: WaitingLine) -> None:
+        self._moves.set(line, self._clock.now_us())
+
     def _move(self, line: WaitingLine) -> None:
         steps, next_us = line.let_through(self._clock.now_us())
         for step in steps:
@@ -64,6 +77,6 @@ class WaitingSteps:
             self._moves.set(line, next_us)
 
     def _wake(self, key: StepKey) -> None:
-        tool = self._tools.get(key)
-        if tool is not None:
-            self._offer(key, tool)
+        found = self._tools.get(key)
+        if found is not None:
+            self._offer(key, *found)

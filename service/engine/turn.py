@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2, executor_service_pb2, value_pb2
-from service.admission.pipeline import Wait
+from service.admission.guards import AttemptEnd
+from service.admission.verdicts import Wait
 from service.domain.effects import Run
 from service.engine.dispatch import Executor
 from service.engine.keys import StepKey, ToolVersion
@@ -49,9 +50,13 @@ class Turn:
     """What guards have on record in other streams of the tenant because of these events, in the same append."""
     replies: list[tuple[Reply, Exception | None]] = field(default_factory=list)
     assigned: list[Assigned] = field(default_factory=list)
+    ended: list[AttemptEnd] = field(default_factory=list)
+    """Attempts whose outcome it found."""
     queued: list[tuple[StepKey, ToolVersion]] = field(default_factory=list)
     running: list[Run] = field(default_factory=list)
     settled: list[StepKey] = field(default_factory=list)
+    successes: list[int] = field(default_factory=list)
+    """Which of the events are successes of attempts."""
     delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
     admissions: int = 0

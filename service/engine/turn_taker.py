@@ -6,7 +6,10 @@ the append fails, the workflow is dropped and folded again from the log.
 
 from __future__ import annotations
 
-from service.admission.pipeline import AttemptEnd, Pipeline
+from typing import Any
+
+from service.admission.guards import AttemptEnd
+from service.admission.pipeline import Pipeline
 from service.domain import commands as c
 from service.domain import state as s
 from service.domain.decide import StaleFenceError
@@ -71,7 +74,7 @@ class TurnTaker:
             turn.missing = error.reference
         except Exception:
             self.take_back(turn)
-            self._pipeline.take_beside()
+            self._pipeline.unrecorded(turn.resident.key.tenant, self._pipeline.take_beside())
             for reply, _ in turn.replies:
                 reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
@@ -91,14 +94,17 @@ class TurnTaker:
 
     def _read(self, turn: Turn, mail: Mail) -> None:
         error: Exception | None = None
+        resident = turn.resident
         try:
             content = mail.content
             if isinstance(content, Offer):
                 self._offered(turn, content)
             elif content is not None:
-                command = content(turn.resident.state) if callable(content) else content
+                command = content(resident.state) if callable(content) else content
                 if command is not None:
-                    self._deciding.apply(turn, command, self._envelope(turn.resident, mail.cause))
+                    if mail.cause is not None and not resident.state.started:
+                        resident.trace_context = mail.cause.trace_context
+                    self._deciding.apply(turn, command, self._envelope(resident, mail.cause))
         except (DomainError, StaleFenceError) as refused:
             error = refused
         if mail.reply is not None:
@@ -127,8 +133,9 @@ class TurnTaker:
         tenant, workflow_id = resident.key
         for step_id, effect in changed_effects(resident.state).items():
             if isinstance(effect, Admit):
-                if resident.state.steps[step_id].attempts:
-                    # The attempt before this one does not run any more.
+                step = resident.state.steps[step_id]
+                if step.attempts or step.link:
+                    # The attempt before this one does not run any more, nor does it wait for another tool's place.
                     key = StepKey(tenant, workflow_id, step_id)
                     turn.settled.append(key)
                     self._ended_without_outcome(turn, key)
@@ -136,7 +143,10 @@ class TurnTaker:
                     resident.unadmitted[step_id] = None
             elif isinstance(effect, Queue):
                 step = resident.state.steps[step_id]
-                turn.queued.append((StepKey(tenant, workflow_id, step_id), tool_version(resident, step)))
+                key, tool = StepKey(tenant, workflow_id, step_id), tool_version(resident, step)
+                turn.queued.append((key, tool))
+                # Told here as well as when it was decided: after a restart it is only found to wait.
+                self._pipeline.queued(key, tool.tool)
             elif isinstance(effect, Run):
                 turn.running.append(effect)
             else:
@@ -152,23 +162,55 @@ class TurnTaker:
         return len(turn.events) > before
 
     def _offered(self, turn: Turn, offer: Offer) -> None:
-        step = turn.resident.state.steps.get(offer.step_id)
-        if step is None or step.state != s.QUEUED or not turn.resident.state.running:
-            self._dispatcher.give_back(offer.executor)
+        resident, place = turn.resident, offer.executor
+        step = resident.state.steps.get(offer.step_id)
+        is_waiting = step is not None and step.state == s.QUEUED and resident.state.running
+        # It may wait for another tool by now, that of a link of its fallback chain.
+        fits = place is None or (step is not None and self._dispatcher.fits(place, tool_version(resident, step)))
+        if step is None or not is_waiting or not fits:
+            if place is not None:
+                self._dispatcher.give_back(place)
             return
         self._admitting.admit(turn, step, offer.executor)
+        key = StepKey(*turn.resident.key, step.id)
+        # The engine looks at changes, and that it goes on waiting, now for a place, is none.
+        if offer.executor is None and step.state == s.QUEUED and key not in turn.delayed:
+            turn.queued.append((key, tool_version(turn.resident, step)))
 
     def resumed(self, key: StepKey, attempt: int, tool: ToolVersion) -> None:
         """An attempt was found running that this process has not started."""
         self._pipeline.resumed(key, attempt, tool.tool)
 
     def take_back(self, turn: Turn) -> None:
-        """What a turn started has not started: it failed, or its append did."""
+        """What a turn started has not started, and what it ended runs on: it failed, or its append did."""
+        resident = turn.resident
+        for key, _ in turn.queued:
+            self._pipeline.ended(AttemptEnd(key, turn.now_us))
+        started = set()
         for assigned in turn.assigned:
             self._dispatcher.give_back(assigned.executor)
             reference = assigned.item.assign.attempt
-            step = (turn.resident.key.tenant, reference.workflow_id, reference.step_id)
+            started.add((reference.step_id, reference.attempt))
+            step = (resident.key.tenant, reference.workflow_id, reference.step_id)
             self._pipeline.ended(AttemptEnd(step, turn.now_us, reference.attempt))
+        for end in turn.ended:
+            _, _, step_id = end.step
+            if (step_id, end.attempt) not in started:
+                self._pipeline.resumed(end.step, end.attempt, end.tool)
+        for index in turn.successes:
+            success: Any = turn.events[index].payload
+            self._pipeline.undone(StepKey(*resident.key, success.step_id))
+        for key in turn.delayed:
+            self._ended_without_outcome(turn, key)
+        beside = ((each.stream_id, new.payload) for each in turn.beside for new in each.events)
+        self._pipeline.unrecorded(resident.key.tenant, beside)
+
+    def made_durable(self, turn: Turn, first_position: int) -> None:
+        """What a turn found is durable, from that position of the log on."""
+        for index in turn.successes:
+            success: Any = turn.events[index].payload
+            step = StepKey(*turn.resident.key, success.step_id)
+            self._pipeline.durable(step, success, first_position + index, turn.now_us)
 
     def _ended_without_outcome(self, turn: Turn, key: StepKey) -> None:
         """Tell the guards that nothing of the step runs any more; a no-op for who was told its outcome."""

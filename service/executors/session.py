@@ -14,6 +14,7 @@ from contextlib import suppress
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2, workflow_service_pb2
 from service.domain import commands as c
+from service.domain.caching import LIFETIME_MAX_MS
 from service.domain.errors import DomainError, Unavailable
 from service.domain.values import SealBrokenError
 from service.engine.attempts import LiveAttempt
@@ -47,6 +48,7 @@ class ExecutorSession:
         self.authority = authority
         self.executor = hello.executor
         self.instance_id = hello.instance_id
+        self.labels = dict(hello.labels)
         self.tenant = tenant
         self.heard_us = parts.clock.now_us()
         self._cause = cause
@@ -268,7 +270,7 @@ class ExecutorSession:
         except (ValueError, SealBrokenError) as error:
             self._output_refused(live, error)
             return
-        self._complete(live, output)
+        self._complete(live, result, output)
 
     def _output_refused(self, live: LiveAttempt, error: Exception) -> None:
         reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "INVALID_OUTPUT"
@@ -287,9 +289,9 @@ class ExecutorSession:
         except (StoreError, ValueError, SealBrokenError) as error:
             self._output_refused(live, error)
             return
-        self._complete(live, output)
+        self._complete(live, result, output)
 
-    def _complete(self, live: LiveAttempt, output: value_pb2.Value | None) -> None:
+    def _complete(self, live: LiveAttempt, result: wire.AttemptResult, output: value_pb2.Value | None) -> None:
         command = c.CompleteAttempt(
             self.heard_us,
             live.key.step_id,
@@ -299,6 +301,7 @@ class ExecutorSession:
             live.durable_chunks,
             live.chunks_digest.digest() if live.durable_chunks else b"",
             tuple(live.sanitized or ()),
+            min(result.cache_ttl_ms, LIFETIME_MAX_MS) if result.HasField("cache_ttl_ms") else None,
         )
         self._settle(live, command)
 

@@ -85,6 +85,7 @@ def _summary(row: Row[Any]) -> WorkflowSummary:
         ended_at_us=row.ended_at_us,
         stream_version=row.stream_version,
         principal=value_pb2.Principal.FromString(row.principal),
+        degraded_steps=row.degraded,
     )
     if row.failure is not None:
         summary.failure.ParseFromString(row.failure)

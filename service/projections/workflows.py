@@ -47,6 +47,8 @@ _TURNS = {
     TYPE_NUMBERS["workflow_failed"]: value_pb2.WORKFLOW_STATE_FAILED,
     TYPE_NUMBERS["workflow_canceled"]: value_pb2.WORKFLOW_STATE_CANCELED,
 }
+_COUNTS = ("steps", "degraded", *COUNTED)
+"""The columns that count steps; `degraded` is in `succeeded` too."""
 _ENDINGS = {TYPE_NUMBERS[f"step_{name}"]: name for name in COUNTED}
 
 
@@ -72,15 +74,13 @@ class WorkflowList:
     """The projection that keeps the list."""
 
     name = "workflows"
-    schema_version = 1
+    schema_version = 2
 
     def __init__(self, generation: int) -> None:
         self.metadata = MetaData()
         self.workflows = rows = _table(f"{self.name}_{generation}", self.metadata)
         this = (rows.c.tenant == bindparam("of_tenant"), rows.c.workflow_id == bindparam("of_workflow"))
-        counted: dict[str, ColumnElement[Any]] = {
-            name: rows.c[name] + bindparam(f"more_{name}") for name in ("steps", *COUNTED)
-        }
+        counted: dict[str, ColumnElement[Any]] = {name: rows.c[name] + bindparam(f"more_{name}") for name in _COUNTS}
         turned: dict[str, ColumnElement[Any]] = {
             name: bindparam(f"now_{name}") for name in ("state", "ended_at_us", "failure", "open")
         }
@@ -124,8 +124,7 @@ def _table(name: str, metadata: MetaData) -> Table:
         Column("stream_version", BigInteger, nullable=False),
         Column("principal", LargeBinary, nullable=False),
         Column("failure", LargeBinary),
-        Column("steps", Integer, nullable=False),
-        *(Column(counted, Integer, nullable=False) for counted in COUNTED),
+        *(Column(counted, Integer, nullable=False) for counted in _COUNTS),
         Index(f"{name}_by_id", "tenant", "workflow_id", unique=True),
         Index(f"{name}_by_start", "tenant", "position"),
         Index(f"{name}_by_state", "tenant", "state", "position"),
@@ -153,6 +152,12 @@ def _started(change: _Change, recorded: RecordedEvent) -> None:
 
 def _step_ended(change: _Change, event: RecordedEvent) -> None:
     change.count(_ENDINGS[event.type])
+
+
+def _step_succeeded(change: _Change, event: RecordedEvent) -> None:
+    change.count("succeeded")
+    if decode_record(event.record).step_succeeded.degraded_by:
+        change.count("degraded")
 
 
 def _steps_added(change: _Change, event: RecordedEvent) -> None:
@@ -184,11 +189,12 @@ _FOLDS: dict[int, Callable[[_Change, RecordedEvent], None]] = {
     TYPE_NUMBERS["workflow_finish_requested"]: _finish_requested,
     **dict.fromkeys(_TURNS, _turned),
     **dict.fromkeys(_ENDINGS, _step_ended),
+    TYPE_NUMBERS["step_succeeded"]: _step_succeeded,
 }
 
 
 def _new_row(started: Mapping[str, object], change: _Change) -> dict[str, object]:
-    counts = {name: change.more.get(name, 0) for name in ("steps", *COUNTED)}
+    counts = {name: change.more.get(name, 0) for name in _COUNTS}
     row = {**started, "stream_version": change.stream_version, **counts}
     if change.closed:
         row["open"] = False
@@ -198,7 +204,7 @@ def _new_row(started: Mapping[str, object], change: _Change) -> dict[str, object
 
 
 def _count_row(tenant: str, workflow_id: str, change: _Change) -> dict[str, object]:
-    more = {f"more_{name}": change.more.get(name, 0) for name in ("steps", *COUNTED)}
+    more = {f"more_{name}": change.more.get(name, 0) for name in _COUNTS}
     return {"of_tenant": tenant, "of_workflow": workflow_id, "now_version": change.stream_version, **more}
 
 

@@ -58,8 +58,8 @@ def serve(
     from service.main import serve as serve_forever
 
     end_with(parent)
-    _log(verbose=verbose)
     settings = settings_with(listen=listen, database=database, state_directory=state_directory, config=config)
+    _log(settings, verbose=verbose)
 
     def ready(running: Running) -> None:
         if as_json:
@@ -102,11 +102,11 @@ def dev(
     from service.main import serve as serve_forever
 
     end_with(parent)
-    _log(verbose=verbose)
     file = dev_file or default_file()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podium-dev-")))
         settings = dev_settings(folder, _free_port() if port is None else port)
+        _log(settings, verbose=verbose)
         token = mint_token(settings, subject="dev", roles=("admin",))
 
         def ready(running: Running) -> None:
@@ -164,6 +164,7 @@ def _free_port() -> int:
     return DEV_PORT
 
 
-def _log(*, verbose: bool) -> None:
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def _log(settings: Settings, *, verbose: bool) -> None:
+    from service.log_format import begin_logging
+
+    begin_logging(settings.telemetry.log_format, logging.INFO if verbose else logging.WARNING)

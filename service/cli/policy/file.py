@@ -11,6 +11,8 @@ from podium.v1 import policy_pb2
 from service.cli.failures import CommandFailed, ExitCode, Violation
 from service.cli.fields import Fields
 from service.cli.file_text import parsed
+from service.cli.policy.breakers import read_breaker
+from service.cli.policy.bulkheads import read_bulkhead
 from service.cli.policy.cases import read_case
 
 if TYPE_CHECKING:
@@ -28,6 +30,18 @@ KEYS = {
     "address": policy_pb2.LIMIT_KEY_ADDRESS,
 }
 PERIODS_MS = {"second": 1000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
+_MEMBERS = (
+    "name",
+    "roles",
+    "rules",
+    "limits",
+    "addresses",
+    "patterns",
+    "changes_need_approval",
+    "breakers",
+    "bulkheads",
+    "tests",
+)
 _RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\S+)\s*")
 
 
@@ -46,14 +60,16 @@ class PolicyFile:
         self.name = name
         problems: list[Violation] = []
         file = Fields(parsed(text, name), "", problems)
-        file.known("name", "roles", "rules", "limits", "addresses", "patterns", "changes_need_approval", "tests")
+        file.known(*_MEMBERS)
         self.policy = policy_pb2.Policy(
             name=file.text("name", required=True),
             roles=[_role(name, fields) for name, fields in file.members("roles")],
             rules=[_rule(fields) for fields in _listed(file, "rules")],
             limits=[_limit(fields) for fields in _listed(file, "limits")],
             patterns=[_pattern(fields) for fields in _listed(file, "patterns")],
+            breakers=[read_breaker(fields) for fields in _listed(file, "breakers")],
             changes_need_approval=file.truth("changes_need_approval"),
+            bulkheads=[read_bulkhead(fields) for fields in _listed(file, "bulkheads")],
         )
         if file.has("addresses"):
             self.policy.addresses.CopyFrom(_addresses(file.object("addresses")))

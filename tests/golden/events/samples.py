@@ -399,6 +399,9 @@ PAYLOADS = {
     "attempt_rejected": e.AttemptRejected(
         step_id="fetch", attempt=3, guard="breaker", failure=FAILURE, retry_at_us=AT_US + 60_000_000
     ),
+    "attempt_rejected.budget": e.AttemptRejected(
+        step_id="fetch", attempt=1, guard="breaker", failure=FAILURE, budget_ends_at_us=1_700_000_060_000_000
+    ),
     "fallback_tried": e.FallbackTried(step_id="fetch", link=2, failure=FAILURE, guard="permission", tool="mirror"),
     "cache_hit": e.CacheHit(
         step_id="fetch",

@@ -183,3 +183,29 @@ def workflow_failed(step_id, reason, **fields):
 
 WORKFLOW_SUCCEEDED = events_pb2.WorkflowSucceeded()
 WORKFLOW_CANCELED = events_pb2.WorkflowCanceled()
+
+
+def tried(step_id, link, reason, *, tool="", guard="", **fields):
+    """A link of the step's fallback chain took the place of a failure."""
+    return events_pb2.FallbackTried(
+        step_id=step_id, link=link, failure=failure(reason, **fields), guard=guard, tool=tool
+    )
+
+
+def degraded(step_id, link, output="null", attempt=0):
+    """A step has its output from a link."""
+    return events_pb2.StepSucceeded(
+        step_id=step_id, attempt=attempt, output=value_pb2.Value(json=output), degraded_by=link
+    )
+
+
+def rejected(step_id, reason="BREAKER_OPEN", attempt=1, retry_ms=None, budget_ms=0, **fields):
+    """An attempt was not made."""
+    return events_pb2.AttemptRejected(
+        step_id=step_id,
+        attempt=attempt,
+        guard="breaker",
+        failure=failure(reason, retryable=True, **fields),
+        retry_at_us=0 if retry_ms is None else at_ms(retry_ms),
+        budget_ends_at_us=at_ms(budget_ms) if budget_ms else 0,
+    )

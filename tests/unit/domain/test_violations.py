@@ -5,8 +5,9 @@ import re
 import pytest
 
 from podium.v1 import definition_pb2 as pb
-from service.domain.definition import Limits, Validation, normalise
+from service.domain.definition import normalise
 from service.domain.errors import InvalidInput
+from service.domain.validation import Limits, Validation
 from tests.unit.domain.workflow_run import EXPRESSIONS, TOOLS, VALIDATION, step
 
 Template = pb.Template

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from podium.v1 import definition_pb2, events_pb2, value_pb2
 from service.domain import commands as c
 from service.domain.decide import Rules, decide
-from service.domain.definition import Validation, normalise
+from service.domain.definition import normalise
 from service.domain.evolve import evolve
 from service.domain.state import US_PER_MS, Workflow
+from service.domain.validation import Validation
 from service.domain.values import PayloadNotLoadedError, Ports, arguments_text
 from service.engine.expressions import CelExpressions
 
@@ -104,6 +105,24 @@ def step(step_id, *depends_on, arguments=NOTHING, each=NOTHING, at_once=0, **fie
         definition.for_each.items_json = json.dumps(each)
         definition.for_each.max_parallel = at_once
     return definition
+
+
+def other(tool, *on, arguments=NOTHING, **fields):
+    """The link of a chain that calls another tool."""
+    link = definition_pb2.Fallback(on=on, tool=definition_pb2.ToolFallback(tool=tool, **fields))
+    if arguments is not NOTHING:
+        link.tool.arguments_json = json.dumps(arguments)
+    return link
+
+
+def old(*on, max_age_ms=0):
+    """The link that takes an old result."""
+    return definition_pb2.Fallback(on=on, stale=definition_pb2.StaleFallback(max_age_ms=max_age_ms))
+
+
+def declared(content, *on):
+    """The link that declares a value."""
+    return definition_pb2.Fallback(on=on, value_json=json.dumps(content))
 
 
 def value_of(content):
@@ -231,6 +250,21 @@ def answers(step_id, output=None) -> Move:
         yield c.AnswerStep(run.now_us, step_id, allowed(run, step_id), value_of(output))
 
     return move
+
+
+def rejects(step_id, reason="BREAKER_OPEN", *, after_ms=0, chance=0.5, retryable=True) -> Move:
+    """Admission lets no attempt be made now."""
+
+    def move(run):
+        failure = value_pb2.Failure(reason=reason, retryable=retryable, retry_after_ms=after_ms)
+        yield c.RejectAttempt(run.now_us, step_id, "breaker", failure, chance=chance)
+
+    return move
+
+
+def misses(step_id, reason="REFERENCE_ERROR") -> Move:
+    """What an attempt needs is not there, so none can be made."""
+    return lambda run: iter([c.FailStep(run.now_us, step_id, value_pb2.Failure(reason=reason))])
 
 
 def waits(duration_ms, chance=0.5) -> Move:

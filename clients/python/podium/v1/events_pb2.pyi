@@ -1724,6 +1724,7 @@ class AttemptRejected(_message.Message):
     GUARD_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     RETRY_AT_US_FIELD_NUMBER: _builtins.int
+    BUDGET_ENDS_AT_US_FIELD_NUMBER: _builtins.int
     step_id: _builtins.str
     """The step."""
     attempt: _builtins.int
@@ -1732,6 +1733,8 @@ class AttemptRejected(_message.Message):
     """What refused it: breaker, bulkhead."""
     retry_at_us: _builtins.int
     """When the next attempt may start, microseconds since the Unix epoch; 0: there is none."""
+    budget_ends_at_us: _builtins.int
+    """On the first attempt of a step, or of a link, with a retry budget: when it ends, microseconds since the Unix epoch."""
     @_builtins.property
     def failure(self) -> _value_pb2.Failure:
         """Why: BREAKER_OPEN, OVERLOADED; retry_after_ms says when it may be let through."""
@@ -1744,10 +1747,11 @@ class AttemptRejected(_message.Message):
         guard: _builtins.str = ...,
         failure: _value_pb2.Failure | None = ...,
         retry_at_us: _builtins.int = ...,
+        budget_ends_at_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "failure", b"failure", "guard", b"guard", "retry_at_us", b"retry_at_us", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "budget_ends_at_us", b"budget_ends_at_us", "failure", b"failure", "guard", b"guard", "retry_at_us", b"retry_at_us", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
