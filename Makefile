@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --only-b
 MANIFESTS := pyproject.toml clients/python/pyproject.toml
 CODE := service store migrations clients/python protos tests
 
-.PHONY: help run test faults faults-nightly bench bench-smoke bench-peers check formatted lint types imports tidy contract stubs verify format proto lock clean
+.PHONY: help run test faults faults-nightly soak bench bench-smoke bench-peers check formatted lint types imports tidy contract stubs verify format proto lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ faults: .venv/dev.stamp ## Run the fault table, a quarter of an hour: ARGS="--on
 
 faults-nightly: .venv/dev.stamp ## Run the fault table with new seeds until it is stopped
 	@$(BIN)/python -m tests.faults.table --scale nightly $(ARGS)
+
+soak: .venv/dev.stamp ## Keep the service under load for half an hour, to see that it holds on to nothing: ARGS="--minutes 1"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench: .venv/dev.stamp ## Measure it on a quiet machine, a quarter of an hour: ARGS="--only a,d --store sqlite", ARGS=--help
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

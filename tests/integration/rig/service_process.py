@@ -19,6 +19,9 @@ class ServiceProcess:
     Its database is a file there, or what an address names.
     """
 
+    child = CHILD
+    """The program."""
+
     def __init__(self, directory, database=None, **settings):
         self.directory = directory
         self.database = database or directory / "podium.db"
@@ -49,7 +52,7 @@ class ServiceProcess:
         database_is_file = isinstance(self.database, Path)
         with self.log.open("ab") as log:
             self._process = ForkedProcess(
-                CHILD,
+                self.child,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,0 +1,116 @@
+"""The service that is soaked: the real one, which writes down every half second what it holds.
+
+With SOAK_LEAKS, the negative control, calls leave behind what it names: memory, files, tasks, places.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+from service.api.handlers import EdgeInterceptor
+from service.assembly import Service
+from service.config import load_settings
+from service.engine.dispatch import Dispatcher
+from service.main import serve
+from tests.faults.pauses import pass_time
+
+INTERVAL_S = 0.5
+LEAKED_BYTES = 131_072
+ONE_IN = 50
+"""So seldom a descriptor, a task or a place is leaked: it is to be found by its rest, not by its end."""
+
+soaked = []
+leaked = []
+
+
+def holdings(service):
+    """Everything that must be nothing when there is nothing to do, and is counted in memory alone."""
+    engine, executors = service._parts.engine, service._executors  # noqa: SLF001 - counts what nobody is told
+    places = [session.place for session in executors._sessions if session.place is not None]  # noqa: SLF001 - as above
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "sessions": len(executors),
+        "places": sum(place.taken for place in places),
+        "promised": executors.promised,
+        "attempts": len(engine.attempts),
+        "waiting": len(engine.dispatcher._waiting),  # noqa: SLF001 - as above
+        "lines": len(engine.effects.waiting._tools),  # noqa: SLF001 - as above
+        "timers": len(engine.timers),
+        "ready": len(engine._ready),  # noqa: SLF001 - as above
+        "residents": len(engine.residency),
+        "watchers": sum(map(len, engine.watchers._watchers.values())),  # noqa: SLF001 - as above
+        "streams": len(service._access.streams),  # noqa: SLF001 - as above
+    }
+
+
+async def write_holdings(path):
+    """Writes a line at a time over the last, so that it is read whole."""
+    beside = path.with_suffix(".next")
+    while True:
+        beside.write_text(json.dumps(holdings(soaked[0])))
+        beside.replace(path)
+        await pass_time(INTERVAL_S)
+
+
+def announce(running):
+    sys.stdout.write(json.dumps({"address": running.address, "pid": running.pid}) + "\n")
+    sys.stdout.flush()
+    leaked.append(asyncio.get_running_loop().create_task(write_holdings(Path(os.environ["SOAK_HOLDINGS"]))))
+
+
+def watch_service():
+    """Remembers the service that is put together."""
+    start = Service.start
+
+    async def starting(self, *arguments):
+        soaked.append(self)
+        await start(self, *arguments)
+
+    Service.start = starting
+
+
+def plant(kinds):
+    """Lets the service leak what is named."""
+    calls = itertools.count(1)
+    ending = EdgeInterceptor._ending  # noqa: SLF001 - the negative control
+    give_back = Dispatcher.give_back
+
+    def leaking(self, method, behaviour):
+        inner = ending(self, method, behaviour)
+
+        async def end(request, context):
+            if "memory" in kinds:
+                leaked.append(os.urandom(LEAKED_BYTES))
+            if next(calls) % ONE_IN == 0:
+                leak(kinds)
+            return await inner(request, context)
+
+        return end
+
+    def forgetting(self, executor):
+        if "places" not in kinds or next(calls) % ONE_IN:
+            give_back(self, executor)
+
+    Dispatcher.give_back = forgetting
+    EdgeInterceptor._ending = leaking  # noqa: SLF001 - the negative control
+
+
+def leak(kinds):
+    if "files" in kinds:
+        leaked.append(os.open(os.devnull, os.O_RDONLY))
+    if "tasks" in kinds:
+        leaked.append(asyncio.get_running_loop().create_task(asyncio.Event().wait()))
+
+
+def main():
+    watch_service()
+    if kinds := os.environ.get("SOAK_LEAKS"):
+        plant(kinds.split(","))
+    serve(load_settings(), on_ready=announce)
+
+
+if __name__ == "__main__":
+    main()
