@@ -382,8 +382,9 @@ async def test_a_server_that_fails_is_recorded_and_no_call_fails(own_service, va
     assert {answer.outcome.state for answer in answers} == {SUCCEEDED}
     # Memory goes on.
     assert (await ana.call("quote", {"symbol": "s7"})).outcome.cached
-    [event] = await ana.history("cache")
-    assert (event.cache_failed.operation, event.cache_failed.count) == ("READ", 1)
+    # The first of a kind at once, and nothing more within a minute: after a pause it may be tried with a write.
+    told = [(event.cache_failed.operation, event.cache_failed.count) for event in await ana.history("cache")]
+    assert told in ([("READ", 1)], [("READ", 1), ("WRITE", 1)])
     errors = (await statistics(ana)).errors
     assert errors >= 1
     await asyncio.to_thread(service.stop)
