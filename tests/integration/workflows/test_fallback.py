@@ -9,7 +9,7 @@ from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_allowed_before_started, of_step, payload, payloads
 from tests.integration.rig.policies import apply, policy
 from tests.integration.rig.raw_executor import raw_executor, tool
-from tests.integration.rig.refusal import refusal_of
+from tests.integration.rig.refusal import invalid, refusal_of
 
 pytestmark = pytest.mark.both_databases
 
@@ -191,3 +191,13 @@ async def test_an_open_breaker_is_fallen_back_from_without_a_call(caller, tools)
         "step_succeeded",
     ]
     assert [name for name, *_ in tools.calls] == ["careless", "echo"]
+
+
+async def test_the_priority_of_every_kind_of_run_is_on_record(caller, tools):
+    high = definition_pb2.PRIORITY_HIGH
+    started = await caller.start(step("echo"), priority=high)
+    called = (await caller.call("echo", priority=high)).workflow_id
+    for workflow_id in (started, called):
+        assert payload(await caller.history(workflow_id), "workflow_started").priority == high
+    refused = await invalid(caller.start(step("echo"), priority=9))
+    assert refused.fields == {"priority"}
