@@ -6,9 +6,11 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import podium
+from podium.v1 import definition_pb2, policy_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.observed import mixed_run
 from tests.integration.rig.otlp_receiver import attributes
+from tests.integration.rig.policies import allow, apply, policy
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -74,6 +76,28 @@ async def test_the_spans_of_a_run_are_a_tree_under_the_caller_s_span(observed, s
     await observed.spans_until(has_ended(observed.receiver, denied))
     [refused] = [span for span in of_workflow(observed.receiver, denied) if span.name == "step pay"]
     assert [(each.name, attributes(each)["podium.guard"]) for each in refused.events] == [("denied", "permission")]
+
+
+async def test_a_breaker_that_opens_is_an_event_of_the_attempt_that_opened_it(observed, serve, calls, tenant):
+    await serve()
+    ana = calls()
+    breaker = policy_pb2.BreakerRule(id="careful", tools=["flaky"], failure_threshold=1, recovery_timeout_ms=60_000)
+    await apply(ana, policy(allow("all", "*"), breakers=[breaker]))
+    workflow_id = await ana.start(step("flaky", {"failures": 9, "retryable": False}, id="fails"))
+    await ana.ended(workflow_id)
+    rejected = await ana.start(
+        step("flaky", {"failures": 0}, id="late", retry=definition_pb2.RetryPolicy(max_attempts=1))
+    )
+    await ana.ended(rejected)
+    await observed.spans_until(has_ended(observed.receiver, rejected))
+    [attempt] = [span for span in of_workflow(observed.receiver, workflow_id) if span.name == "execute_tool flaky"]
+    assert [(each.name, attributes(each)["podium.breaker.state"]) for each in attempt.events] == [
+        ("breaker transition", "open")
+    ]
+    [late] = [span for span in of_workflow(observed.receiver, rejected) if span.name == "step flaky"]
+    assert [(each.name, attributes(each)["podium.guard"]) for each in late.events] == [("rejected", "breaker")]
+    states = (await observed.scrape()).sums("podium_breaker_state", "state", tenant=tenant)
+    assert [state for state, value in states.items() if value] == [("open",)]
 
 
 async def test_ids_follow_from_what_a_span_is_of(observed, serve, calls, tenant):
