@@ -25,8 +25,9 @@ export QUERY SOURCE
 run: .venv/run.stamp ## Show the research example: QUERY="what to ask" SOURCE=folder-of-documents, both optional
 	@$(BIN)/podium demo research $${QUERY:+--query "$$QUERY"} $${SOURCE:+--source "$$SOURCE"}
 
+# Bytecode is kept, whatever the environment says: tests start hundreds of processes, each of which would compile it all.
 test: .venv/dev.stamp ## Run all tests, the fast ones first: ARGS="-k word", WORKERS=0 for one process
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 faults: .venv/dev.stamp ## Run the fault table, a quarter of an hour: ARGS="--only row --seed 7", ARGS="--write docs/reliability.md"
 	@$(BIN)/python -m tests.faults.table --scale faults $(ARGS)

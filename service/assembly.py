@@ -2,57 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health, health_pb2
 
-from podium.v1 import (
-    access_service_pb2_grpc,
-    admin_service_pb2_grpc,
-    audit_service_pb2_grpc,
-    event_service_pb2_grpc,
-    executor_service_pb2_grpc,
-    monitoring_service_pb2_grpc,
-    replay_service_pb2_grpc,
-    resilience_service_pb2_grpc,
-    tool_service_pb2_grpc,
-    workflow_service_pb2_grpc,
-)
 from service.access import Access
 from service.admission.json_bounds import JsonBounds
 from service.admission.published_keys import PublishedKeys
 from service.admission.schema import check_definition, check_template
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
-from service.api.access_policies import PolicyAccess
-from service.api.access_servicer import AccessServicer
-from service.api.admin_projections import ProjectionsAdmin
-from service.api.admin_servicer import AdminServicer
-from service.api.audit_servicer import AuditServicer, WorkflowLister
-from service.api.event_servicer import EventServicer
+from service.api.draining import Draining
 from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
-from service.api.monitoring_servicer import MonitoringServicer
 from service.api.ownership import Ownership
 from service.api.parts import ApiParts
 from service.api.plans import Plans
-from service.api.replay_servicer import ReplayServicer
-from service.api.resilience_servicer import ResilienceServicer
 from service.api.service_names import SERVICE_NAMES
-from service.api.tool_servicer import ToolServicer
-from service.api.workflow_servicer import WorkflowServicer
+from service.api.status import About, Status, status_of
+from service.api.trace_contexts import take_trace_context
 from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
 from service.collector import settle_collector
 from service.config import Settings
 from service.domain.validation import Limits, Validation
+from service.draining import Drain
 from service.engine.catalog import Catalog
 from service.engine.data_keys import Keyring
 from service.engine.engine import Engine
@@ -70,18 +52,20 @@ from service.executors.secret_files import SecretFiles
 from service.executors.session_parts import SessionLimits, SessionParts
 from service.listening import bind, server_options
 from service.projections.audit import AuditTrail
-from service.projections.audit_query import AuditQuery
 from service.projections.database import ProjectionsDatabase
 from service.projections.read_model import ReadModel
 from service.projections.runner import ProjectionRunner
-from service.projections.workflow_query import WorkflowQuery
+from service.projections.tool_statistics import ToolStatistics
 from service.projections.workflows import WorkflowList
 from service.resilience import Resilience
+from service.servicers import Served, add_servicers
 from service.serving import Serving
 from service.tasks import Tasks
+from service.telemetry.switch import Observed, telemetry_of
 from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
+from store.event_log import EventLog
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +85,7 @@ class Service:
         stop: Callable[[], None],
         previous_master_key: bytes | None = None,
         published_keys: PublishedKeys | None = None,
+        database_name: str = "",
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -112,6 +97,7 @@ class Service:
         self._stop = stop
         self._tasks = Tasks()
         self._published_keys = published_keys
+        self._database_name = database_name
         self._access = Access(
             settings.access,
             clock,
@@ -119,24 +105,37 @@ class Service:
             condition_bytes=settings.limits.condition_bytes,
             token_leeway_s=settings.tokens.token_leeway_s,
         )
-        self._resilience = Resilience(self._access.policy_of, clock, randomness.chance)
+        self._resilience = Resilience(
+            self._access.policy_of,
+            clock,
+            randomness.chance,
+            cache=settings.cache,
+            spawn=self._tasks.spawn,
+            master_key=master_key,
+        )
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
+        self._telemetry = telemetry_of(settings.telemetry, clock, self._tasks.spawn)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None
+        self._draining = Draining()
 
-    async def start(self, stack: AsyncExitStack, store: EventStore, database: ProjectionsDatabase) -> None:
+    async def start(self, stack: AsyncExitStack, store: EventLog, database: ProjectionsDatabase) -> None:
         """Open everything over an opened store, innermost first, and serve. The stack closes it in reverse.
 
         Call `bind` before. Raises MasterKeyError when the master key does not open the data keys.
         """
         self._store = store
-        models: list[ReadModel[Any]] = [ReadModel(WorkflowList, database), ReadModel(AuditTrail, database)]
+        models: list[ReadModel[Any]] = [
+            ReadModel(WorkflowList, database),
+            ReadModel(AuditTrail, database),
+            ReadModel(ToolStatistics, database),
+        ]
         runners = [ProjectionRunner(model, store, self._clock) for model in models]
         for runner in runners:
             await runner.open()
-        checkpointer = self._checkpointer(store)
+        self._checkpoints = checkpointer = self._checkpointer(store)
         # Behind the tasks, so that it signs what they appended last.
         stack.push_async_callback(checkpointer.finish)
         stack.push_async_callback(self._tasks.close)
@@ -144,11 +143,14 @@ class Service:
         for runner in runners:
             self._tasks.spawn(runner.run())
         parts = await self.assemble(store)
+        self._parts, self._runners = parts, runners
         stack.callback(parts.engine.close)
         if (keys := self._published_keys) is not None:
             await keys.refresh()
             self._tasks.spawn(keys.run())
         await self._listen(parts, runners)
+        if self._telemetry is not None:
+            self._telemetry.start(stack, self._observed(parts.engine, store, runners))
         self.begin_work(parts)
         self._tasks.spawn(self._watch_log(store))
         settle_collector()
@@ -171,6 +173,17 @@ class Service:
         self._access.policies.on_change(engine.dispatcher.serve_tenant)
         self._serving = Serving(engine, store, self._settings.limits.memory_bytes, self._randomness.chance)
         return self._api_parts(engine, store, catalog, payloads)
+
+    def _observed(self, engine: Engine, store: EventLog, runners: list[ProjectionRunner]) -> Observed:
+        limits = self._settings.limits
+        return Observed(
+            engine=engine,
+            store=store,
+            runners=runners,
+            sessions=lambda: len(self._executors),
+            waiting_appends_limit=limits.waiting_appends,
+            resident_limit=limits.resident_workflows,
+        )
 
     def begin_work(self, parts: ApiParts) -> None:
         """Go on with what is open, and look at it again and again."""
@@ -281,13 +294,17 @@ class Service:
             bounds=self._bounds,
             batch_calls=settings.limits.batch_calls,
             load=self._serving.load,
+            cache=self._resilience.cache,
+            breakers=self._resilience.breakers,
         )
 
     def bind(self) -> None:
         """Take the address to listen on, without serving yet. Call on the loop, once. Raises ListenError."""
         edge = EdgeInterceptor(
             [
+                take_trace_context,
                 Ownership(lambda: self._store is not None and self._store.is_current),
+                self._draining,
                 *self._access.guards(self._tokens),
             ],
             self._access.refused,
@@ -299,29 +316,16 @@ class Service:
 
     async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> None:
         settings, server = self._settings, self._server
-        workflows, audit = runners
         self._executors = ExecutorServicer(
             parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
         )
         self._access.policies.on_change(self._executors.recheck)
-        lister = WorkflowLister(WorkflowQuery(workflows.model), workflows)
-        workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
-        tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)
-        executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(self._executors, server)
-        event_service_pb2_grpc.add_EventServiceServicer_to_server(EventServicer(parts.store), server)
-        replay_service_pb2_grpc.add_ReplayServiceServicer_to_server(ReplayServicer(parts.engine, parts.store), server)
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
-            AuditServicer(AuditQuery(audit.model, parts.store), audit, parts.store), server
-        )
-        projections = ProjectionsAdmin(runners, parts.store, self._tasks.spawn)
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(parts, projections), server)
-        policies = PolicyAccess(parts, self._access.policies)
-        access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessServicer(parts, policies), server)
-        resilience_service_pb2_grpc.add_ResilienceServiceServicer_to_server(ResilienceServicer(parts), server)
-        monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server(MonitoringServicer(parts), server)
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        status = self._status(parts)
+        add_servicers(
+            server,
+            Served(parts, self._access, self._executors, runners, status, self._health, self._tasks.spawn),
+        )
         await server.start()
         for name in ("", *SERVICE_NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -352,12 +356,40 @@ class Service:
             sealer_of=sealer_of,
         )
 
+    def _status(self, parts: ApiParts) -> Status:
+        about = About(
+            version("podium-server"),
+            self._clock.now_us(),
+            self._database_name,
+            self._settings.access.operator_tenant,
+            self._settings.timings.schedule_to_start_ms,
+        )
+        return status_of(
+            about,
+            parts,
+            self._draining,
+            self._runners,
+            self._checkpoints,
+            self._executors,
+            failure=lambda: self.failure,
+        )
+
     async def _watch_log(self, store: EventStore) -> None:
         self._fail(await store.failed())
 
-    async def drain(self) -> None:
-        """Stop taking work, let calls end for a bounded time, then let go."""
-        await self._health.enter_graceful_shutdown()
-        self._executors.drain()
-        await self._server.stop(self._settings.timings.drain_ms / 1000)
-        await self._access.drain()
+    async def drain(self, within_s: float, hurry: asyncio.Event) -> None:
+        """End in order, see service.draining; at once when the log cannot be written any more."""
+        if self.failure is not None:
+            hurry.set()
+        drain = Drain(
+            self._health,
+            self._draining,
+            self._parts.engine,
+            self._executors,
+            self._access,
+            self._resilience,
+            self._runners,
+            self._server,
+            hurry,
+        )
+        await drain.run(within_s)

@@ -1,7 +1,7 @@
-"""The service's settings: frozen, checked, and read from the environment here and nowhere else.
+"""The service's settings: frozen, checked, and found in the environment or in a file from here and from nowhere else.
 
-A setting's name is PODIUM_ and the field's in capitals; those of limits and retry begin with PODIUM_LIMIT_ and
-PODIUM_RETRY_. Settings that would be unsafe or contradict each other are refused before anything starts.
+What they are called there is in service.config_reading. Settings that would be unsafe or contradict each other are
+refused before anything starts.
 """
 
 from __future__ import annotations
@@ -11,29 +11,20 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import NamedTuple, get_type_hints
 from urllib.parse import urlsplit
 
-from service.domain.addresses import Network, parse_network
+from service.cache_settings import CacheSettings, cache_problems
+from service.config_file import ConfigFile
+from service.config_reading import CONFIG_NAME, PREFIX, Source, all_settings, read_settings
+from service.domain.addresses import Network
 from service.domain.retry import RetryDefaults
 from service.domain.templates import PARTS_LIMIT
-from service.token_settings import PublicKeyFile, TokenSettings, is_loopback, token_problems
+from service.listening_settings import Listening, listening_problems
+from service.telemetry_settings import TelemetrySettings, telemetry_problems, with_standard_names
+from service.token_settings import TokenSettings, token_problems
 
-_PREFIX = "PODIUM_"
-_CLIENT_NAMES = frozenset(
-    {
-        "PODIUM_ADDRESS",
-        "PODIUM_TOKEN",
-        "PODIUM_DEV_FILE",
-        "PODIUM_TLS_CA_FILE",
-        "PODIUM_TLS_CLIENT_CERTIFICATE_FILE",
-        "PODIUM_TLS_CLIENT_KEY_FILE",
-    }
-)
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_PORT_MAX = 65_535
 _KIB = 1024
 _CHECKPOINT_EVENTS_MAX = 100_000
 
@@ -44,27 +35,6 @@ class ConfigurationError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Where the service listens, and how callers are protected from those between."""
-
-    listen_address: str = "127.0.0.1:7233"
-    """host:port, [host]:port for IPv6, or unix:path. Port 0: any that is free."""
-    tls_certificate_file: Path | None = None
-    tls_key_file: Path | None = None
-    tls_client_ca_file: Path | None = None
-    """Callers must show a certificate signed by one of these."""
-    allow_insecure_listen: bool = False
-    """Listen beyond this machine without TLS, where something else protects the network."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach the address."""
-        if self.listen_address.startswith("unix:"):
-            return True
-        return is_loopback(self.listen_address.rpartition(":")[0].strip("[]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +59,8 @@ class AccessSettings:
     run_authority_max_s: int = 30 * 24 * 3_600
     """How long what was submitted may start attempts: later its authority is too old, whatever the policy grants."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Networks of proxies, joined by commas: what they say in x-forwarded-for is believed, and nobody else is."""
+    """Networks of proxies, in the environment joined by commas: what they say in x-forwarded-for is believed, and
+    nobody else is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +90,7 @@ class CheckpointSettings:
     """How the log is signed for, and where the checkpoints are copied to."""
 
     checkpoint_every_events: int = 1_000
+    """A checkpoint is due after so many events, at most 100,000."""
     checkpoint_interval_ms: int = 10_000
     """A checkpoint is due after this time when the log has grown at all."""
     checkpoint_file: Path | None = None
@@ -141,16 +113,23 @@ class Limits:
     """Bounds on what callers may ask for. Over a limit is a clear error, never a retry."""
 
     inline_bytes: int = 64 * _KIB
+    """A value up to this size stands in its event; a larger one is stored beside the log."""
     payload_bytes: int = 8 * _KIB * _KIB
+    """The largest argument, input or output."""
     chunk_bytes: int = 64 * _KIB
+    """The largest piece of streamed output."""
     workflow_steps: int = 100_000
+    """Steps of one workflow."""
     batch_calls: int = 1_000
+    """Calls in one batch."""
     json_depth: int = 64
+    """Levels of lists and objects in one argument, input or output."""
     json_elements: int = 1_000_000
     """Members and elements in one argument, input or output, all levels together."""
     json_string_length: int = 8 * _KIB * _KIB
     """Characters of one string in it."""
     condition_bytes: int = 4 * _KIB
+    """The longest condition of a step or of a policy."""
     template_parts: int = PARTS_LIMIT
     """Parts of a step's template around its references: of its arguments, and of what it runs over."""
     request_dependencies: int = 200_000
@@ -212,7 +191,9 @@ class Settings:
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     retry: RetryDefaults = field(default_factory=RetryDefaults)
+    cache: CacheSettings = field(default_factory=CacheSettings)
 
     @property
     def key_file(self) -> Path:
@@ -231,95 +212,49 @@ class Settings:
 
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
-        problems = [*_listening(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
-        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens)]
+        problems = [*listening_problems(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
+        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens), *cache_problems(self.cache)]
+        problems += telemetry_problems(self.telemetry)
         if problems:
             raise ConfigurationError(problems)
         return self
 
 
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from the environment; a name that is unset or empty keeps its default.
+class FoundSettings(NamedTuple):
+    """Settings, and where they come from."""
+
+    settings: Settings
+    sources: Mapping[str, Source]
+    """Of those that are set anywhere, by their keys and by their names in the environment."""
+
+
+def load_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+    """Read the settings; see find_settings."""
+    return find_settings(environment, file).settings
+
+
+def find_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> FoundSettings:
+    """Find the settings in the environment, else in a file, `file` or the one that PODIUM_CONFIG names.
 
     Raises ConfigurationError with everything that is wrong.
     """
     if environment is None:
         environment = os.environ  # noqa: TID251 - this module is the owner of the service's environment
-    problems: list[str] = []
-    sections = {}
-    known: set[str] = set()
-    for section, kind in get_type_hints(Settings).items():
-        prefix = {"limits": "LIMIT_", "retry": "RETRY_"}.get(section, "")
-        hints = get_type_hints(kind)
-        values: dict[str, Any] = {}
-        for setting in fields(kind):
-            name = f"{_PREFIX}{prefix}{setting.name.upper()}"
-            known.add(name)
-            if text := environment.get(name, ""):
-                try:
-                    values[setting.name] = _parse(text, hints[setting.name])
-                except ValueError as error:
-                    problems.append(f"{name} {error}")
-        sections[section] = kind(**values)
-    problems += _misspelt(environment, known)
-    if problems:
-        raise ConfigurationError(problems)
-    return Settings(**sections).checked()
-
-
-def _misspelt(environment: Mapping[str, str], known: set[str]) -> Iterator[str]:
-    for name in sorted(environment):
-        if name.startswith(_PREFIX) and name not in known | _CLIENT_NAMES:
-            close = get_close_matches(name, known, n=1, cutoff=0.9)
-            if close:
-                yield f"{name} is no setting: {close[0]} is"
-
-
-def _parse(text: str, kind: object) -> object:
-    """A setting's value from text. Raises ValueError."""
-    if kind in (int, float):
-        try:
-            return int(text.replace("_", "")) if kind is int else float(text)
-        except ValueError:
-            raise ValueError(f"is {text!r}, not a number") from None
-    if kind is bool:
-        if text.lower() not in _TRUTH:
-            raise ValueError(f"is {text!r}, neither true nor false")
-        return _TRUTH[text.lower()]
-    if kind in (Path, Path | None):
-        return Path(text)
-    if kind == tuple[Network, ...]:
-        return tuple(_network(part.strip()) for part in text.split(","))
-    if kind == tuple[str, ...]:
-        return tuple(part.strip() for part in text.split(","))
-    if kind == tuple[PublicKeyFile, ...]:
-        return tuple(PublicKeyFile.parse(part.strip()) for part in text.split(","))
-    return text
-
-
-def _network(text: str) -> Network:
+    environment = with_standard_names(environment)
+    if file is None and (name := environment.get(CONFIG_NAME, "")):
+        file = Path(name)
     try:
-        return parse_network(text)
-    except ValueError:
-        raise ValueError(f"has {text!r}, which is no address and no network such as 10.0.0.0/8") from None
-
-
-def _listening(listening: Listening) -> Iterator[str]:
-    address = listening.listen_address
-    host, _, port = address.rpartition(":")
-    if not address.startswith("unix:") and (not host or not port.isdecimal() or int(port) > _PORT_MAX):
-        yield f"PODIUM_LISTEN_ADDRESS is {address!r}, which is neither host:port nor unix:path"
-        return
-    if (listening.tls_certificate_file is None) != (listening.tls_key_file is None):
-        yield "PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE need each other"
-    if listening.tls_client_ca_file is not None and listening.tls_certificate_file is None:
-        yield "PODIUM_TLS_CLIENT_CA_FILE needs PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE"
-    if not listening.is_local and listening.tls_certificate_file is None and not listening.allow_insecure_listen:
-        yield (
-            f"PODIUM_LISTEN_ADDRESS is {address}, which others can reach, and there is no TLS to protect tokens: set "
-            "PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE, listen on 127.0.0.1, or set "
-            "PODIUM_ALLOW_INSECURE_LISTEN=true where something else protects the network"
-        )
+        config = None if file is None else ConfigFile.read(file)
+    except ValueError as error:
+        raise ConfigurationError([str(error)]) from None
+    reading = read_settings(all_settings(Settings), environment, config)
+    if reading.problems:
+        raise ConfigurationError([*reading.problems])
+    sections = {name: kind(**reading.values.get(name, {})) for name, kind in get_type_hints(Settings).items()}
+    try:
+        return FoundSettings(Settings(**sections).checked(), reading.sources)
+    except ConfigurationError as error:
+        raise ConfigurationError([reading.located(problem) for problem in error.problems]) from None
 
 
 def _storage(storage: Storage) -> Iterator[str]:
@@ -362,7 +297,7 @@ def _numbers(settings: Settings) -> Iterator[str]:
     for prefix, section in (("LIMIT_", settings.limits), ("", settings.timings)):
         for setting in fields(section):
             if getattr(section, setting.name) < (setting.name != "memory_bytes"):
-                yield f"{_PREFIX}{prefix}{setting.name.upper()} must be at least 1"
+                yield f"{PREFIX}{prefix}{setting.name.upper()} must be at least 1"
     if settings.access.run_authority_max_s < 1:
         yield "PODIUM_RUN_AUTHORITY_MAX_S must be at least 1"
     if settings.limits.inline_bytes > settings.limits.payload_bytes:

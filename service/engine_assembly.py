@@ -8,9 +8,10 @@ from typing import Any
 
 from service.access import Access
 from service.admission.addresses import AddressGuard
+from service.admission.guards import Guard
 from service.admission.json_bounds import JsonBounds
 from service.admission.permission import PermissionGuard
-from service.admission.pipeline import Guard, Pipeline
+from service.admission.pipeline import Pipeline
 from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
 from service.admission.sanitizing import SanitizerGuard
 from service.admission.schema import SchemaGuard
@@ -92,6 +93,8 @@ def assemble_engine(parts: EngineParts) -> Engine:
             appends=max(1, settings.limits.waiting_appends // 2),
         ),
     )
+    parts.resilience.cache.wakes(engine.ask_again)
+    parts.resilience.on_room(engine.effects.waiting.move_now)
     return engine
 
 
@@ -116,6 +119,7 @@ def _turns(parts: EngineParts, dispatcher: Dispatcher) -> TurnTaker:
         inline_limit_bytes=settings.limits.inline_bytes,
         sealing=parts.sealing,
         secrets=parts.secrets,
+        trace_ratio=settings.telemetry.trace_ratio if settings.telemetry.otlp_endpoint else None,
     )
     return TurnTaker(
         deciding, admitting, pipeline=pipeline, dispatcher=dispatcher, revocations=parts.access.revocations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 
-from service.config import Listening, Settings
+from service.config import Settings
+from service.listening_settings import Listening
 
 
 class ListenError(Exception):

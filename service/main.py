@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import os
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
@@ -37,11 +36,14 @@ from service.listening import ListenError
 from service.projections.database import DatabaseError, ProjectionsDatabase
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
+from service.stop_signals import StopSignals
+from service.telemetry.switch import MetricsUnavailable
 from store.backend import OnPoint
 from store.checkpoints import NotAVerifierKey, Signer, Verifier
-from store.contract import StoreError, StoreLimits
+from store.contract import StoreError
 from store.description import describe, grants_for
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.log_verifier import CheckpointsUnreadableError, LogVerifier, OnProgress, VerifiedLog
 from store.migrate import check, migrate
 from store.postgres import postgres_log
@@ -158,15 +160,13 @@ def serve(
     """Serve until SIGTERM or SIGINT. Raises ServeError."""
     try:
         uvloop.run(_serve(settings, on_ready, make_log))
-    except (StoreError, DatabaseError, ListenError, MasterKeyError) as error:
+        StopSignals.ended()
+    except (StoreError, DatabaseError, ListenError, MasterKeyError, MetricsUnavailable) as error:
         raise ServeError(str(error)) from None
 
 
 async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, make_log: OpenLog) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    signals = StopSignals()
     clock = SystemClock()
     master_key, previous_master_key = open_master_key(settings), open_previous_master_key(settings)
     published = published_keys(settings)
@@ -179,7 +179,8 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         master_key=master_key,
         previous_master_key=previous_master_key,
         signer=open_signer(settings),
-        stop=stop.set,
+        stop=signals.stop.set,
+        database_name=database_name(settings),
     )
     async with AsyncExitStack() as stack:
         # Whatever can keep this process from serving does so before it takes the log from one that serves.
@@ -195,8 +196,10 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         await service.start(stack, store, database)
         if on_ready is not None:
             on_ready(Running(service.address, database_name(settings), os.getpid()))
-        await stop.wait()
-        await service.drain()
+        await signals.stop.wait()
+        drain_s = settings.timings.drain_ms / 1000
+        signals.end_within(drain_s)
+        await service.drain(drain_s, signals.hurry)
     if service.failure is not None:
         raise ServeError(f"the log cannot be written any more: {service.failure}")
 

@@ -39,7 +39,7 @@ class TokenSettings:
     token_key_file: Path | None = None
     """The service's own key, made when it is missing; unset: token.key in the state directory."""
     token_public_keys: tuple[PublicKeyFile, ...] = ()
-    """ID=ALGORITHM:PATH, several joined by commas. With any, the service's own key is not used."""
+    """ID=ALGORITHM:PATH, in the environment several joined by commas. With any, the service's own key is not used."""
     token_jwks_url: str = ""
     """Where an issuer publishes its keys, https unless on this machine. With it, the service's own key is not used."""
     token_jwks_refresh_s: int = 300
@@ -49,9 +49,11 @@ class TokenSettings:
     token_jwks_grace_s: int = 300
     """How long a key that is not published any more is still accepted."""
     token_issuer: tuple[str, ...] = ("podium",)
-    """Who may have issued a token, several joined by commas. The service's own tokens are of the first."""
+    """Who may have issued a token, in the environment joined by commas. The service's own tokens are of the first."""
     token_audience: str = "podium"  # noqa: S105 - no secret
+    """For whom a token must be."""
     token_leeway_s: int = 10
+    """How far the clocks of issuers may differ from this one."""
     token_roles_claim: str = "roles"  # noqa: S105 - no secret
     """The claim that lists the roles; a dotted path leads into objects."""
     token_claims: tuple[str, ...] = ()

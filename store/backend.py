@@ -154,6 +154,14 @@ class Backend(Protocol):
     def is_current(self) -> bool:
         """Whether what memory says of the shard may be shown: nobody else owns it, as far as this process can know."""
 
+    @property
+    def owner(self) -> str:
+        """This process, by machine and id; empty before it owned the shard."""
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """How long nobody else may take the shard if it is not renewed; None: for as long as this process has it."""
+
     async def open(self, on_lost: OnLost) -> ShardState:
         """Take ownership and raise the epoch. Raises DatabaseInUseError or SchemaMismatchError."""
 

@@ -70,13 +70,20 @@ class Checkpointer:
         """The copies that the newest note has not reached."""
         self._due = asyncio.Event()
         self._is_over = False
+        self.problem = ""
+        """Why nothing is signed any more; empty: it is."""
+
+    @property
+    def signed_size(self) -> int:
+        """How many events the newest checkpoint covers."""
+        return self._signed_size
 
     async def run(self) -> None:
         """Follow the log until the store closes, or until the log contradicts what was signed."""
         try:
             tree = self._tree = await self._resumed()
         except LogContradictedError as error:
-            _logger.critical("no checkpoint is signed any more: %s; `podium log verify` shows what differs", error)
+            self._contradicted(error)
             return
         except StoreError as error:
             _logger.info("the checkpointer ends: %s", error)
@@ -84,6 +91,10 @@ class Checkpointer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(tree))
             group.create_task(self._sign_when_due(tree))
+
+    def _contradicted(self, error: StoreError) -> None:
+        self.problem = str(error)
+        _logger.critical("no checkpoint is signed any more: %s; `podium log verify` shows what differs", error)
 
     async def finish(self) -> None:
         """Sign what the log has grown by, for a bounded time. Called when `run` has been cancelled."""
@@ -158,7 +169,7 @@ class Checkpointer:
                     await asyncio.sleep(GATHERING_S)
         except CorruptLogError as error:
             self._tree = None
-            _logger.critical("no checkpoint is signed any more: %s; `podium log verify` shows what differs", error)
+            self._contradicted(error)
         except StoreError as error:
             _logger.info("the checkpointer ends: %s", error)
         finally:

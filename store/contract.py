@@ -7,10 +7,12 @@ sequences are gapless; what was acknowledged is durable; an append is all or not
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from google.protobuf.message import Message
+
+from store.tenure import Tenure
 
 SHARD = 0
 """The one shard of this release."""
@@ -332,6 +334,10 @@ class EventStore(EventReader, Protocol):
     def fill(self) -> float:
         """How full the queue of the writer is: 0 empty, 1 full, and then appends are refused."""
 
+    @property
+    def tenure(self) -> Tenure:
+        """By which right this process writes. Of one that does not any more: by which it did."""
+
     async def open(self) -> None:
         """Take ownership: from a process that has it, or else raise DatabaseInUseError. Starts the writer."""
 
@@ -380,21 +386,3 @@ class EventStore(EventReader, Protocol):
         The first batch comes at once, empty if need be. Raises CursorAheadError for a position beyond the log, and
         StoreClosedError when the store closes. With a tenant, empty batches tell the position from time to time.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class StoreLimits:
-    """The bounds of the writer."""
-
-    queue_length: int = field(default=100_000)
-    """Units (appends, chunks, payloads) that may wait; beyond it they are refused with QueueFullError at once."""
-    queue_bytes: int = field(default=64 << 20)
-    """Bytes of chunks and payloads that may wait; beyond it they are refused likewise."""
-    group_events: int = field(default=4096)
-    """Events and chunks a group commit may hold; a larger append goes alone."""
-    group_bytes: int = field(default=8 << 20)
-    """Bytes of chunks and payloads a group commit may hold, so that they do not delay the appends beside them."""
-    cached_streams: int = field(default=100_000)
-    """Streams whose versions the writer keeps in memory; for any other, an append costs a look-up."""
-    linger_s: float = field(default=0.002)
-    """How long a group commit waits for more when more is expected than what is queued."""

@@ -26,11 +26,12 @@ from store.contract import (
     Snapshot,
     StoreClosedError,
     StoreError,
-    StoreLimits,
     Tile,
 )
+from store.limits import StoreLimits
 from store.sequencer import Sequencer
 from store.subscription import Subscription, Tail
+from store.tenure import Tenure
 from store.units import (
     AppendUnit,
     AttemptKey,
@@ -104,6 +105,13 @@ class EventLog:
         """How full the queue of the writer is, 0 to 1; see EventStore."""
         return 0.0 if self._writer is None else self._writer.fill
 
+    @property
+    def tenure(self) -> Tenure:
+        """By which right this process writes; see EventStore."""
+        left_s = self._backend.lease_left_s
+        ends_at_us = 0 if left_s is None else self._clock.now_us() + round(left_s * 1e6)
+        return Tenure(self._backend.owner, self._epoch, ends_at_us)
+
     async def open(self) -> None:
         """Take ownership of the shard and start the writer; see EventStore."""
         if self._writer is not None:
@@ -149,6 +157,18 @@ class EventLog:
     def expect(self, coming: Callable[[], int]) -> None:
         """Be told how many appends are likely; see EventStore. Holds until the log is closed."""
         self._open_writer().coming = coming
+
+    @property
+    def waiting_appends(self) -> int:
+        """How many units wait for the writer."""
+        return self._writer.waiting if self._writer is not None else 0
+
+    def measure(self, on_commit: Callable[[int, float], None]) -> None:
+        """Be told of every group commit how many events it recorded, and how many seconds the database took.
+
+        Holds until the log is closed.
+        """
+        self._open_writer().measured = on_commit
 
     async def append(self, append: Append) -> Committed:
         """Submit and wait; see EventStore."""

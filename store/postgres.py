@@ -39,9 +39,9 @@ from store.contract import (
     OwnershipLostError,
     StoreClosedError,
     StoreError,
-    StoreLimits,
 )
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.migrate import SchemaMismatchError, require_revision
 from store.postgres_append import Statement, append_statement
 from store.postgres_engine import OLDEST, UNREACHABLE, address_of, connect, reason_of
@@ -148,6 +148,16 @@ class PostgresBackend:
     def is_current(self) -> bool:
         """Whether nobody else can own the shard now, as far as the lease tells."""
         return self._keeper is not None and self._lease.is_held
+
+    @property
+    def owner(self) -> str:
+        """This process, by machine, id and epoch."""
+        return self._owner
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """How long the lease lasts; see Backend."""
+        return self._lease.left_s
 
     async def open(self, on_lost: OnLost) -> ShardState:
         """Take the shard from whoever holds it; see Backend."""

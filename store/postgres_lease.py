@@ -68,6 +68,11 @@ class Lease:
         return renewed_at is not None and self.now() < renewed_at + self.times.duration_s - self.times.margin_s
 
     @property
+    def left_s(self) -> float:
+        """How long it lasts still; not more than 0: it has ended."""
+        return (self._renewed_at or 0.0) + self.times.duration_s - self.now()
+
+    @property
     def idle_s(self) -> float:
         """How long ago it was renewed."""
         return self.now() - (self._renewed_at or 0.0)

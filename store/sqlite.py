@@ -19,8 +19,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from store.backend import Batch, Cold, LookedUp, OnLost, OnPoint, ShardState, StreamState, TenantState
-from store.contract import SHARD, Clock, OwnershipLostError, StoreClosedError, StoreError, StoreLimits
+from store.contract import SHARD, Clock, OwnershipLostError, StoreClosedError, StoreError
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.lockfile import LockFile
 from store.migrate import require_current
 from store.queries import LAST_RECORDED_AT, LAST_STREAM_KEY, TENANTS
@@ -130,6 +131,16 @@ class SqliteBackend:
     def is_current(self) -> bool:
         """Whether the file is open: the lock lets nobody else have it meanwhile."""
         return self._thread is not None
+
+    @property
+    def owner(self) -> str:
+        """This process, by machine and id."""
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+    @property
+    def lease_left_s(self) -> float | None:
+        """The lock holds for as long as the process; see Backend."""
+        return None
 
     async def open(self, on_lost: OnLost) -> ShardState:
         """Take the lock and the shard; see Backend."""

@@ -21,8 +21,8 @@ from store.contract import (
     RecordedEvent,
     StoreClosedError,
     StoreError,
-    StoreLimits,
 )
+from store.limits import StoreLimits
 from store.sequencer import Group, Sequencer
 from store.units import Unit, unstorable_in
 
@@ -56,6 +56,8 @@ class GroupCommitWriter:
         self._on_point = on_point
         self.coming: Callable[[], int] = lambda: 0
         """How many appends are likely within a moment; one that is queued counts until it is acknowledged."""
+        self.measured: Callable[[int, float], None] | None = None
+        """Told of each group commit: its events, and for how many seconds the backend was at it."""
         self._queue: deque[Unit] = deque()
         self._queued_bytes = 0
         self._in_flight: Sequence[Unit] = ()
@@ -72,6 +74,11 @@ class GroupCommitWriter:
         """How full the queue is: 0 empty, 1 full."""
         limits = self._limits
         return max(len(self._queue) / limits.queue_length, self._queued_bytes / limits.queue_bytes)
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait."""
+        return len(self._queue)
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit. Its `done` is called on the loop later, never from here."""
@@ -165,8 +172,11 @@ class GroupCommitWriter:
     async def _commit(self, group: Group) -> None:
         if group.batch:
             self._pass("committing")
+            began = self._loop.time()
             await self._backend.commit(group.batch)
             self._pass("committed")
+            if self.measured is not None:
+                self.measured(len(group.events), self._loop.time() - began)
         self._acknowledge(group)
         self._pass("acknowledged")
 

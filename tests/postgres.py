@@ -73,7 +73,7 @@ class PostgresServer:
             [self._binaries / "bin" / "postgres", "-D", self._folder / "data", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
             **self._as_user,
         )
         # What it says is read, or its pipe would fill and stop it.
@@ -266,7 +266,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def _die_with_parent():
+def die_with_parent():
     # After the change of user, which clears it.
     _prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 

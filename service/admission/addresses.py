@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podium.v1 import value_pb2
-from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import ALLOWED, Allowed, Denied
 from service.domain.addresses import Rules
 from service.domain.permissions import Policy
 

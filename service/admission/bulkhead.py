@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from podium.v1 import policy_pb2, value_pb2
 from service.admission.bulkhead_line import LOOK_AGAIN_US, BulkheadLine, Step, ToolKey
-from service.admission.pipeline import ALLOWED, Allowed, AttemptEnd, Rejected, ToolRequest, Wait
+from service.admission.guards import AttemptEnd
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import ALLOWED, Allowed, Rejected, Wait
 from service.domain.permissions import Policy
 from service.domain.priorities import rank_of
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from podium.v1 import events_pb2, value_pb2
-from service.admission.pipeline import Allowed, Denied, ToolRequest
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import Allowed, Denied
 from service.domain.permissions import Case, PermissionDecision, Policy, case_of
 from service.domain.policy_rules import facts_of, time_fact
 

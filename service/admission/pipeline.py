@@ -6,274 +6,34 @@ the record of the decision and the start of the attempt are one append.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import orjson
-from google.protobuf.message import Message
-
-from podium.v1 import definition_pb2, events_pb2, value_pb2
+from podium.v1 import events_pb2, value_pb2
+from service.admission.guards import (
+    AttemptEnd,
+    Beside,
+    Counting,
+    Following,
+    Guard,
+    Keeping,
+    Ledger,
+    NoStaleResults,
+    Queueing,
+    Recording,
+    StaleResults,
+)
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import (
+    ALLOWED,
+    Allowed,
+    Denied,
+    Verdict,
+)
 
 _log = logging.getLogger(__name__)
-
-_UNSET: Any = object()
-
-
-class ToolRequest:
-    """One attempt to call a tool, as admission sees it. `arguments` and their digest are worked out when asked for."""
-
-    __slots__ = (
-        "_arguments",
-        "_arguments_digest",
-        "arguments_json",
-        "attempt",
-        "authority",
-        "digest",
-        "priority",
-        "step_id",
-        "tenant",
-        "tool",
-        "tool_version",
-        "workflow_id",
-    )
-
-    def __init__(
-        self,
-        *,
-        tenant: str,
-        workflow_id: str,
-        step_id: str,
-        attempt: int,
-        tool: definition_pb2.ToolDefinition,
-        tool_version: int,
-        authority: value_pb2.Authority,
-        arguments_json: str,
-    ) -> None:
-        self.tenant = tenant
-        self.workflow_id = workflow_id
-        self.step_id = step_id
-        self.attempt = attempt
-        self.tool = tool
-        self.tool_version = tool_version
-        self.authority = authority
-        self.arguments_json = arguments_json
-        self._arguments = _UNSET
-        self._arguments_digest: bytes | None = None
-        self.digest: Callable[[bytes], bytes] | None = None
-        """What takes the place of SHA-256, for arguments that hold something sealed."""
-        self.priority = 0
-        """What goes first when there is too much, as the workflow says."""
-
-    @property
-    def holds_secrets(self) -> bool:
-        """Whether something sealed was opened for the arguments."""
-        return self.digest is not None
-
-    @property
-    def arguments(self) -> object:
-        """The arguments as parsed JSON. Raises ValueError for text that is no JSON."""
-        if self._arguments is _UNSET:
-            self._arguments = orjson.loads(self.arguments_json)
-        return self._arguments
-
-    def replace_arguments(self, arguments_json: str) -> None:
-        """Take these in the place of the arguments that were given: they were cleaned."""
-        self.arguments_json = arguments_json
-        self._arguments = _UNSET
-        self._arguments_digest = None
-
-    @property
-    def arguments_digest(self) -> bytes:
-        """The digest of the arguments' canonical JSON (keys sorted, no white space), or of a text that is no JSON."""
-        if self._arguments_digest is None:
-            try:
-                canonical = orjson.dumps(self.arguments, option=orjson.OPT_SORT_KEYS)
-            except (ValueError, TypeError):
-                canonical = self.arguments_json.encode(errors="surrogatepass")
-            self._arguments_digest = (
-                hashlib.sha256(canonical).digest() if self.digest is None else self.digest(canonical)
-            )
-        return self._arguments_digest
-
-
-class Allowed(NamedTuple):
-    """The guard has nothing against the call. `check` is what a guard of permissions puts on record.
-
-    `arguments_json`, where a guard cleaned them, are the arguments from here on.
-    """
-
-    check: events_pb2.PermissionChecked | None = None
-    arguments_json: str | None = None
-
-
-class Denied(NamedTuple):
-    """The call is refused. With a `field` it is the input that is at fault."""
-
-    guard: str
-    failure: value_pb2.Failure
-    field: str = ""
-    check: events_pb2.PermissionChecked | None = None
-    reason: str = ""
-    """Of a sanitizer: why, in upper snake case."""
-
-
-class Answered(NamedTuple):
-    """The result is known without calling the tool, and `hit` is what says from where."""
-
-    value: value_pb2.Value
-    hit: events_pb2.CacheHit | None = None
-
-
-class Rejected(NamedTuple):
-    """The attempt is not made, which is no denial: it counts as one that failed, and a fallback may act.
-
-    `chance` is a random number in [0, 1) for the jitter of the next backoff.
-    """
-
-    guard: str
-    failure: value_pb2.Failure
-    chance: float = 0.5
-
-
-class WaitingLine(Protocol):
-    """Calls that wait in a guard's own order. Named by their steps: (tenant, workflow, step)."""
-
-    def __contains__(self, step: tuple[str, str, str]) -> bool:
-        """Whether a step waits in it."""
-
-    def __hash__(self) -> int:
-        """A line is itself and no other."""
-
-    def let_through(self, now_us: int) -> tuple[list[tuple[str, str, str]], int | None]:
-        """Take out those that may be asked for again now, and tell when the next may be; None: nobody is left."""
-
-    def leave(self, step: tuple[str, str, str]) -> None:
-        """A step that joined has started or ended."""
-
-    def move_away(self, step: tuple[str, str, str]) -> None:
-        """A step that joined waits in another line."""
-
-
-@runtime_checkable
-class Stirring(Protocol):
-    """A waiting line that moves when something happens, and not only with time."""
-
-    def on_stir(self, look: Callable[[], None]) -> None:
-        """Take what has the line looked at soon. It may be called at any time, and only asks for `let_through`."""
-
-    def stir(self) -> None:
-        """Call it if somebody may be let through."""
-
-
-class Wait(NamedTuple):
-    """The call may be asked for again at `until_us`, microseconds since the Unix epoch.
-
-    With a `limited` it is a rate limit that it waits for, and a caller that would wait itself is refused. With a `join`
-    it waits in a line, and the line says when it may be asked for again.
-    """
-
-    until_us: int
-    reason: str
-    limited: events_pb2.RateLimited | None = None
-    join: Callable[[], WaitingLine] | None = None
-
-
-class StaleResults(Protocol):
-    """Old results of tools, for steps that fall back on them. Decides from memory."""
-
-    def stale(self, request: ToolRequest, max_age_us: int, now_us: int) -> Answered | None:
-        """The newest result for these arguments that is not older, also an expired one; None: there is none."""
-
-
-class NoStaleResults:
-    """The results of a service that keeps none."""
-
-    def stale(self, request: ToolRequest, max_age_us: int, now_us: int) -> Answered | None:
-        """See StaleResults."""
-        del request, max_age_us, now_us
-        return None
-
-
-Verdict = Allowed | Denied | Answered | Rejected | Wait
-
-ALLOWED = Allowed()
-"""The verdict of a guard that puts nothing on record."""
-
-
-class Guard(Protocol):
-    """Decides one question about a call, from memory."""
-
-    @property
-    def name(self) -> str:
-        """What the guard is called in the log, in lower case."""
-
-    def check(self, request: ToolRequest, now_us: int) -> Verdict:
-        """Decide. An exception is a denial."""
-
-
-class AttemptEnd(NamedTuple):
-    """An attempt does not run any more, as the guards see it. Named by its step: (tenant, workflow, step)."""
-
-    step: tuple[str, str, str]
-    now_us: int
-    attempt: int = 0
-    """0: whichever of the step was running."""
-    tool: str = ""
-    """Its tool, where it has an outcome."""
-    outcome: events_pb2.StepSucceeded | events_pb2.AttemptFailed | None = None
-    """None: it was canceled, was given up with its workflow, or never started."""
-
-
-@runtime_checkable
-class Counting(Protocol):
-    """A guard that counts what starts. Asking it about a call counts nothing."""
-
-    def started(self, request: ToolRequest, now_us: int) -> None:
-        """Count an attempt that all guards allowed in this turn, and that starts now."""
-
-
-@runtime_checkable
-class Following(Protocol):
-    """A guard that wants to know how attempts end."""
-
-    def resumed(self, step: tuple[str, str, str], attempt: int, tool: str) -> None:
-        """An attempt was found running, started before this process was."""
-
-    def ended(self, end: AttemptEnd) -> None:
-        """An attempt ended. Told once with its outcome, and then again without one; also of what it never counted."""
-
-
-@runtime_checkable
-class Queueing(Protocol):
-    """A guard that wants to know which steps wait. They wait until an attempt starts or ends."""
-
-    def queued(self, step: tuple[str, str, str], tool: str) -> None:
-        """A step waits, for a place or for what a guard said; told more than once, and again after a restart."""
-
-
-Beside = tuple[str, Message]
-"""A stream of the tenant's, and an event for it that goes into the append of what caused it."""
-
-
-class Ledger:
-    """What guards have on record in streams of their own, collected until the turn that caused it takes it along."""
-
-    def __init__(self) -> None:
-        self._entries: list[Beside] = []
-
-    def record(self, stream_id: str, payload: Message) -> None:
-        """Record an event in the tenant's stream, in the append of the turn that is being taken."""
-        self._entries.append((stream_id, payload))
-
-    def take(self) -> Sequence[Beside]:
-        """What was recorded since the last time."""
-        if not self._entries:
-            return ()
-        entries, self._entries = self._entries, []
-        return entries
 
 
 class Admission(NamedTuple):
@@ -304,7 +64,9 @@ class Pipeline:
         self._permitting = self._guards if permitting is None else tuple(permitting)
         self._counting = tuple(guard for guard in guards if isinstance(guard, Counting))
         self._following = tuple(guard for guard in guards if isinstance(guard, Following))
+        self._keeping = tuple(guard for guard in guards if isinstance(guard, Keeping))
         self._queueing = tuple(guard for guard in guards if isinstance(guard, Queueing))
+        self._recording = tuple(guard for guard in guards if isinstance(guard, Recording))
         self._ledger = ledger or Ledger()
 
     def admit(self, request: ToolRequest, now_us: int) -> Admission:
@@ -333,8 +95,12 @@ class Pipeline:
                 verdict = guard.check(request, now_us)
             except Exception as error:  # noqa: BLE001 - fail closed
                 verdict = _broken(guard, error)
+            if verdict is ALLOWED:
+                continue
             if isinstance(verdict, Allowed):
                 checked = verdict.check or checked
+                if verdict.timeout_ms:
+                    request.timeout_ms = min(verdict.timeout_ms, request.timeout_ms or verdict.timeout_ms)
                 if verdict.arguments_json is not None:
                     request.replace_arguments(verdict.arguments_json)
             elif isinstance(verdict, Denied):
@@ -363,9 +129,27 @@ class Pipeline:
         for guard in self._following:
             guard.ended(end)
 
+    def durable(
+        self, step: tuple[str, str, str], outcome: events_pb2.StepSucceeded, position: int, now_us: int
+    ) -> None:
+        """An attempt's success is durable: whoever keeps results is told."""
+        for guard in self._keeping:
+            guard.durable(step, outcome, position, now_us)
+
+    def undone(self, step: tuple[str, str, str]) -> None:
+        """An attempt's success could not be recorded: whoever keeps results is told."""
+        for guard in self._keeping:
+            guard.undone(step)
+
     def take_beside(self) -> Sequence[Beside]:
         """What the guards have to record with the events of this turn."""
         return self._ledger.take()
+
+    def unrecorded(self, tenant: str, beside: Iterable[Beside]) -> None:
+        """What the guards wanted to record is not on record."""
+        for stream_id, payload in beside:
+            for guard in self._recording:
+                guard.unrecorded(tenant, stream_id, payload)
 
 
 def _broken(guard: Guard, error: Exception) -> Denied:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from podium.v1 import events_pb2, value_pb2
-from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import ALLOWED, Allowed, Denied
 from service.domain.permissions import Policy
 from service.domain.revocations import Revocations
 

@@ -19,7 +19,8 @@ from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.schema import SchemaSanitizers, compile_schema_sanitizers
 from podium.v1 import definition_pb2, value_pb2
 from service.admission.content_patterns import TenantPatterns
-from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import ALLOWED, Allowed, Denied
 from service.domain.errors import INPUT_REJECTED, RejectedInput, Violation
 from service.domain.permissions import Policy
 

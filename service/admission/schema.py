@@ -25,9 +25,11 @@ from service.admission.json_schema import (
     is_too_much,
 )
 from service.admission.nesting import nested_within
-from service.admission.pipeline import ALLOWED, Allowed, Denied, ToolRequest
 from service.admission.redacted_places import redacted_places, redaction_violations
 from service.admission.sanitizing import declaration_violations, literal_violations, sanitizers_of
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import ALLOWED, Allowed, Denied
+from service.domain.caching import caching_violations
 from service.domain.errors import Violation
 from service.domain.templates import literals
 
@@ -113,6 +115,11 @@ def check_definition(tool: definition_pb2.ToolDefinition) -> list[Violation]:
     for field, duration_ms in (("timeout_ms", tool.timeout_ms), ("heartbeat_timeout_ms", tool.heartbeat_timeout_ms)):
         if duration_ms > _DURATION_MAX_MS:
             violations.append((field, "is longer than 30 days"))
+    if tool.HasField("caching"):
+        violations += caching_violations("caching", tool.caching)
+        if not tool.read_only:
+            problem = "is for tools that change nothing: declare read_only, or leave it out"
+            violations.append(("caching", problem))
     return violations
 
 

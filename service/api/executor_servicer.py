@@ -43,10 +43,33 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
         self._sessions: dict[ExecutorSession, Caller] = {}
         self._uploads = Uploads(parts, session_parts)
 
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def sessions_of(self, tenant: str) -> int:
+        """How many sessions a tenant has."""
+        return sum(session.tenant == tenant for session in self._sessions)
+
+    @property
+    def promised(self) -> int:
+        """Places that were given to attempts whose executors do not have them yet."""
+        places = [session.place for session in self._sessions if session.place is not None]
+        return sum(place.taken - len(place.holding) for place in places)
+
+    @property
+    def holding(self) -> int:
+        """Attempts that executors have."""
+        return sum(len(session.place.holding) for session in self._sessions if session.place is not None)
+
     def drain(self) -> None:
         """Tell every executor that the service is about to stop."""
         for session in self._sessions:
             session.send(pb.ServiceItem(drain=pb.Drain()))
+
+    def finish(self) -> None:
+        """End every session once it has said what it has to say."""
+        for session in self._sessions:
+            session.finish()
 
     def recheck(self, tenant: str) -> None:
         """End the sessions of a tenant whose policy has changed and does not let them serve their tools any more."""
@@ -148,7 +171,7 @@ class ExecutorServicer(grpc_stubs.ExecutorServiceServicer):
 
     def _check_quota(self, session: ExecutorSession) -> None:
         """Raise LimitExceeded when the tenant has as many sessions as it may, those of the same process aside."""
-        used = sum(other.tenant == session.tenant for other in self._sessions) - len(self._earlier(session))
+        used = self.sessions_of(session.tenant) - len(self._earlier(session))
         check_quota("executors", used, self._parts.tenants.quotas_of(session.tenant).executors)
 
     def _close(self, session: ExecutorSession) -> None:

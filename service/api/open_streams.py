@@ -6,7 +6,7 @@ Whatever a stream waits for, it ends at once, and its servicer sees what it woul
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -74,6 +74,13 @@ class OpenStreams:
     def end_blocked(self, network: Network) -> int:
         """End the streams from a network that may not call any more. Returns how many."""
         return self._end([stream for stream in self._open if _is_within(network, stream.caller)])
+
+    def end_all(self, why: Callable[[], DomainError]) -> None:
+        """End them all, because the service ends."""
+        for stream in self._open:
+            if stream.refusal is None and not stream.limit.expired():
+                stream.refusal = why()
+                stream.limit.reschedule(asyncio.get_running_loop().time())
 
     def _end(self, streams: list[_Stream]) -> int:
         """End those of some streams whose callers would not be let in any more."""

@@ -14,17 +14,20 @@ from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Caller
 from service.api.authentication import current_caller
 from service.api.plans import Plans
+from service.api.trace_contexts import current_traceparent
 from service.domain import permissions
 from service.domain.errors import Basis, Denied, InvalidInput
 from service.domain.permissions import Policy
 from service.domain.revocations import Revocations
 from service.domain.validation import Validation
 from service.engine.address_blocks import AddressBlocks
+from service.engine.breakers import Breakers
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
 from service.engine.load import Load
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
+from service.engine.result_caching import ResultCaching
 from service.engine.revoking import Revoker
 from service.engine.sealing import Sealing
 from service.engine.tenants import Tenants
@@ -92,10 +95,12 @@ class ApiParts:
     cancel_grace_ms: int
     inline_bytes: int
     bounds: JsonBounds
+    cache: ResultCaching
     batch_calls: int
     """How many calls a batch has at most."""
     load: Load
     """Whether more work is taken."""
+    breakers: Breakers
 
 
 def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", caller: Caller | None = None) -> None:
@@ -113,7 +118,7 @@ def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", c
 
 def cause_of_request(request_id: str = "") -> Cause:
     """The caller as the cause of what the request brings about."""
-    return Cause(current_caller().authority.principal, request_id)
+    return Cause(current_caller().authority.principal, request_id, current_traceparent())
 
 
 def authority_for(

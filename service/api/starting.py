@@ -10,6 +10,7 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.sealing import check_same_body, recorded_digest, seal_steps
 from service.api.sizes import check_grants, check_steps, check_text
+from service.api.trace_contexts import current_traceparent
 from service.domain import commands as c
 from service.domain.errors import InvalidInput, LimitExceeded, NotFound
 from service.domain.state import Workflow
@@ -86,7 +87,7 @@ async def start(
         return _command(parts, submission, steps, authority, value, recorded)
 
     # With whom the request names, which the token need not.
-    cause = Cause(authority.principal, request_id)
+    cause = Cause(authority.principal, request_id, current_traceparent())
     try:
         return key, await parts.engine.ask(key, prepare, cause, create=True)
     except StreamConflictError:

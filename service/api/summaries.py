@@ -85,6 +85,8 @@ def step_summary(resident: Resident, step: Step) -> workflow_service_pb2.StepSum
         summary.parent = step.parent.id
     elif step.plan.depends_on:
         summary.depends_on.extend(step.plan.depends_on)
+    if step.cached:
+        summary.cached = True
     if step.link and step.state == s.SUCCEEDED:
         summary.degraded_by = step.link
     if step.skip_reason:
@@ -102,5 +104,6 @@ def outcome(resident: Resident, step: Step) -> tuple[tool_service_pb2.ToolOutcom
         failure=None if step.state == s.SUCCEEDED else step.failure or resident.state.failure,
         event=event_name(marks.ended_position) if marks else "",
         attempts=step.attempts,
+        cached=step.cached,
     )
     return message, StepOutput(step)

@@ -72,6 +72,10 @@ def _loader() -> type[yaml.SafeLoader]:
             return node
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            for key, _ in node.value:
+                if key.tag == "tag:yaml.org,2002:bool" and key.value.lower() not in ("true", "false"):
+                    # A member named `on` is no truth value, as YAML 1.2 has it.
+                    key.tag = "tag:yaml.org,2002:str"
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
             for (key, _), name in zip(node.value, names, strict=True):
                 if names.count(name) > 1:

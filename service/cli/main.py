@@ -18,12 +18,18 @@ from service.cli.demo import command as demo_command
 from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode, failure_of
 from service.cli.operation import (
+    breakers_commands,
+    cache_commands,
+    config_commands,
     database_commands,
     executors_commands,
     log_commands,
     projections_commands,
     quarantine_commands,
     server_commands,
+    stats_command,
+    status_command,
+    top_command,
 )
 from service.cli.policy import commands as policy_commands
 from service.cli.production import check_command
@@ -61,6 +67,7 @@ app = typer.Typer(
 # In the order of the help.
 app.command("serve", epilog=server_commands.SERVE_EXAMPLE)(server_commands.serve)
 app.command("dev", epilog=server_commands.DEV_EXAMPLE)(server_commands.dev)
+app.command("status", epilog=status_command.EXAMPLE)(status_command.status)
 app.command("run", epilog=run_command.EXAMPLE)(run_command.run_file)
 app.command("call", epilog=call_command.EXAMPLE)(call_command.call)
 app.add_typer(workflows_commands.app, name="workflows")
@@ -70,15 +77,20 @@ app.command("events", epilog=events_command.EXAMPLE)(events_command.events)
 app.command("replay", epilog=replay_command.EXAMPLE)(replay_command.replay)
 audit_commands.app.command("security", epilog=security_command.EXAMPLE)(security_command.security)
 app.add_typer(audit_commands.app, name="audit")
+app.command("top", epilog=top_command.EXAMPLE)(top_command.top)
+app.command("stats", epilog=stats_command.EXAMPLE)(stats_command.stats)
 app.add_typer(projections_commands.app, name="projections")
+app.add_typer(config_commands.app, name="config")
 app.add_typer(database_commands.app, name="database")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")
 app.add_typer(addresses_commands.app, name="addresses")
 app.add_typer(tenants_commands.app, name="tenants")
 app.add_typer(policy_commands.app, name="policy")
+app.add_typer(breakers_commands.app, name="breakers")
 app.add_typer(keys_commands.app, name="keys")
 app.add_typer(quarantine_commands.app, name="quarantine")
+app.add_typer(cache_commands.app, name="cache")
 app.command("check", epilog=check_command.EXAMPLE)(check_command.check)
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
 app.add_typer(executors_commands.app, name="executors")

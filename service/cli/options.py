@@ -40,6 +40,12 @@ Database: TypeAlias = Annotated[
         help="postgresql://USER@HOST/NAME, sqlite:///PATH, or the path of a SQLite file. Without it: podium.db",
     ),
 ]
+Config: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", envvar="PODIUM_CONFIG", help="Settings that the environment does not set."
+    ),
+]
 WaitFor: TypeAlias = Annotated[
     str,
     typer.Option("--wait-for", metavar="EVENT", help="Wait until the answer knows this event, SHARD:POSITION."),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from service.cli.terminal_text import one_line, printable
@@ -45,8 +46,16 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under their columns: fitted to a terminal; anywhere else one line a row, cut nowhere."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    colours: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> None:
+    """Print rows under their columns: fitted to a terminal; anywhere else one line a row, cut nowhere.
+
+    `colours` are those that a terminal shows words of a column in, by column and word.
+    """
     cells = [[one_line(str(cell), _CELL_CHARACTERS) for cell in row] for row in rows]
     console = terminal()
     if not console.is_terminal:
@@ -61,7 +70,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in cells:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(
+            *(Text(cell, colours.get(name, {}).get(cell, "")) for name, cell in zip(columns, row, strict=True))
+        )
     console.print(drawn)
 
 

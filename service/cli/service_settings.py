@@ -1,4 +1,4 @@
-"""The service's settings as a command line changes them: the environment's, and over them the options given."""
+"""The service's settings as a command line changes them: those that are found, and over them the options given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def settings_with(
-    *, listen: str | None = None, database: str | None = None, state_directory: Path | None = None
+    *,
+    listen: str | None = None,
+    database: str | None = None,
+    state_directory: Path | None = None,
+    config: Path | None = None,
 ) -> Settings:
     """Return the settings. Raises service.config.ConfigurationError.
 
@@ -19,10 +23,11 @@ def settings_with(
         listen: host:port or unix:path.
         database: A URL, or the path of a SQLite file.
         state_directory: Where keys are kept.
+        config: A file of settings in place of the one that the environment names.
     """
     from service.config import load_settings
 
-    settings = load_settings()
+    settings = load_settings(file=config)
     listening, storage = settings.listening, settings.storage
     if listen is not None:
         listening = replace(listening, listen_address=listen)

@@ -38,6 +38,7 @@ def step_dict(step: StepStatus, *, output: bool = True) -> dict[str, Any]:
         "tool": step.tool,
         "state": step.state,
         "attempts": step.attempts,
+        "degraded_by": step.degraded_by,
         "failure": failure_dict(step.failure),
         "started_at": step.started_at,
         "ended_at": step.ended_at,

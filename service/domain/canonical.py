@@ -63,6 +63,7 @@ def _step(step: Step) -> dict[str, object]:
         "not_before_us": step.not_before_us,
         "deadline_at_us": step.deadline_at_us,
         "output": _hex(step.output),
+        "cached": step.cached,
         "failure": _hex(step.failure),
         "limited_by": step.limited_by,
         "link": step.link,

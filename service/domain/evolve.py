@@ -321,7 +321,7 @@ def _fallback_tried(state: Workflow, event: events_pb2.FallbackTried) -> None:
 
 
 def _cache_hit(state: Workflow, event: events_pb2.CacheHit) -> None:
-    """Where the output is from; StepSucceeded follows."""
+    state.steps[event.step_id].cached = True
 
 
 def _attempt_abandoned(state: Workflow, event: events_pb2.AttemptAbandoned) -> None:

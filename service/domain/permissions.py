@@ -98,8 +98,10 @@ class Policy:
     limits: tuple[policy_pb2.RateLimit, ...] = ()
     addresses: policy_pb2.AddressRules = field(default_factory=policy_pb2.AddressRules)
     patterns: tuple[policy_pb2.ContentPattern, ...] = ()
+    caches: tuple[policy_pb2.CacheRule, ...] = ()
     changes_need_approval: bool = False
     bulkheads: tuple[policy_pb2.Bulkhead, ...] = ()
+    breakers: tuple[policy_pb2.BreakerRule, ...] = ()
 
 
 _REMEMBERED = 64

@@ -1,4 +1,4 @@
-"""What is wrong with the rest of a policy: rate limits, addresses and content patterns."""
+"""What is wrong with the rest of a policy: rate limits, addresses, content patterns and resilience."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Protocol
 
 from podium.v1 import policy_pb2
 from service.domain.addresses import parse_network
+from service.domain.caching import cache_violations
 from service.domain.errors import Violation
+from service.domain.policy_breakers import breaker_violations
 from service.domain.policy_bulkheads import bulkhead_violations
 from service.domain.policy_names import glob_violations, id_violations, role_violations
 
@@ -27,14 +29,16 @@ class Patterns(Protocol):
 
 
 def bound_violations(policy: policy_pb2.Policy, patterns: Patterns) -> Iterator[Violation]:
-    """What is wrong with the limits, the addresses and the patterns of a policy."""
+    """What is wrong with all of a policy but its roles and rules."""
     yield from _limits(policy.limits)
     yield from _networks("addresses.block", policy.addresses.block)
     yield from _networks("addresses.allow", policy.addresses.allow)
     if policy.addresses.HasField("lockout"):
         yield from _lockout(policy.addresses.lockout)
     yield from _patterns(policy.patterns, patterns)
+    yield from cache_violations(policy.caches)
     yield from bulkhead_violations(policy.bulkheads)
+    yield from breaker_violations(policy.breakers)
 
 
 def _limits(limits: Sequence[policy_pb2.RateLimit]) -> Iterator[Violation]:

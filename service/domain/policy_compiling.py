@@ -48,8 +48,10 @@ def compile_policy(message: policy_pb2.Policy, revision: int, conditions: Condit
         limits=tuple(message.limits),
         addresses=message.addresses,
         patterns=tuple(message.patterns),
+        caches=tuple(message.caches),
         changes_need_approval=message.changes_need_approval,
         bulkheads=tuple(message.bulkheads),
+        breakers=tuple(message.breakers),
     )
 
 

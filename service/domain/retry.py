@@ -17,10 +17,15 @@ class RetryDefaults:
     """What a retry policy that leaves fields unset means. Times in milliseconds."""
 
     max_attempts: int = 3
+    """Attempts of a step, the first among them."""
     initial_backoff_ms: int = 500
+    """How long the second attempt waits."""
     max_backoff_ms: int = 30_000
+    """The longest wait between two attempts."""
     multiplier: float = 2.0
+    """By how much each wait is longer than the one before."""
     jitter: float = 0.2
+    """Which part of a wait is left to chance, 0 to 1."""
 
 
 DEFAULTS = RetryDefaults()

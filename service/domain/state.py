@@ -110,6 +110,8 @@ class Step:
     not_before_us: int = 0
     deadline_at_us: int = 0
     output: value_pb2.Value | None = None
+    cached: bool = False
+    """The output came from the cache."""
     failure: value_pb2.Failure | None = None
     skip_reason: int = 0
     chunk_count: int = 0

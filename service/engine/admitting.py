@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
 from service.admission.bulkhead import OVERLOADED
-from service.admission.pipeline import (
-    Admission,
-    Allowed,
-    Answered,
-    Denied,
-    Pipeline,
-    Rejected,
-    ToolRequest,
-    Wait,
-)
+from service.admission.pipeline import Admission, Pipeline
+from service.admission.tool_request import ToolRequest
+from service.admission.verdicts import Allowed, Answered, Denied, Rejected, Wait
 from service.domain import commands as c
 from service.domain.fallback import STALE_MISS, stale_link
 from service.domain.state import LATEST_US, US_PER_MS, Step
 from service.domain.templates import TemplateError
+from service.domain.trace_context import attempt_traceparent, trace_of
 from service.domain.values import SealBrokenError, make_arguments
 from service.engine.deciding import Deciding
 from service.engine.dispatch import Dispatcher, Executor
@@ -39,7 +33,7 @@ _DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BAT
 class Admitting:
     """Admits steps. Holds what admission needs from outside."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what admission needs from outside
         self,
         deciding: Deciding,
         *,
@@ -50,8 +44,10 @@ class Admitting:
         inline_limit_bytes: int,
         sealing: Sealing | None = None,
         secrets: SecretSource = NoSecrets(),  # noqa: B008 - it holds nothing
+        trace_ratio: float | None = None,
     ) -> None:
-        """Without `sealing` nothing that is sealed can be opened."""
+        """Without `sealing` nothing that is sealed can be opened. Without `trace_ratio` attempts have no spans."""
+        self._trace_ratio = trace_ratio
         self._deciding = deciding
         self._pipeline = pipeline
         self._tools = tools
@@ -170,6 +166,10 @@ class Admitting:
         check: events_pb2.PermissionChecked,
         place: Executor | None,
     ) -> None:
+        if place is not None and self._dispatcher.stopped:
+            # It was offered before.
+            self._dispatcher.give_back(place)
+            place = None
         place = place or self._dispatcher.take(tool)
         if place is None:
             reason = self._dispatcher.lacks(tool)
@@ -177,6 +177,7 @@ class Admitting:
             return
         bounds = step.plan.definition.timeouts
         timeout_ms = bounds.start_to_close_ms or request.tool.timeout_ms or self._timing.start_to_close_ms
+        timeout_ms = min(timeout_ms, request.timeout_ms or timeout_ms)
         heartbeat_ms = bounds.heartbeat_ms or request.tool.heartbeat_timeout_ms
         session = place.session
         try:
@@ -209,9 +210,18 @@ class Admitting:
         assignment.heartbeat_timeout_ms = heartbeat_ms
         assignment.tenant = tool.tenant
         assignment.principal.CopyFrom(request.authority.principal)
+        assignment.trace_context = self._trace_context(turn.resident, step)
         if secrets:
             assignment.secrets.extend(secrets)
         turn.assigned.append(Assigned(place, tool, item, heartbeat_ms))
+
+    def _trace_context(self, resident: Resident, step: Step) -> str:
+        """The traceparent of an attempt: of its own span where spans are made, or else of the caller's."""
+        caller = resident.trace_context
+        if self._trace_ratio is None:
+            return caller
+        trace = trace_of(*resident.key, caller, self._trace_ratio)
+        return attempt_traceparent(trace, *resident.key, step.id, step.attempts)
 
     def pinned_to(self, resident: Resident, step: Step) -> Pinned | None:
         """The tool a step is pinned to where it is in its chain; None: the catalogue does not know it."""

@@ -105,6 +105,10 @@ class Attempts:
     def __len__(self) -> int:
         return len(self._live)
 
+    def of_tenant(self, tenant: str) -> int:
+        """How many run for a tenant."""
+        return sum(key.tenant == tenant for key in self._live)
+
     def close(self) -> None:
         """Watch no more."""
         self._timers.close()

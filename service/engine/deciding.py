@@ -9,7 +9,8 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from podium.v1 import events_pb2
-from service.admission.pipeline import AttemptEnd, Pipeline
+from service.admission.guards import AttemptEnd
+from service.admission.pipeline import Pipeline
 from service.domain import commands as c
 from service.domain.conditions import Expressions
 from service.domain.decide import Rules, decide
@@ -66,4 +67,6 @@ class Deciding:
                 end = AttemptEnd(step, turn.now_us, event.attempt, tool, event)
                 turn.ended.append(end)
                 self._pipeline.ended(end)
+                if isinstance(event, events_pb2.StepSucceeded):
+                    turn.successes.append(len(turn.events) - 1)
         return events

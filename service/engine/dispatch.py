@@ -108,6 +108,12 @@ class Dispatcher:
         self._waiting: dict[StepKey, PlaceQueue] = {}
         self._turns: dict[str, Turns] = {}
         self._arrivals = 0
+        self.stopped = False
+        """Nobody is given a place any more."""
+
+    def stop(self) -> None:
+        """Hand out no more places. Whoever waits waits on."""
+        self.stopped = True
 
     def connect(self, executor: Executor) -> None:
         """An executor is ready for work."""
@@ -146,7 +152,7 @@ class Dispatcher:
     def take(self, tool: ToolVersion) -> Executor | None:
         """Take a place for a step that is not waiting yet; None: it must queue."""
         queues = self._queues.get((tool.tenant, tool.tool))
-        if queues and tool in queues:
+        if self.stopped or (queues and tool in queues):
             return None
         bound_of = self._bounds(tool.tenant)
         best: Executor | None = None
@@ -222,7 +228,7 @@ class Dispatcher:
 
     def _serve(self, executor: Executor) -> None:
         """Offer the places of an executor, one by one, for as long as anybody waits for one of its tools."""
-        while self._waiting and executor.free > 0:
+        while self._waiting and executor.free > 0 and not self.stopped:
             bound_of = self._bounds(executor.tenant)
             if bound_of is not None and not self._has_room(executor, bound_of):
                 return

@@ -28,8 +28,8 @@ class Effects:
         """Release nothing more by itself."""
         self.waiting.close()
 
-    def release(self, turn: Turn) -> None:
-        """Do in the world what a turn found. Called only when its events are durable."""
+    def release(self, turn: Turn, first_position: int) -> None:
+        """Do in the world what a turn found. Called only when its events are durable, from that position on."""
         # What ended goes first: a step may have been started again in the same turn.
         for key in turn.settled:
             self._dispatcher.forget(key)
@@ -46,6 +46,8 @@ class Effects:
                 self._dispatcher.enqueue(key, tool, turn.resident.state.priority)
         for key, (tool, wait) in turn.delayed.items():
             self.waiting.join(key, tool, wait, turn.resident.state.priority)
+        if turn.successes:
+            self._turns.made_durable(turn, first_position)
 
     def _assign(self, turn: Turn, assigned: Assigned) -> None:
         reference = assigned.item.assign.attempt

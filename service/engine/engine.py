@@ -142,6 +142,20 @@ class Engine:
         """Read a workflow's state once it has ended, durably; see Reading."""
         return await self._reading.when_ended(key, reader)
 
+    def end_waits(self, why: Callable[[], Exception]) -> None:
+        """Wait for the end of no workflow any more: whoever does is told why."""
+        self._reading.end_waits(why)
+
+    @property
+    def head(self) -> int:
+        """The position of the log's last event."""
+        return self._store.head
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that was posted waits for its turn or to become durable."""
+        return not self._ready and not self._appends_in_flight
+
     def wake(self, key: WorkflowKey) -> None:
         """Let a workflow look at its timers."""
         now = self._clock.now_us()
@@ -150,6 +164,10 @@ class Engine:
     def offer(self, key: StepKey, executor: Executor) -> None:
         """A place for a step that waits; the dispatcher has taken it for the step."""
         self.post(key.workflow, Mail(Offer(key.step_id, executor)))
+
+    def ask_again(self, key: StepKey) -> None:
+        """Have admission asked again about a step that waits, without a place."""
+        self.post(key.workflow, Mail(Offer(key.step_id, None)))
 
     def fail_attempt(self, live: LiveAttempt, failure: value_pb2.Failure) -> None:
         """An attempt was lost or fell silent."""
@@ -192,7 +210,7 @@ class Engine:
                 turn = self._turns.take(resident, now)
             except Exception as error:
                 # A bug in a decision must cost this workflow's turn and not the shard.
-                logger.exception("the turn of %s failed", resident.key.workflow_id)
+                logger.exception("the turn of %s failed", resident.key.workflow_id, extra=resident.log_fields)
                 self._drop(resident, Unavailable("INTERNAL_TURN_FAILED", f"the turn failed: {type(error).__name__}"))
                 continue
             self._append(turn)
@@ -258,7 +276,7 @@ class Engine:
         mailbox, readers, waiters = resident.mailbox, resident.readers, resident.waiters
         resident.mailbox, resident.readers, resident.waiters = type(mailbox)(), [], []
         for mail in mailbox:
-            if error is not None and isinstance(mail.content, Offer):
+            if error is not None and isinstance(mail.content, Offer) and mail.content.executor is not None:
                 self.dispatcher.give_back(mail.content.executor)
             if error is None:
                 self.post(resident.key, mail)
@@ -283,7 +301,7 @@ class Engine:
             if self.watchers.watched(resident.key):
                 for recorded in committed.events[: len(turn.events)]:
                     self.watchers.publish(resident.key, recorded)
-        self.effects.release(turn)
+        self.effects.release(turn, committed.first_position if committed is not None else 0)
         for reply, error in turn.replies:
             reply(error, position)
         self._call_readers(resident)

@@ -47,6 +47,7 @@ class Journal:
             stream_id=stream_id,
             principal=cause.principal if cause is not None else None,
             request_id=cause.request_id if cause is not None else "",
+            trace_context=cause.trace_context if cause is not None else "",
         )
         settled: asyncio.Future[RecordedEvent] = asyncio.get_running_loop().create_future()
 

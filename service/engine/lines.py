@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from service.admission.pipeline import Stirring, Wait, WaitingLine
+from service.admission.verdicts import Stirring, Wait, WaitingLine
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.timers import Clock, Timers
 
@@ -52,6 +52,10 @@ class WaitingSteps:
             line.on_stir(partial(self._look_soon, line))
             # What it waits for may have happened while that it waits was on its way to the log.
             line.stir()
+
+    def move_now(self, line: WaitingLine) -> None:
+        """A guard has room for those in a line."""
+        self._moves.set(line, self._clock.now_us())
 
     def leave(self, key: StepKey) -> None:
         """A step started or ended."""

@@ -22,6 +22,8 @@ class Reading:
         self._store = store
         self._residency = residency
         self._load = load
+        self._waits: set[asyncio.Future[bool | None]] = set()
+        self._ended: Callable[[], Exception] | None = None
 
     async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
         """Read a workflow's state as the log has it now. Raises NotFound; Unavailable: another may own the log."""
@@ -66,13 +68,28 @@ class Reading:
         while True:
             wait = _UntilEnded(reader)
             waited_at = await self.read(key, wait.look)
+            self._waits.add(wait.future)
+            if waited_at is not None and self._ended is not None:
+                _end(wait.future, self._ended)
             try:
                 if await wait.future is not None:
                     return wait.answer()
             finally:
+                self._waits.discard(wait.future)
                 # Who gave up must not keep the workflow in memory.
                 if waited_at is not None and wait.settle in waited_at.waiters:
                     waited_at.waiters.remove(wait.settle)
+
+    def end_waits(self, why: Callable[[], Exception]) -> None:
+        """Let nobody wait for an end any more: who does or begins to is told why. Each gets an exception of its own."""
+        self._ended = why
+        for future in self._waits:
+            _end(future, why)
+
+
+def _end(future: asyncio.Future[bool | None], why: Callable[[], Exception]) -> None:
+    if not future.done():
+        future.set_exception(why())
 
 
 class _UntilEnded(Generic[T]):

@@ -128,7 +128,9 @@ class Residency:
             if isinstance(error, StoreError) and not isinstance(error, CorruptLogError):
                 raise
             # Whatever a fold stumbles over costs this stream and no other.
-            logger.exception("stream %s cannot be folded and is quarantined", key.workflow_id)
+            logger.exception(
+                "stream %s cannot be folded and is quarantined", key.workflow_id, extra=resident.log_fields
+            )
             self.quarantined[key] = f"{type(error).__name__}: {error}"
             raise _quarantined(key, self.quarantined[key]) from error
         resident.loaded = True
@@ -167,6 +169,8 @@ def _fold_event(resident: Resident, recorded: RecordedEvent) -> None:
     resident.version = recorded.stream_version
     if payload is None:
         return
+    if not resident.state.started:
+        resident.trace_context = event.trace_context
     evolve(resident.state, payload)
     resident.note(payload, recorded.recorded_at_us, recorded.position)
     if resident.principal is None and event.HasField("principal"):

@@ -61,10 +61,10 @@ class Cause:
 
 
 class Offer(NamedTuple):
-    """A place on an executor for a step that waited for one."""
+    """A place on an executor for a step that waited for one; None: what it waited for needs none."""
 
     step_id: str
-    executor: Executor
+    executor: Executor | None
 
 
 Content = Command | Callable[[Workflow], Command | None]
@@ -130,6 +130,7 @@ class Resident:
         "snapshot_version",
         "started_us",
         "state",
+        "trace_context",
         "unadmitted",
         "version",
         "waiters",
@@ -164,6 +165,8 @@ class Resident:
         """Called when the workflow has ended, durably, or is dropped."""
         self.marks: dict[str, StepMarks] = {}
         self.principal: value_pb2.Principal | None = None
+        self.trace_context = ""
+        """The traceparent of whoever started it; empty: there was none."""
         self.started_us = 0
         self.ended_us = 0
         self.revocations_seen = 0
@@ -176,12 +179,18 @@ class Resident:
         """Whether the state is what the log says, so that it may be read."""
         return self.loaded and not self.in_flight
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What a line of the log tells beside its message."""
+        return {**self.key._asdict(), "traceparent": self.trace_context}
+
     def clear(self) -> None:
         """Be as nothing was loaded yet."""
         self.state = Workflow()
         self.version = self.snapshot_version = 0
         self.marks = {}
         self.principal = None
+        self.trace_context = ""
         self.started_us = self.ended_us = 0
 
     def note(self, payload: Message, recorded_at_us: int, position: int) -> None:

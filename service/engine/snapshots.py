@@ -169,6 +169,7 @@ def _pieces(resident: Resident, last: RecordedEvent) -> Iterator[tuple[str, Any]
         {
             "identity": _identity(resident, last),
             "principal": None if principal is None else b64encode(principal.SerializeToString()).decode(),
+            "trace_context": resident.trace_context,
             "started_us": resident.started_us,
             "ended_us": resident.ended_us,
         },
@@ -218,5 +219,6 @@ class _Reading:
         resident.marks = self._marks
         if head["principal"] is not None:
             resident.principal = value_pb2.Principal.FromString(b64decode(head["principal"]))
+        resident.trace_context = head["trace_context"]
         resident.started_us, resident.ended_us = head["started_us"], head["ended_us"]
         resident.version = resident.snapshot_version = self.version

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2, executor_service_pb2, value_pb2
-from service.admission.pipeline import AttemptEnd, Wait
+from service.admission.guards import AttemptEnd
+from service.admission.verdicts import Wait
 from service.domain.effects import Run
 from service.engine.dispatch import Executor
 from service.engine.keys import StepKey, ToolVersion
@@ -54,6 +55,8 @@ class Turn:
     queued: list[tuple[StepKey, ToolVersion]] = field(default_factory=list)
     running: list[Run] = field(default_factory=list)
     settled: list[StepKey] = field(default_factory=list)
+    successes: list[int] = field(default_factory=list)
+    """Which of the events are successes of attempts."""
     delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
     admissions: int = 0

@@ -6,7 +6,10 @@ the append fails, the workflow is dropped and folded again from the log.
 
 from __future__ import annotations
 
-from service.admission.pipeline import AttemptEnd, Pipeline
+from typing import Any
+
+from service.admission.guards import AttemptEnd
+from service.admission.pipeline import Pipeline
 from service.domain import commands as c
 from service.domain import state as s
 from service.domain.decide import StaleFenceError
@@ -71,7 +74,7 @@ class TurnTaker:
             turn.missing = error.reference
         except Exception:
             self.take_back(turn)
-            self._pipeline.take_beside()
+            self._pipeline.unrecorded(turn.resident.key.tenant, self._pipeline.take_beside())
             for reply, _ in turn.replies:
                 reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
@@ -91,14 +94,17 @@ class TurnTaker:
 
     def _read(self, turn: Turn, mail: Mail) -> None:
         error: Exception | None = None
+        resident = turn.resident
         try:
             content = mail.content
             if isinstance(content, Offer):
                 self._offered(turn, content)
             elif content is not None:
-                command = content(turn.resident.state) if callable(content) else content
+                command = content(resident.state) if callable(content) else content
                 if command is not None:
-                    self._deciding.apply(turn, command, self._envelope(turn.resident, mail.cause))
+                    if mail.cause is not None and not resident.state.started:
+                        resident.trace_context = mail.cause.trace_context
+                    self._deciding.apply(turn, command, self._envelope(resident, mail.cause))
         except (DomainError, StaleFenceError) as refused:
             error = refused
         if mail.reply is not None:
@@ -156,14 +162,20 @@ class TurnTaker:
         return len(turn.events) > before
 
     def _offered(self, turn: Turn, offer: Offer) -> None:
-        resident = turn.resident
+        resident, place = turn.resident, offer.executor
         step = resident.state.steps.get(offer.step_id)
         is_waiting = step is not None and step.state == s.QUEUED and resident.state.running
         # It may wait for another tool by now, that of a link of its fallback chain.
-        if step is None or not is_waiting or not self._dispatcher.fits(offer.executor, tool_version(resident, step)):
-            self._dispatcher.give_back(offer.executor)
+        fits = place is None or (step is not None and self._dispatcher.fits(place, tool_version(resident, step)))
+        if step is None or not is_waiting or not fits:
+            if place is not None:
+                self._dispatcher.give_back(place)
             return
         self._admitting.admit(turn, step, offer.executor)
+        key = StepKey(*turn.resident.key, step.id)
+        # The engine looks at changes, and that it goes on waiting, now for a place, is none.
+        if offer.executor is None and step.state == s.QUEUED and key not in turn.delayed:
+            turn.queued.append((key, tool_version(turn.resident, step)))
 
     def resumed(self, key: StepKey, attempt: int, tool: ToolVersion) -> None:
         """An attempt was found running that this process has not started."""
@@ -185,6 +197,20 @@ class TurnTaker:
             _, _, step_id = end.step
             if (step_id, end.attempt) not in started:
                 self._pipeline.resumed(end.step, end.attempt, end.tool)
+        for index in turn.successes:
+            success: Any = turn.events[index].payload
+            self._pipeline.undone(StepKey(*resident.key, success.step_id))
+        for key in turn.delayed:
+            self._ended_without_outcome(turn, key)
+        beside = ((each.stream_id, new.payload) for each in turn.beside for new in each.events)
+        self._pipeline.unrecorded(resident.key.tenant, beside)
+
+    def made_durable(self, turn: Turn, first_position: int) -> None:
+        """What a turn found is durable, from that position of the log on."""
+        for index in turn.successes:
+            success: Any = turn.events[index].payload
+            step = StepKey(*turn.resident.key, success.step_id)
+            self._pipeline.durable(step, success, first_position + index, turn.now_us)
 
     def _ended_without_outcome(self, turn: Turn, key: StepKey) -> None:
         """Tell the guards that nothing of the step runs any more; a no-op for who was told its outcome."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2, workflow_service_pb2
 from service.domain import commands as c
+from service.domain.caching import LIFETIME_MAX_MS
 from service.domain.errors import DomainError, Unavailable
 from service.domain.values import SealBrokenError
 from service.engine.attempts import LiveAttempt
@@ -69,6 +70,7 @@ class ExecutorSession:
         self.place: Executor | None = None
         self._probes: Probes | None = None
         self._ended = False
+        self._finishing = False
 
     def send(self, item: wire.ServiceItem) -> None:
         """Queue an item; all that is queued in one turn of the loop leaves in one frame.
@@ -90,10 +92,18 @@ class ExecutorSession:
         """Wait for something to say and take all of it; None: the session has ended."""
         await self._wake.wait()
         self._wake.clear()
-        if self._ended:
+        if self._ended or (self._finishing and not self._outbox):
             return None
+        if self._finishing:
+            # Nobody may wake it again.
+            self._wake.set()
         items, self._outbox = self._outbox, []
         return wire.SessionResponse(items=items)
+
+    def finish(self) -> None:
+        """Say what there is to say, and then end."""
+        self._finishing = True
+        self._wake.set()
 
     def end(self) -> None:
         """Say no more: the executor is gone or silent."""
@@ -271,7 +281,7 @@ class ExecutorSession:
         except (ValueError, SealBrokenError) as error:
             self._output_refused(live, error)
             return
-        self._complete(live, output)
+        self._complete(live, result, output)
 
     def _output_refused(self, live: LiveAttempt, error: Exception) -> None:
         reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "INVALID_OUTPUT"
@@ -290,9 +300,9 @@ class ExecutorSession:
         except (StoreError, ValueError, SealBrokenError) as error:
             self._output_refused(live, error)
             return
-        self._complete(live, output)
+        self._complete(live, result, output)
 
-    def _complete(self, live: LiveAttempt, output: value_pb2.Value | None) -> None:
+    def _complete(self, live: LiveAttempt, result: wire.AttemptResult, output: value_pb2.Value | None) -> None:
         command = c.CompleteAttempt(
             self.heard_us,
             live.key.step_id,
@@ -302,6 +312,7 @@ class ExecutorSession:
             live.durable_chunks,
             live.chunks_digest.digest() if live.durable_chunks else b"",
             tuple(live.sanitized or ()),
+            min(result.cache_ttl_ms, LIFETIME_MAX_MS) if result.HasField("cache_ttl_ms") else None,
         )
         self._settle(live, command)
 

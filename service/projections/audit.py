@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-import orjson
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -33,6 +32,7 @@ from sqlalchemy.dialects import postgresql
 
 from podium.v1 import events_pb2
 from podium.v1.value_pb2 import Principal
+from service.projections.audit_steps import TELLING, StepTools, told_by
 from service.projections.database import PreparedStatement, storable
 from service.projections.paging import first_of
 from store.contract import RecordedEvent
@@ -47,8 +47,6 @@ STREAMS_KEPT = 10_000
 
 TYPE, SUBJECT, TOOL, DECISION = range(1, 5)
 """What a mark is about. Its value is the type's number, a name, a name, and the decision's number."""
-
-_STEPS_ADDED = TYPE_NUMBERS["steps_added"]
 
 _Named = tuple[str, int, str]
 """tool, decision, subject; of each there may be none."""
@@ -71,7 +69,7 @@ class AuditTrail:
     """The projection that keeps the index."""
 
     name = "audit"
-    schema_version = 2
+    schema_version = 3
 
     def __init__(self, generation: int) -> None:
         self.metadata = MetaData()
@@ -132,16 +130,15 @@ class AuditTrail:
             )
         return first_of([query.where(marks.c.value == value) for value in values], "block", limit)
 
-    def steps_of(self, connection: Connection, tenant: str, stream_ids: Collection[str]) -> dict[str, dict[str, str]]:
-        """The steps of streams, and the tool of each."""
-        found: dict[str, dict[str, str]] = {stream_id: {} for stream_id in stream_ids}
+    def steps_of(self, connection: Connection, tenant: str, stream_ids: Collection[str]) -> dict[str, StepTools]:
+        """The tools of streams' steps."""
+        found = {stream_id: StepTools() for stream_id in stream_ids}
         steps = self.steps
-        query = select(steps.c.stream_id, steps.c.tools).where(
+        query = select(steps.c.stream_id, steps.c.position, steps.c.tools).where(
             steps.c.tenant == tenant, steps.c.stream_id.in_(sorted(stream_ids))
         )
-        # A step is defined once. Should a log hold it twice, the first one counts, as it does in the workflow.
-        for stream_id, tools in connection.execute(query.order_by(steps.c.stream_id, steps.c.position.desc())):
-            found[stream_id].update(orjson.loads(tools))
+        for stream_id, position, told in connection.execute(query.order_by(steps.c.stream_id, steps.c.position.desc())):
+            found[stream_id].take(position, told)
         return found
 
     def _mark(self, marks: set[_Mark], block: int, events: Sequence[RecordedEvent]) -> None:
@@ -160,12 +157,12 @@ class AuditTrail:
 
     def _learn(self, connection: Connection, events: Sequence[RecordedEvent]) -> None:
         """Write down the tools of steps that were added, and know those of all streams that the events are in."""
-        additions = [(event, _tools_of(event.record)) for event in events if event.type == _STEPS_ADDED]
+        additions = [(event, told_by(event)) for event in events if event.type in TELLING]
         self._add_steps.execute_many(
             connection,
             [
-                {"tenant": e.tenant, "stream_id": e.stream_id, "position": e.position, "tools": orjson.dumps(tools)}
-                for e, tools in additions
+                {"tenant": e.tenant, "stream_id": e.stream_id, "position": e.position, "tools": told}
+                for e, told in additions
             ],
         )
         self._tools.update(((event.tenant, event.stream_id), set()) for event in events if event.stream_version == 1)
@@ -175,9 +172,11 @@ class AuditTrail:
                 unknown.setdefault(tenant, set()).add(stream_id)
         for tenant, stream_ids in unknown.items():
             for stream_id, steps in self.steps_of(connection, tenant, stream_ids).items():
-                self._tools[tenant, stream_id] = set(steps.values())
-        for event, tools in additions:
-            self._tools[event.tenant, event.stream_id].update(tools.values())
+                self._tools[tenant, stream_id] = steps.names
+        for event, told in additions:
+            added = StepTools()
+            added.take(event.position, told)
+            self._tools[event.tenant, event.stream_id] |= added.names
 
     def _forget(self) -> None:
         while len(self._tools) > STREAMS_KEPT:
@@ -217,9 +216,9 @@ def _steps_table(prefix: str, metadata: MetaData) -> Table:
         metadata,
         Column("tenant", Text, primary_key=True),
         Column("stream_id", Text, primary_key=True),
-        # Of the event that added them.
+        # Of the event that said so.
         Column("position", BigInteger, primary_key=True, autoincrement=False),
-        # JSON: the id of each step, and its tool.
+        # JSON; see service.projections.audit_steps.
         Column("tools", LargeBinary, nullable=False),
         sqlite_with_rowid=False,
     )
@@ -242,10 +241,6 @@ _TELL_THEIR_TOOL = (
     "cache_invalidated",
     "tool_health_changed",
 )
-
-
-def _tools_of(record: bytes) -> dict[str, str]:
-    return {step.id: step.tool for step in decode_record(record).steps_added.steps}
 
 
 def _permission_checked(record: bytes) -> _Named:

@@ -21,6 +21,7 @@ from podium.v1.audit_service_pb2 import AuditEntry, AuditFilter
 from podium.v1.value_pb2 import Principal
 from service.projections.audit import BLOCK_BITS, AuditTrail, Condition, conditions
 from service.projections.audit_lines import line_of
+from service.projections.audit_steps import StepTools
 from service.projections.audit_words import Line
 from service.projections.paging import Page, Paging
 from service.projections.read_model import ReadModel
@@ -114,7 +115,7 @@ class _Walk:
         self._after = after
         self._read_events = read_events
         self._end = model.served.position
-        self._steps: dict[str, dict[str, str]] = {}
+        self._steps: dict[str, StepTools] = {}
         """The steps of streams that were met, and their tools."""
 
     async def lines(self, make: Make[Made]) -> AsyncGenerator[list[Made], None]:
@@ -193,7 +194,7 @@ class _Walk:
             if len(self._steps) + len(unknown) > STREAMS_KEPT:
                 self._steps = {stream_id: self._steps[stream_id] for stream_id in without_tool - unknown}
             self._steps |= trail.steps_of(connection, self._tenant, unknown)
-        told = [(event, line, line.tool or self._tool_of(event.stream_id, line.step_id)) for event, line in found]
+        told = [(event, line, line.tool or self._tool_of(event, line.step_id)) for event, line in found]
         return [make(*line) for line in told if line[2] == self._wanted.tool or not self._wanted.tool]
 
     def _is_wanted(self, event: events_pb2.Event, line: Line) -> bool:
@@ -202,9 +203,8 @@ class _Walk:
             not subject or event.principal.subject == subject or _principal(event, line).subject == subject
         )
 
-    def _tool_of(self, stream_id: str, step_id: str) -> str:
-        # The items of a for_each step, named step[index], have its tool.
-        return self._steps[stream_id].get(step_id.partition("[")[0], "") if step_id else ""
+    def _tool_of(self, event: events_pb2.Event, step_id: str) -> str:
+        return self._steps[event.stream_id].at(step_id, event.position) if step_id else ""
 
 
 async def _first(low: int, high: int, holds: Callable[[int], Awaitable[bool]]) -> int:

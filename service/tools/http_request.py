@@ -10,10 +10,12 @@ from podium.sanitizers.pinned_client import PinnedClient, RequestFailed
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.url import UrlSanitizer
 from service.tools.failures import INPUT_REJECTED, TOO_LARGE, failed, rejected
+from service.tools.pools import health_of
 from service.tools.settings import Http
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _IDEMPOTENT = READING | {"PUT", "DELETE"}
+_SERVER_FAILED = 500
 _HIDDEN_HEADERS = frozenset({"set-cookie", "set-cookie2", "www-authenticate", "proxy-authenticate"})
 """They are for clients that keep a session, and may be a secret; results are recorded."""
 
@@ -48,11 +50,18 @@ def client_of(settings: Http) -> PinnedClient:
     )
 
 
-def add_http_request(app: podium.Executor, client: PinnedClient, settings: Http) -> None:
+def add_http_request(
+    app: podium.Executor, client: PinnedClient, settings: Http, probe: podium.Probe | None = None
+) -> None:
     """Serve the tool."""
     methods = frozenset(settings.methods)
 
+    async def health() -> podium.Health:
+        return await health_of(lambda: _ask(client, settings), lambda: [client.statistics()])
+
     @app.tool(
+        health=health if settings.health_url else None,
+        probe=probe if settings.health_url else None,
         permissions=["network_access"],
         read_only=methods <= READING,
         idempotent=methods <= _IDEMPOTENT,
@@ -85,6 +94,21 @@ def add_http_request(app: podium.Executor, client: PinnedClient, settings: Http)
         content, encoding = _content(answer.body)
         shown = {name: value for name, value in answer.headers if name not in _HIDDEN_HEADERS}
         return HttpResponse(status=answer.status, url=answer.url, headers=shown, body=content, encoding=encoding)
+
+
+async def _ask(client: PinnedClient, settings: Http) -> None:
+    statistics = client.statistics()
+    # One more would wait for those that work.
+    if statistics.in_use >= statistics.size:
+        return
+    try:
+        answer = await client.request(
+            "GET", settings.health_url, max_bytes=settings.max_response_bytes, timeout=settings.timeout_s
+        )
+    except (Rejected, RequestFailed) as error:
+        raise failed(error.reason, error.message) from None
+    if answer.status >= _SERVER_FAILED:
+        raise failed("UNHEALTHY", f"the health address answers {answer.status}")
 
 
 def _decoded(body: str, encoding: str) -> bytes:

@@ -14,9 +14,10 @@ import sqlalchemy
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from podium import PodiumError
+from podium.pool_use import PoolStatistics, PoolUse
 from service.tools.failures import TIMEOUT, failed
 from service.tools.settings import Database
-from service.tools.sql_connection import RowLimit, Rows, Scalar, bound
+from service.tools.sql_connection import RowLimit, Rows, Scalar, bound, count_use
 
 _CONNECT_TIMEOUT_S = 10.0
 _ANSWER_MARGIN_S = 5.0
@@ -58,9 +59,12 @@ class PostgresConnections:
                 },
             },
         )
+        self._use = PoolUse(settings.name, settings.max_connections)
+        count_use(self._engine.sync_engine, self._use)
 
     async def query(self, statement: str, parameters: Mapping[str, Scalar], max_rows: int) -> Rows:
         """Run one statement and return its rows. Raises podium.ToolFailed."""
+        self._use.asked()
         try:
             async with asyncio.timeout(self._settings.timeout_s + _ANSWER_MARGIN_S), self._engine.connect() as plain:
                 connection = await plain.execution_options(postgresql_readonly=not self._settings.writes)
@@ -82,6 +86,10 @@ class PostgresConnections:
             raise failed("QUERY_FAILED", f"the statement does not fit its parameters: {error.orig or ''}") from None
         except OSError:
             raise failed("DATABASE_UNAVAILABLE", "the database cannot be reached", retryable=True) from None
+
+    def statistics(self) -> PoolStatistics:
+        """How they are used."""
+        return self._use.statistics()
 
     async def close(self) -> None:
         """Close all of them."""

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator
 
-from podium import Executor
+from podium import Executor, Probe
 from service.tools.command_run import add_command_run
 from service.tools.file_list import add_file_list
 from service.tools.file_read import add_file_read
@@ -19,6 +19,7 @@ from service.tools.file_write import add_file_write
 from service.tools.folders import Folders
 from service.tools.html_sanitize import add_html_sanitize
 from service.tools.http_request import add_http_request, client_of
+from service.tools.pools import log_pools
 from service.tools.settings import Builtin
 from service.tools.sql_query import add_sql_query, connections_of
 from service.tools.text_extract import add_text_extract
@@ -29,17 +30,20 @@ async def builtin_executor(settings: Builtin) -> AsyncGenerator[Executor, None]:
     """The executor, ready to serve for as long as the block lasts. Raises OSError for what cannot be opened."""
     app = Executor(settings.name, max_parallel=settings.process.max_parallel)
     served = frozenset(settings.tools)
+    probe = Probe(interval=settings.process.probe_interval_s)
     async with contextlib.AsyncExitStack() as opened:
         _add_files(app, settings, served, opened)
         if "http_request" in served and settings.http is not None:
             client = client_of(settings.http)
             opened.push_async_callback(client.aclose)
-            add_http_request(app, client, settings.http)
+            opened.callback(lambda: log_pools([client.statistics()]))
+            add_http_request(app, client, settings.http, probe)
         if "sql_query" in served:
             databases = {each.name: (each, connections_of(each)) for each in settings.databases}
             for _, connections in databases.values():
                 opened.push_async_callback(connections.close)
-            add_sql_query(app, databases)
+            opened.callback(lambda: log_pools(each.statistics() for _, each in databases.values()))
+            add_sql_query(app, databases, probe)
         if "command_run" in served and settings.commands is not None:
             for program in settings.commands.programs.values():
                 if not os.access(program.path, os.X_OK):

@@ -59,6 +59,8 @@ class Http:
     timeout_s: float = 30.0
     max_redirects: int = 5
     max_connections: int = 32
+    health_url: str = ""
+    """What is requested to see whether the tool could be run; without it nobody asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,8 @@ class Database:
     max_result_bytes: int = MIB
     timeout_s: float = 10.0
     max_connections: int = 4
+    health: bool = False
+    """Whether it is asked for a row to see whether the tool could be run."""
 
     @property
     def dialect(self) -> str:
@@ -129,6 +133,8 @@ class Process:
     """Bounds on the executor itself."""
 
     max_parallel: int = 16
+    probe_interval_s: float = 30.0
+    """How often tools with a health of their own are asked for it."""
     memory_bytes: int = 1024 * MIB
     open_files: int = 512
 

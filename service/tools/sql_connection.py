@@ -17,6 +17,7 @@ import sqlalchemy
 from sqlalchemy.types import TypeEngine
 
 from podium.json_text import to_json
+from podium.pool_use import PoolStatistics, PoolUse
 from service.tools.failures import INPUT_REJECTED, TOO_LARGE, failed
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -49,8 +50,23 @@ class Connections(Protocol):
     async def query(self, statement: str, parameters: Mapping[str, Scalar], max_rows: int) -> Rows:
         """Run one statement and return its rows. Raises podium.ToolFailed."""
 
+    def statistics(self) -> PoolStatistics:
+        """How they are used."""
+
     async def close(self) -> None:
         """Close all of them."""
+
+
+def count_use(engine: sqlalchemy.Engine, use: PoolUse) -> None:
+    """Count what becomes of the connections of an engine's pool; `use.asked` is said where one is asked for."""
+
+    def taken(*_: object) -> None:
+        use.taken()
+        use.served()
+
+    sqlalchemy.event.listen(engine, "connect", lambda *_: use.opened())
+    sqlalchemy.event.listen(engine, "checkout", taken)
+    sqlalchemy.event.listen(engine, "checkin", lambda *_: use.given_back())
 
 
 def bound(statement: str, parameters: Mapping[str, Scalar]) -> sqlalchemy.TextClause:

@@ -8,7 +8,8 @@ import podium
 from podium.marks import SANITIZE
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.sql import SqlSanitizer
-from service.tools.failures import rejected
+from service.tools.failures import failed, rejected
+from service.tools.pools import health_of
 from service.tools.postgres_connections import PostgresConnections
 from service.tools.settings import Database
 from service.tools.sql_connection import Connections, Scalar
@@ -41,13 +42,23 @@ def options_of(settings: Database) -> dict[str, Any]:
     return options
 
 
-def add_sql_query(app: podium.Executor, databases: Mapping[str, tuple[Database, Connections]]) -> None:
+def add_sql_query(
+    app: podium.Executor,
+    databases: Mapping[str, tuple[Database, Connections]],
+    probe: podium.Probe | None = None,
+) -> None:
     """Serve the tool."""
     settings = [each for each, _ in databases.values()]
+    asked = {name: connections for name, (each, connections) in databases.items() if each.health}
     sanitizers = {each.name: SqlSanitizer(options_of(each)) for each in settings}
     writes = any(each.writes for each in settings)
 
+    async def health() -> podium.Health:
+        return await health_of(lambda: _ask(asked), lambda: [each.statistics() for _, each in databases.values()])
+
     @app.tool(
+        health=health if asked else None,
+        probe=probe if asked else None,
         permissions=["database_read", "database_write"] if writes else ["database_read"],
         read_only=not writes,
         idempotent=not writes,
@@ -77,6 +88,17 @@ def add_sql_query(app: podium.Executor, databases: Mapping[str, tuple[Database, 
             truncated=found.truncated,
             affected=found.affected,
         )
+
+
+async def _ask(databases: Mapping[str, Connections]) -> None:
+    for name, connections in databases.items():
+        statistics = connections.statistics()
+        # One more would wait for those that work.
+        if statistics.in_use < statistics.size:
+            try:
+                await connections.query("SELECT 1", {}, 1)
+            except podium.ToolFailed as error:
+                raise failed(error.reason, f"{name}: {error.message}") from None
 
 
 def _declared(settings: list[Database]) -> list[Mapping[str, Any]]:

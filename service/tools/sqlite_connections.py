@@ -19,9 +19,10 @@ from sqlalchemy.pool import QueuePool
 
 from podium import PodiumError
 from podium.invocation import in_thread
+from podium.pool_use import PoolStatistics, PoolUse
 from service.tools.failures import TIMEOUT, TOO_LARGE, failed
 from service.tools.settings import Database
-from service.tools.sql_connection import RowLimit, Rows, Scalar, bound
+from service.tools.sql_connection import RowLimit, Rows, Scalar, bound, count_use
 
 _PROGRESS_STEPS = 4_000
 """Of SQLite's machine between two looks at the time: about a tenth of a millisecond."""
@@ -66,9 +67,12 @@ class SqliteConnections:
         )
         # After SQLAlchemy has asked its own questions on the first connection.
         sqlalchemy.event.listen(self._engine, "connect", self._guard)
+        self._use = PoolUse(settings.name, settings.max_connections)
+        count_use(self._engine, self._use)
 
     async def query(self, statement: str, parameters: Mapping[str, Scalar], max_rows: int) -> Rows:
         """Run one statement and return its rows. Raises podium.ToolFailed."""
+        self._use.asked()
         given_up = threading.Event()
         timer = asyncio.get_running_loop().call_later(self._settings.timeout_s, given_up.set)
         try:
@@ -83,6 +87,10 @@ class SqliteConnections:
             timer.cancel()
             # A thread cannot be stopped; the statement that runs in it can.
             given_up.set()
+
+    def statistics(self) -> PoolStatistics:
+        """How they are used."""
+        return self._use.statistics()
 
     async def close(self) -> None:
         """Close all of them."""

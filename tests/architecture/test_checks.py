@@ -46,6 +46,7 @@ def checkout(tmp_path):
         "engine",
         "executors",
         "projections",
+        "telemetry",
         "tools",
     ]
     modules = [f"service/{package}/{name}.py" for package in packages for name in ("__init__", "module")]

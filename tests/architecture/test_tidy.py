@@ -31,6 +31,7 @@ OWNERS = {
     "service/cli/child_processes.py": "what child processes inherit",
     "service/tools/environment.py": "the environment of the built-in tools' process",
     "clients/python/podium/chance.py": "the client's chance",
+    "clients/python/podium/clock.py": "the client's time outside of a loop",
     "clients/python/podium/discovery.py": "the client's environment",
     "clients/python/podium/tasks.py": "the client's background tasks",
 }

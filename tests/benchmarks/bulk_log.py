@@ -17,6 +17,7 @@ from service.clock import SystemClock
 from service.main import open_log, open_signer, projections_database
 from service.projections import checkpoints
 from service.projections.audit import AuditTrail
+from service.projections.tool_statistics import ToolStatistics
 from service.projections.workflows import WorkflowList
 from store.checkpointer import Checkpointer
 from store.contract import Append, NewEvent, OpenWorkflow, RecordedEvent, StreamAppend
@@ -144,7 +145,7 @@ async def _begin_read_models_after(settings, last):
 
     def begin(connection):
         checkpoints.prepare(connection)
-        for make in (WorkflowList, AuditTrail):
+        for make in (WorkflowList, AuditTrail, ToolStatistics):
             model = make(1)
             model.metadata.create_all(connection)
             stored = checkpoints.Stored(

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from service.cli.child_processes import end_with
-from service.config import CheckpointSettings, Listening, Settings, Storage
+from service.config import CheckpointSettings, Settings, Storage
+from service.listening_settings import Listening
 from service.main import Running, mint_token, serve
 
 

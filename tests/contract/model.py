@@ -27,6 +27,7 @@ from store.contract import (
     SubscriptionBatch,
 )
 from store.records import encode_record, type_number
+from store.tenure import Tenure
 from store.units import AppendUnit, ChunksUnit, DataKeyUnit, PayloadUnit, SnapshotUnit, unstorable_in
 
 
@@ -66,6 +67,10 @@ class ModelStore:
     @property
     def is_current(self):
         return self._is_open
+
+    @property
+    def tenure(self):
+        return Tenure("model", 1, 0)
 
     async def open(self):
         if self._db.is_owned:

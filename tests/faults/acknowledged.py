@@ -10,8 +10,9 @@ from itertools import groupby
 from sqlalchemy.exc import DBAPIError
 
 from podium.v1 import events_pb2
-from store.contract import SHARD, Append, DataKey, NewEvent, OutputChunk, StoreError, StoreLimits, StreamAppend
+from store.contract import SHARD, Append, DataKey, NewEvent, OutputChunk, StoreError, StreamAppend
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.records import decode_record, encode_envelope
 from store.sqlite import SqliteBackend
 from store.sqlite_reader import SqliteReader

@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from podium.v1 import events_pb2
-from store.contract import SHARD, Append, NewEvent, OutcomeUnknownError, StoreError, StoreLimits, StreamAppend
+from store.contract import SHARD, Append, NewEvent, OutcomeUnknownError, StoreError, StreamAppend
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.postgres import PostgresBackend, postgres_log
 from store.postgres_lease import LeaseTimes
 from store.postgres_reader import PostgresReader

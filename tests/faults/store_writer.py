@@ -13,8 +13,9 @@ import signal
 from pathlib import Path
 
 from podium.v1 import events_pb2
-from store.contract import SHARD, Append, NewEvent, StoreError, StoreLimits, StreamAppend
+from store.contract import SHARD, Append, NewEvent, StoreError, StreamAppend
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.postgres import PostgresBackend
 from store.postgres_engine import is_postgres
 from store.postgres_reader import PostgresReader

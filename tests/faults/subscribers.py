@@ -10,8 +10,9 @@ import random
 import tempfile
 from pathlib import Path
 
-from store.contract import Append, StoreClosedError, StoreLimits
+from store.contract import Append, StoreClosedError
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.migrate import migrate
 from store.records import numbers_of
 from store.sqlite import SqliteBackend

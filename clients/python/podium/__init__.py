@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from podium import sanitize
     from podium.agent_run import AgentRun
+    from podium.batching import Batch
+    from podium.cached_function import cacheable, get_cache_stats, invalidate_cache
+    from podium.caching import Caching
     from podium.client import Call, Client
     from podium.connecting import connect
     from podium.connection import TLS
@@ -31,9 +34,12 @@ if TYPE_CHECKING:
         Unreadable,
     )
     from podium.executor import Executor
+    from podium.fallback import Fallback
+    from podium.function_cache import CacheStats
     from podium.marks import Redacted, Sensitive
     from podium.outcomes import Outcome, Result, StepStatus, WorkflowStatus
     from podium.pieces import Output
+    from podium.probing import Health, Probe
     from podium.references import Reference, Text, index, item, text
     from podium.run import Run
     from podium.tool import Tool
@@ -42,6 +48,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AgentRun": "agent_run",
+    "Batch": "batching",
+    "CacheStats": "function_cache",
+    "Caching": "caching",
     "Call": "client",
     "Canceled": "errors",
     "CircuitOpen": "errors",
@@ -49,6 +58,8 @@ _HOMES = {
     "Conflict": "errors",
     "Context": "context",
     "Executor": "executor",
+    "Fallback": "fallback",
+    "Health": "probing",
     "IllegalState": "errors",
     "InvalidInput": "errors",
     "NotFound": "errors",
@@ -57,6 +68,7 @@ _HOMES = {
     "PermissionDenied": "errors",
     "PodiumError": "errors",
     "Principal": "context",
+    "Probe": "probing",
     "RateLimited": "errors",
     "Redacted": "marks",
     "Reference": "references",
@@ -77,8 +89,11 @@ _HOMES = {
     "Update": "watching",
     "Workflow": "workflow",
     "WorkflowStatus": "outcomes",
+    "cacheable": "cached_function",
     "connect": "connecting",
+    "get_cache_stats": "cached_function",
     "index": "references",
+    "invalidate_cache": "cached_function",
     "item": "references",
     "text": "references",
 }
@@ -86,6 +101,9 @@ _HOMES = {
 __all__ = [
     "TLS",
     "AgentRun",
+    "Batch",
+    "CacheStats",
+    "Caching",
     "Call",
     "Canceled",
     "CircuitOpen",
@@ -93,6 +111,8 @@ __all__ = [
     "Conflict",
     "Context",
     "Executor",
+    "Fallback",
+    "Health",
     "IllegalState",
     "InvalidInput",
     "NotFound",
@@ -101,6 +121,7 @@ __all__ = [
     "PermissionDenied",
     "PodiumError",
     "Principal",
+    "Probe",
     "RateLimited",
     "Redacted",
     "Reference",
@@ -120,8 +141,11 @@ __all__ = [
     "Update",
     "Workflow",
     "WorkflowStatus",
+    "cacheable",
     "connect",
+    "get_cache_stats",
     "index",
+    "invalidate_cache",
     "item",
     "sanitize",
     "text",

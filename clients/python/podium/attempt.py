@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from podium.batching import Gatherer
 from podium.connection import Connection
-from podium.context import AttemptFacts, Principal
+from podium.context import AttemptFacts, Context, Principal
 from podium.errors import Canceled, PodiumError
 from podium.failures import failure_of
 from podium.invocation import invoke
@@ -23,6 +24,7 @@ from podium.payloads import fetch_arguments, upload
 from podium.secret_values import NO_SECRETS, SecretValues
 from podium.tasks import spawn_held
 from podium.tool import Tool
+from podium.tracing import enter_trace
 from podium.transcript import UNACKNOWLEDGED_MAX_BYTES, Chunk, Transcript
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import value_pb2
@@ -46,6 +48,8 @@ class Surroundings:
     connection: Connection
     places: asyncio.Semaphore
     workers: WorkerPool
+    gatherers: Mapping[str, Gatherer] = field(default_factory=dict)
+    """Of the tools that take batches."""
     inline_limit_bytes: int = 64 * 1024
     chunk_limit_bytes: int = 64 * 1024
     running: set[Attempt] = field(default_factory=set)
@@ -70,6 +74,7 @@ class Attempt:
         self._interruptible = False
         self._called = False
         self._lasts = False
+        self._cache_ttl_ms: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -162,7 +167,13 @@ class Attempt:
             item = pb.ExecutorItem(attempt_heartbeat=pb.AttemptHeartbeat(attempt=self.reference))
             self._on_loop(lambda: self._send_newest("heartbeat", item))
 
+    def cache_for(self, ttl_ms: int) -> None:
+        """Says with the result how long it may be cached."""
+        self._cache_ttl_ms = ttl_ms
+
     async def _run(self) -> None:
+        if self._assignment.trace_context:
+            enter_trace(self._assignment.trace_context)
         try:
             self.outcome = await self._perform()
         except asyncio.CancelledError as error:
@@ -184,16 +195,18 @@ class Attempt:
         if self._stopped_by is not None:
             raise asyncio.CancelledError
         self._interruptible = True
-        async with self._surroundings.places:
-            arguments = self._assignment.arguments_json or await fetch_arguments(
-                self._surroundings.connection, self.reference
-            )
-            self._called = True
-            if self._lasts or self._tool.kind.streams:
-                self._send_accepted()
-            # The task that waits for a thread is not cancelled: the thread would go on, and nobody hear its result.
-            self._interruptible = not self._tool.in_thread
-            output = await invoke(self._tool, arguments, self._facts, self, self._emit, self._surroundings.workers)
+        if gatherer := self._surroundings.gatherers.get(self._tool.name):
+            # A batch has one place, and a call that waits for others has none.
+            arguments = self._tool.signature.read(await self._arguments_json())
+            output: str | None = await gatherer.call(arguments, Context(self._facts(), self), self._call_begins)
+        else:
+            async with self._surroundings.places:
+                arguments_json = await self._arguments_json()
+                self._call_begins()
+                # The task that waits for a thread is not cancelled: the thread would go on, and nobody hear its result.
+                self._interruptible = not self._tool.in_thread
+                workers = self._surroundings.workers
+                output = await invoke(self._tool, arguments_json, self._facts, self, self._emit, workers)
         # The tool has done its work. A cancel that comes now is too late.
         self._interruptible = False
         item = pb.ExecutorItem()
@@ -201,6 +214,8 @@ class Attempt:
         result = item.result
         result.attempt.CopyFrom(self.reference)
         result.chunk_count = self._transcript.count
+        if self._cache_ttl_ms is not None:
+            result.cache_ttl_ms = self._cache_ttl_ms
         if output is not None:
             if self._secrets:
                 output = self._secrets.out_of_json(output)
@@ -211,6 +226,14 @@ class Attempt:
                 payload = await upload(self._surroundings.connection, self.reference, text)
                 result.output.payload.CopyFrom(payload)
         return item
+
+    async def _arguments_json(self) -> str:
+        return self._assignment.arguments_json or await fetch_arguments(self._surroundings.connection, self.reference)
+
+    def _call_begins(self) -> None:
+        self._called = True
+        if self._lasts or self._tool.kind.streams:
+            self._send_accepted()
 
     async def _emit(self, data: bytes) -> None:
         data = self._secrets.out_of_bytes(data)

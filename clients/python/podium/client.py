@@ -18,6 +18,7 @@ from podium.errors import InvalidInput
 from podium.json_text import to_json
 from podium.listing import list_steps, list_tools, list_workflows
 from podium.outcomes import Outcome, Result, StepStatus, WorkflowStatus
+from podium.priority import Priority, priority_message
 from podium.run import Run
 from podium.v1 import definition_pb2, tool_service_pb2, tool_service_pb2_grpc, value_pb2, workflow_service_pb2
 from podium.v1 import workflow_service_pb2_grpc as workflow_grpc
@@ -55,6 +56,7 @@ class Client:
         request_id: str | None = None,
         on_behalf_of: str = "",
         permissions: Iterable[str] | None = None,
+        priority: Priority | None = None,
     ) -> Run:
         """Starts a workflow and returns as soon as it is recorded.
 
@@ -64,9 +66,11 @@ class Client:
             request_id: The same id starts the same workflow only once.
             on_behalf_of: For whom the caller acts.
             permissions: Narrows the caller's authority to these permissions.
+            priority: What goes first when there is too much: "high" before "normal" before "low".
         """
         request = workflow_service_pb2.StartWorkflowRequest()
         _fill(request, workflow, input, request_id=request_id, on_behalf_of=on_behalf_of, permissions=permissions)
+        request.priority = priority_message(priority) or request.priority
         answer = await self._connection.call(self._workflows.StartWorkflow, request)
         return Run(self, answer.workflow_id, tuple(answer.step_ids))
 
@@ -78,12 +82,14 @@ class Client:
         request_id: str | None = None,
         on_behalf_of: str = "",
         permissions: Iterable[str] | None = None,
+        priority: Priority | None = None,
     ) -> Result:
         """Starts a workflow and waits until it has ended, well or not. The arguments are those of `start`."""
         request = workflow_service_pb2.RunWorkflowRequest()
         _fill(
             request.workflow, workflow, input, request_id=request_id, on_behalf_of=on_behalf_of, permissions=permissions
         )
+        request.workflow.priority = priority_message(priority) or request.workflow.priority
         # How long the workflow may take is the service's to say.
         ended = await self._connection.call(self._workflows.RunWorkflow, request, timeout=None)
         return await self._result(ended)
@@ -97,6 +103,7 @@ class Client:
         resume: str | None = None,
         timeout: Duration | None = None,
         max_parallel: int = 0,
+        priority: Priority | None = None,
     ) -> AgentRun:
         """Returns a run that grows with what a model asks for; use it with `async with`.
 
@@ -108,9 +115,14 @@ class Client:
                 their recorded results.
             timeout: How long the whole run may take.
             max_parallel: How many calls run at once; 0: no limit.
+            priority: As in `start`.
         """
         request = workflow_service_pb2.StartWorkflowRequest(
-            name=name, on_behalf_of=on_behalf_of, timeout_ms=milliseconds(timeout), max_parallel=max_parallel
+            name=name,
+            on_behalf_of=on_behalf_of,
+            timeout_ms=milliseconds(timeout),
+            max_parallel=max_parallel,
+            priority=priority_message(priority),
         )
         if permissions is not None:
             request.narrowed = True
@@ -207,6 +219,7 @@ class Client:
         timeout: Duration | None = None,
         on_behalf_of: str = "",
         request_id: str | None = None,
+        priority: Priority | None = None,
     ) -> Outcome:
         """Calls a tool and returns what became of it; raises only when the call itself is refused."""
         request = tool_service_pb2.CallToolRequest(
@@ -214,6 +227,7 @@ class Client:
             call=Call(tool, arguments or {}).message(),
             timeout_ms=milliseconds(timeout),
             on_behalf_of=on_behalf_of,
+            priority=priority_message(priority),
         )
         # How long the tool may take is the service's to say.
         return Outcome.of((await self._connection.call(self._tools.CallTool, request, timeout=None)).outcome)
@@ -226,6 +240,7 @@ class Client:
         timeout: Duration | None = None,
         on_behalf_of: str = "",
         request_id: str | None = None,
+        priority: Priority | None = None,
     ) -> Sequence[Outcome]:
         """Calls several tools at once and returns what became of each, in order. A failure stops no other call."""
         request = tool_service_pb2.CallToolBatchRequest(
@@ -234,6 +249,7 @@ class Client:
             max_workers=max_workers,
             timeout_ms=milliseconds(timeout),
             on_behalf_of=on_behalf_of,
+            priority=priority_message(priority),
         )
         answer = await self._connection.call(self._tools.CallToolBatch, request, timeout=None)
         return [Outcome.of(each) for each in answer.outcomes]

@@ -20,6 +20,7 @@ from podium.backoff import Backoff
 from podium.discovery import REMEDY, Target, tls_files
 from podium.errors import InvalidInput, Unavailable
 from podium.rpc_errors import error_of
+from podium.tracing import TRACEPARENT, current_traceparent
 
 if TYPE_CHECKING:
     from grpc.aio import Metadata, UnaryUnaryMultiCallable
@@ -107,7 +108,7 @@ class Connection:
         while True:
             began_at = loop.time()
             try:
-                return await method(request, timeout=timeout, metadata=self.metadata())
+                return await method(request, timeout=timeout, metadata=_traced(self.metadata()))
             except grpc.aio.AioRpcError as rpc_error:
                 error = error_of(rpc_error)
                 if not isinstance(error, Unavailable):
@@ -176,6 +177,12 @@ def open_connection(target: Target, token: Token | None = None, *, tls: TLS | bo
 
 def _bearer(token: str) -> Metadata:
     return grpc.aio.Metadata(("authorization", f"Bearer {token}")) if token else grpc.aio.Metadata()
+
+
+def _traced(metadata: Metadata) -> Metadata:
+    """What authenticates a call, with where its caller is in a trace."""
+    traceparent = current_traceparent()
+    return grpc.aio.Metadata(*metadata, (TRACEPARENT, traceparent)) if traceparent else metadata
 
 
 def _stays_here(address: str) -> bool:

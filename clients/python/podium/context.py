@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from podium.durations import Duration, milliseconds
 from podium.errors import Canceled
 from podium.secret_values import NO_SECRETS, SecretValues
 
@@ -51,6 +52,9 @@ class Signals(Protocol):
 
     def heartbeat(self) -> None:
         """Tells that the tool is alive."""
+
+    def cache_for(self, ttl_ms: int) -> None:
+        """Tells how long the attempt's result may be cached, in milliseconds; 0: not at all."""
 
 
 class Context:
@@ -130,3 +134,10 @@ class Context:
     def heartbeat(self) -> None:
         """Tells that the tool is alive, for a tool with a heartbeat timeout."""
         self._signals.heartbeat()
+
+    def cache_for(self, ttl: Duration) -> None:
+        """Lets this result be cached for so long, in place of what the tool's `caching` says; 0: not at all.
+
+        The last word counts. Only results of tools that are read_only are cached.
+        """
+        self._signals.cache_for(milliseconds(ttl))

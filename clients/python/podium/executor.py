@@ -14,9 +14,12 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from podium.batching import Batch
+from podium.caching import Caching
 from podium.chance import new_id
 from podium.durations import Duration, seconds
 from podium.errors import IllegalState, Unavailable
+from podium.probing import HealthFunction, Probe
 from podium.tasks import end, spawn
 from podium.tool import Declaration, Isolation, Tool
 from podium.worker_process import refuse_in_worker
@@ -36,7 +39,8 @@ class Executor:
 
     Args:
         name: What executors of this kind are called; its replicas share it.
-        max_parallel: How many attempts run at once.
+        max_parallel: How many attempts run at once; a batch runs as one. At least as many are taken as fill the largest
+            batch.
         instance_id: Names this process. The same over reconnects, so that its attempts are kept; otherwise made up.
         labels: For people.
         max_processes: How many processes serve tools with isolation="process"; by default as many as there are cores.
@@ -81,6 +85,10 @@ class Executor:
         heartbeat: Duration | None = None,
         streams_output: bool = False,
         isolation: Isolation = "thread",
+        caching: Caching | None = None,
+        batch: Batch | None = None,
+        health: HealthFunction | None = None,
+        probe: Probe | None = None,
     ) -> Callable[[ToolFunction], ToolFunction]: ...
 
     def tool(  # noqa: PLR0913 -- what can be said about a tool, by name
@@ -97,6 +105,10 @@ class Executor:
         heartbeat: Duration | None = None,
         streams_output: bool = False,
         isolation: Isolation = "thread",
+        caching: Caching | None = None,
+        batch: Batch | None = None,
+        health: HealthFunction | None = None,
+        probe: Probe | None = None,
     ) -> Any:
         """Makes a function a tool. The function stays what it is and can be called as before.
 
@@ -112,6 +124,11 @@ class Executor:
             heartbeat: The longest silence of `ctx.heartbeat()`.
             streams_output: The pieces that a generator yields are its output, joined, and no transcript beside it.
             isolation: Where a function that is not async runs: in a "thread", or in a "process", which can be killed.
+            caching: How long the service keeps its results; for tools that are read_only.
+            batch: It takes calls as one: `def f(calls: list[Call], contexts: list[podium.Context]) -> list[...]`, a
+                result or an exception for each. Call is a dataclass or a TypedDict, the contexts may be left out.
+            health: Says whether the tool could be run now: returns True or None, False or a `podium.Health`, or raises.
+            probe: How often that is asked, and what follows.
         """
         declaration = Declaration(
             name=name,
@@ -124,6 +141,10 @@ class Executor:
             heartbeat=heartbeat,
             streams_output=streams_output,
             isolation=isolation,
+            caching=caching,
+            batch=batch,
+            health=health,
+            probe=probe,
         )
 
         def declare(declared: ToolFunction) -> ToolFunction:

@@ -86,6 +86,8 @@ class Outcome:
     error: PodiumError | None
     event: str
     attempts: int
+    cached: bool = False
+    """Whether the output came from the cache."""
 
     @classmethod
     def of(cls, message: tool_service_pb2.ToolOutcome) -> Outcome:
@@ -95,7 +97,7 @@ class Outcome:
         if message.HasField("output_failure"):
             error = unreadable(message.output_failure, message.event)
         output = from_json(message.output_json) if error is None else None
-        return cls(state, output, error, message.event, message.attempts)
+        return cls(state, output, error, message.event, message.attempts, message.cached)
 
     @property
     def ok(self) -> bool:
@@ -128,6 +130,10 @@ class StepStatus:
     output_json: str = field(repr=False)
     output_failure: PodiumError | None
     """Why an output that is recorded cannot be read."""
+    degraded_by: int = 0
+    """The link of its fallback chain that the output is from, from 1; 0: its own tool, so it is not degraded."""
+    cached: bool = False
+    """Whether the output came from the cache."""
 
     @classmethod
     def of(cls, message: workflow_service_pb2.StepSummary) -> StepStatus:
@@ -149,6 +155,8 @@ class StepStatus:
             output_failure=(
                 unreadable(message.output_failure, message.event) if message.HasField("output_failure") else None
             ),
+            degraded_by=message.degraded_by,
+            cached=message.cached,
         )
 
     @property
@@ -233,6 +241,11 @@ class Result:
     def states(self) -> dict[str, str]:
         """Each step's state, by its id."""
         return {step.id: step.state for step in self.steps.values()}
+
+    @property
+    def degraded(self) -> dict[str, int]:
+        """The steps whose output a link of their fallback chain gave, and which one, from 1."""
+        return {step.id: step.degraded_by for step in self.steps.values() if step.degraded_by}
 
     def __getitem__(self, step_id: str) -> Any:  # noqa: ANN401 -- any JSON value
         return self.steps[step_id].output

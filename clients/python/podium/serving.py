@@ -16,6 +16,7 @@ import grpc.aio
 
 from podium.attempt import Attempt, Key, Surroundings, key_of
 from podium.backoff import Backoff
+from podium.batching import Gatherer
 from podium.connection import Connection
 from podium.errors import (
     Conflict,
@@ -27,7 +28,9 @@ from podium.errors import (
     Unauthenticated,
 )
 from podium.failures import EXECUTOR_LOST
+from podium.invocation import in_thread
 from podium.outbox import Outbox
+from podium.probing import Prober
 from podium.rpc_errors import error_of
 from podium.session import Session
 from podium.tool import Tool
@@ -54,6 +57,11 @@ class Identity:
     max_parallel: int = 16
     max_processes: int = 1
 
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts it holds at once: enough for a whole batch of any tool."""
+        return max(self.max_parallel, *(tool.batch.max_calls for tool in self.tools.values() if tool.batch), 1)
+
 
 class Serving:
     """An executor's presence at one service."""
@@ -63,7 +71,10 @@ class Serving:
         self._workers = WorkerPool(identity.max_processes)
         loop = asyncio.get_running_loop()
         places = asyncio.Semaphore(identity.max_parallel)
-        self._surroundings = Surroundings(loop, connection, places, self._workers)
+        tools = identity.tools
+        gatherers = {name: Gatherer(tool, places, in_thread) for name, tool in tools.items() if tool.batch}
+        self._surroundings = Surroundings(loop, connection, places, self._workers, gatherers)
+        self._prober = Prober(tools, in_thread)
         self._attempts: dict[Key, Attempt] = {}
         self._outbox = Outbox()
         self._welcomed: asyncio.Future[None] = loop.create_future()
@@ -107,6 +118,7 @@ class Serving:
         finally:
             for attempt in self._attempts.values():
                 attempt.forget()
+            self._prober.close()
             self._workers.close()
 
     async def stop(self, grace_s: float) -> None:
@@ -164,7 +176,7 @@ class Serving:
             instance_id=self._identity.instance_id,
             tools=[tool.definition for tool in self._identity.tools.values()],
             labels=self._identity.labels,
-            max_attempts=self._identity.max_parallel,
+            max_attempts=self._identity.max_attempts,
             holding=[attempt.held() for attempt in held],
         )
 
@@ -217,7 +229,9 @@ class Serving:
             case "drain":
                 self._draining = True
                 self._leave_when_idle()
-            case "probe" | "welcome" | None:
+            case "probe":
+                self._prober.answer(item.probe, self._outbox.put)
+            case "welcome" | None:
                 _logger.debug("the service sent something that means nothing here")
 
     def _assign(self, assignment: pb.Assignment) -> Attempt | None:

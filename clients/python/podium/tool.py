@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, TypeAlias
 
+from podium.batching import Batch
+from podium.caching import Caching
 from podium.durations import Duration, milliseconds
+from podium.probing import HealthFunction, Probe
 from podium.signature import Signature, description
 from podium.v1 import definition_pb2
 
@@ -58,6 +61,10 @@ class Tool:
     isolation: Isolation
     name: str
     """What it is called by."""
+    batch: Batch | None = None
+    """How its calls are gathered; None: each is a call of the function."""
+    health: HealthFunction | None = None
+    """Tells whether it could be run now."""
 
     @property
     def in_thread(self) -> bool:
@@ -79,6 +86,10 @@ class Declaration:
     heartbeat: Duration | None = None
     streams_output: bool = False
     isolation: Isolation = "thread"
+    caching: Caching | None = None
+    batch: Batch | None = None
+    health: HealthFunction | None = None
+    probe: Probe | None = None
 
     def tool(self, function: Function) -> Tool:
         """Returns the tool; raises TypeError or ValueError when function and declaration do not fit."""
@@ -92,7 +103,9 @@ class Declaration:
             raise TypeError(f"{name}: only a generator streams its output")
         if self.isolation == "process" and kind.on_loop:
             raise TypeError(f"{name}: an {kind.value} runs on the executor's loop; only others run in a process")
-        signature = Signature.of(function)
+        self._check_resilience(name, kind)
+        signature = Signature.of_batch(function) if self.batch else Signature.of(function)
+        probe = self.probe or Probe()
         definition = definition_pb2.ToolDefinition(
             name=name,
             description=description(function) if self.description is None else self.description,
@@ -105,5 +118,16 @@ class Declaration:
             heartbeat_timeout_ms=milliseconds(self.heartbeat),
             streams_output=self.streams_output,
             secrets=sorted(set(self.secrets)),
+            caching=self.caching.message() if self.caching else None,
+            batching=self.batch.message() if self.batch else None,
+            probing=probe.message() if self.health else None,
         )
-        return Tool(function, kind, signature, definition, self.isolation, name)
+        return Tool(function, kind, signature, definition, self.isolation, name, self.batch, self.health)
+
+    def _check_resilience(self, name: str, kind: Kind) -> None:
+        if self.caching and not self.read_only:
+            raise ValueError(f"{name}: only what changes nothing is cached: say read_only=True, or leave caching out")
+        if self.batch and (kind.streams or self.isolation == "process"):
+            raise TypeError(f"{name}: a batch is taken by a function that returns, on the loop or in a thread")
+        if self.probe and not self.health:
+            raise ValueError(f"{name}: a probe asks a health function; give one with health=")

@@ -22,6 +22,7 @@ from podium.errors import IllegalState, ToolFailed
 from podium.failures import EXECUTOR_LOST, plain
 from podium.pieces import Pieces, output_json
 from podium.signature import Signature
+from podium.tracing import in_trace
 
 _PROCESS_NAME = "podium-tool"
 _spawn = multiprocessing.get_context("spawn")
@@ -65,6 +66,8 @@ class Worker:
                         signals.progress(fraction, message)
                     case ("heartbeat",):
                         signals.heartbeat()
+                    case ("cache_for", ttl_ms):
+                        signals.cache_for(ttl_ms)
                     case ("failed", error):
                         raise error
                     case ("returned", str() | None as output):
@@ -144,6 +147,9 @@ class _PipeSignals:
     def heartbeat(self) -> None:
         self.send("heartbeat")
 
+    def cache_for(self, ttl_ms: int) -> None:
+        self.send("cache_for", ttl_ms)
+
 
 def _work(pipe: Connection) -> None:
     # Ctrl-C reaches every process of the terminal; whether this one ends is for its parent to say.
@@ -161,6 +167,11 @@ def _work(pipe: Connection) -> None:
 
 
 def _run(job: Job, signals: _PipeSignals) -> str | None:
+    with in_trace(job.facts.trace_context):
+        return _called(job, signals)
+
+
+def _called(job: Job, signals: _PipeSignals) -> str | None:
     keywords = Signature.of(job.function).bind(job.arguments_json, lambda: Context(job.facts, signals))
     if not job.streams:
         return output_json(job.function(**keywords))

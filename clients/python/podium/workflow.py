@@ -7,11 +7,12 @@ is started, before anything is recorded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
 from podium.durations import Duration, milliseconds
 from podium.errors import InvalidInput
+from podium.fallback import Fallback
 from podium.json_text import to_json
 from podium.references import Reference, Text
 from podium.templates import references, template
@@ -59,6 +60,15 @@ class Step:
 
     id: str
     tool: str
+    _workflow: Workflow = field(repr=False)
+
+    def fallback(self, *links: Fallback) -> Step:
+        """Says what takes the place of a failure, tried in this order after what was said before; returns the step.
+
+        `workflow.step("price", symbol="AAPL").fallback(Fallback.tool("mirror"), Fallback.stale(max_age="1d"))`
+        """
+        self._workflow.add_fallback(self.id, links)
+        return self
 
     @property
     def output(self) -> Reference:
@@ -141,7 +151,7 @@ class Workflow:
             on_failure: "continue" lets the workflow succeed although this step does not.
             keywords: The tool's arguments.
         """
-        step = Step(step_id or f"step_{len(self._steps) + 1}", tool)
+        step = Step(step_id or f"step_{len(self._steps) + 1}", tool, self)
         if step.id in self._steps:
             raise InvalidInput(f"the workflow already has a step {step.id}", field="step_id")
         definition = definition_pb2.StepDefinition(
@@ -166,6 +176,11 @@ class Workflow:
             definition.timeouts.heartbeat_ms = milliseconds(heartbeat)
         self._steps[step.id] = definition
         return step
+
+    def add_fallback(self, step_id: str, links: Iterable[Fallback]) -> None:
+        """Adds links to the fallback chain of a step; `step.fallback` says it shorter."""
+        definition = self._steps[self._known(step_id, "step_id")]
+        definition.fallback.extend([link.message(self._template) for link in links])
 
     def request(self, input: object = None) -> workflow_service_pb2.StartWorkflowRequest:  # noqa: A002 -- the contract's word
         """Returns the request that starts the workflow with this input."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -11,6 +10,7 @@ import typer
 
 from service.cli.examples import example
 from service.cli.failures import CommandFailed, ExitCode
+from service.cli.moments import moment_option
 from service.cli.options import Address, Json, Token, WaitFor
 
 if TYPE_CHECKING:
@@ -245,19 +245,7 @@ def _filter(
         subject=subject,
         tool=tool,
         decision=decisions[decision],
-        from_us=_microseconds(from_time, "--from"),
-        until_us=_microseconds(until_time, "--until"),
+        from_us=moment_option(from_time, "--from"),
+        until_us=moment_option(until_time, "--until"),
         types=types or (),
     )
-
-
-def _microseconds(text: str, option: str) -> int:
-    if not text:
-        return 0
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{option} {text!r} is no time, for example 2026-01-31T12:00:00Z"
-        raise CommandFailed(message, ExitCode.BAD_INPUT, "INVALID_ARGUMENT") from None
-    # Without a zone, UTC is meant, in which all times are printed.
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.examples import example
-from service.cli.options import Database, Json, ParentProcess, StateDirectory
+from service.cli.options import Config, Database, Json, ParentProcess, StateDirectory
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -42,13 +42,15 @@ def serve(
     listen: Listen = None,
     database: Database = None,
     state_directory: StateDirectory = None,
+    config: Config = None,
     verbose: Verbose = False,
     parent: ParentProcess = None,
     as_json: Json = False,
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C. One line says when it is ready.
 
-    What is not said here comes from the environment: PODIUM_ and a setting's name.
+    What is not said here comes from the environment, PODIUM_ and a setting's name, or else from a file, which
+    `podium config init` writes to begin with.
     """
     from service.cli.child_processes import end_with
     from service.cli.output import print_json, say
@@ -56,8 +58,8 @@ def serve(
     from service.main import serve as serve_forever
 
     end_with(parent)
-    _log(verbose=verbose)
-    settings = settings_with(listen=listen, database=database, state_directory=state_directory)
+    settings = settings_with(listen=listen, database=database, state_directory=state_directory, config=config)
+    _log(settings, verbose=verbose)
 
     def ready(running: Running) -> None:
         if as_json:
@@ -100,11 +102,11 @@ def dev(
     from service.main import serve as serve_forever
 
     end_with(parent)
-    _log(verbose=verbose)
     file = dev_file or default_file()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podium-dev-")))
         settings = dev_settings(folder, _free_port() if port is None else port)
+        _log(settings, verbose=verbose)
         token = mint_token(settings, subject="dev", roles=("admin",))
 
         def ready(running: Running) -> None:
@@ -120,7 +122,8 @@ def dev_settings(folder: Path, port: int) -> Settings:
     """Return the settings of a development server whose data are in a folder."""
     from dataclasses import replace
 
-    from service.config import CheckpointSettings, Listening, load_settings
+    from service.config import CheckpointSettings, load_settings
+    from service.listening_settings import Listening
     from service.token_settings import TokenSettings
 
     settings = load_settings()
@@ -161,6 +164,7 @@ def _free_port() -> int:
     return DEV_PORT
 
 
-def _log(*, verbose: bool) -> None:
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def _log(settings: Settings, *, verbose: bool) -> None:
+    from service.log_format import begin_logging
+
+    begin_logging(settings.telemetry.log_format, logging.INFO if verbose else logging.WARNING)

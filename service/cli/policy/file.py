@@ -11,6 +11,7 @@ from podium.v1 import policy_pb2
 from service.cli.failures import CommandFailed, ExitCode, Violation
 from service.cli.fields import Fields
 from service.cli.file_text import parsed
+from service.cli.policy.breakers import read_breaker
 from service.cli.policy.bulkheads import read_bulkhead
 from service.cli.policy.cases import read_case
 
@@ -37,6 +38,7 @@ _MEMBERS = (
     "addresses",
     "patterns",
     "changes_need_approval",
+    "breakers",
     "bulkheads",
     "tests",
 )
@@ -65,6 +67,7 @@ class PolicyFile:
             rules=[_rule(fields) for fields in _listed(file, "rules")],
             limits=[_limit(fields) for fields in _listed(file, "limits")],
             patterns=[_pattern(fields) for fields in _listed(file, "patterns")],
+            breakers=[read_breaker(fields) for fields in _listed(file, "breakers")],
             changes_need_approval=file.truth("changes_need_approval"),
             bulkheads=[read_bulkhead(fields) for fields in _listed(file, "bulkheads")],
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from podium.v1 import policy_pb2
+from service.cli.policy.breakers import breaker_content
 from service.cli.policy.bulkheads import bulkhead_content
+from service.cli.policy.durations import duration_text
 from service.cli.policy.file import EFFECTS, KEYS, PERIODS_MS, SCOPES
 
-_UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 _EFFECT_NAMES = {number: name for name, number in EFFECTS.items()}
 _SCOPE_NAMES = {number: name for name, number in SCOPES.items()}
 _KEY_NAMES = {number: name for name, number in KEYS.items()}
@@ -20,6 +21,14 @@ def policy_text(policy: policy_pb2.Policy) -> str:
     import yaml
 
     text: str = yaml.safe_dump(policy_content(policy), sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def breaker_text(rule: policy_pb2.BreakerRule) -> str:
+    """A rule for breakers in YAML."""
+    import yaml
+
+    text: str = yaml.safe_dump(breaker_content(rule), sort_keys=False, allow_unicode=True, width=110)
     return text
 
 
@@ -45,13 +54,8 @@ def policy_content(policy: policy_pb2.Policy) -> dict[str, Any]:
             for pattern in policy.patterns
         ],
         bulkheads=[bulkhead_content(bulkhead) for bulkhead in policy.bulkheads],
+        breakers=[breaker_content(rule) for rule in policy.breakers],
     )
-
-
-def duration_text(milliseconds: int) -> str:
-    """A duration in the largest unit that it is a whole number of."""
-    unit, size = next((unit, size) for unit, size in _UNITS_MS if milliseconds % size == 0)
-    return f"{milliseconds // size}{unit}"
 
 
 def _rule(rule: policy_pb2.Rule) -> dict[str, Any]:

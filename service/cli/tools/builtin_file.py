@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from podium.sanitizers.command import CommandSanitizer, is_launcher
 from podium.sanitizers.declaration import SpecificationRefused
 from podium.sanitizers.path import PathSanitizer
+from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.sql import SqlSanitizer
 from podium.sanitizers.url import UrlSanitizer
 from service.cli.failures import Violation
@@ -64,12 +65,12 @@ class _Reader:
     def settings(self, file: Fields) -> Builtin:
         file.known("name", "tools", "process", "files", "http", "databases", "commands", "text")
         process, text = file.object("process"), file.object("text")
-        process.known("max_parallel", "memory", "open_files")
+        process.known("max_parallel", "probe_interval", "memory", "open_files")
         text.known("max_document")
         settings = Builtin(
             name=file.text("name") or "builtin",
             tools=tuple(dict.fromkeys(file.texts("tools"))),
-            process=Process(**_limits(process, "max_parallel", "memory_bytes", "open_files")),
+            process=Process(**_limits(process, "max_parallel", "probe_interval_s", "memory_bytes", "open_files")),
             files=self._files(file.object("files")) if file.has("files") else None,
             http=self._http(file.object("http")) if file.has("http") else None,
             databases=tuple(self._databases(file)),
@@ -97,7 +98,7 @@ class _Reader:
 
     def _http(self, section: Fields) -> Http:
         limits = ("max_request_bytes", "max_response_bytes", "timeout_s", "max_redirects", "max_connections")
-        section.known("hosts", "methods", "schemes", "ports", "networks", *map(_option, limits))
+        section.known("hosts", "methods", "schemes", "ports", "networks", "health_url", *map(_option, limits))
         given: dict[str, Any] = {
             name: tuple(section.texts(name))
             for name in ("hosts", "methods", "schemes", "networks")
@@ -109,8 +110,15 @@ class _Reader:
         for method in given.get("methods", ()):
             if method not in _METHODS:
                 section.wrong("methods", f"must hold some of {', '.join(_METHODS)}, not {method!r}")
-        settings = Http(**given, **_limits(section, *limits))
-        _compiled(section, "", lambda: UrlSanitizer(http_request.options_of(settings)))
+        settings = Http(**given, health_url=section.text("health_url"), **_limits(section, *limits))
+        try:
+            sanitizer = UrlSanitizer(http_request.options_of(settings))
+            if settings.health_url:
+                sanitizer.check(settings.health_url)
+        except SpecificationRefused as refused:
+            section.wrong("", f"is refused: {refused}")
+        except Rejected as rejected:
+            section.wrong("health_url", rejected.message)
         return settings
 
     def _databases(self, file: Fields) -> Iterator[Database]:
@@ -119,7 +127,9 @@ class _Reader:
         limits = ("max_rows", "max_result_bytes", "timeout_s", "max_connections")
         for name in names if isinstance(names, Mapping) else ():
             section = sections.object(name)
-            section.known("url_variable", "path", "role", "kinds", "functions", "tables", *map(_option, limits))
+            section.known(
+                "url_variable", "path", "role", "kinds", "functions", "tables", "health", *map(_option, limits)
+            )
             lists: dict[str, Any] = {
                 name: tuple(section.texts(name)) for name in ("functions", "tables") if section.has(name)
             }
@@ -129,6 +139,7 @@ class _Reader:
                 url=self._url(section),
                 role=section.text("role"),
                 kinds=kinds,
+                health=section.truth("health"),
                 **lists,
                 **_limits(section, *limits),
             )

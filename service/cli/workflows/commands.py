@@ -108,7 +108,15 @@ def show_workflow(
         say(f"failure   {workflow.failure}")
     say()
     rows = [
-        (step.id, step.tool, step.state, step.attempts, _took(step), ", ".join(step.depends_on), step.failure or "")
+        (
+            step.id,
+            step.tool,
+            _step_state(step),
+            step.attempts,
+            _took(step),
+            ", ".join(step.depends_on),
+            step.failure or "",
+        )
         for step in steps
     ]
     table(("step", "tool", "state", "attempts", "took", "depends on", "failure"), rows)
@@ -209,6 +217,10 @@ def _row(workflow: WorkflowStatus) -> tuple[str, ...]:
     state = f"{workflow.state}, open" if workflow.open and not workflow.ended else workflow.state
     started = workflow.started_at.isoformat(" ", "seconds") if workflow.started_at else ""
     return workflow.id, workflow.name, workflow.kind, state, steps, started, _took(workflow), by
+
+
+def _step_state(step: StepStatus) -> str:
+    return f"{step.state}, degraded by link {step.degraded_by}" if step.degraded_by else step.state
 
 
 def _took(about: WorkflowStatus | StepStatus) -> str:

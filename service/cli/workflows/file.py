@@ -16,6 +16,12 @@ from service.cli.file_text import parsed
 _DIALECTS = {"": workflow_service_pb2.DIALECT_UNSPECIFIED, "shorthand": workflow_service_pb2.DIALECT_SHORTHAND}
 _JOINS = {"": definition_pb2.JOIN_UNSPECIFIED, "all": definition_pb2.JOIN_ALL, "done": definition_pb2.JOIN_DONE}
 _JOINS["any"] = definition_pb2.JOIN_ANY
+_PRIORITIES = {
+    "": definition_pb2.PRIORITY_UNSPECIFIED,
+    "low": definition_pb2.PRIORITY_LOW,
+    "normal": definition_pb2.PRIORITY_NORMAL,
+    "high": definition_pb2.PRIORITY_HIGH,
+}
 _ON_FAILURE = {
     "": definition_pb2.ON_FAILURE_UNSPECIFIED,
     "fail": definition_pb2.ON_FAILURE_FAIL,
@@ -26,6 +32,8 @@ _ON_FAILURE = {
 _FILE_NAMES = (
     (re.compile(r"\barguments_json\b"), "arguments"),
     (re.compile(r"\bitems_json\b"), "items"),
+    (re.compile(r"\bvalue_json\b"), "value"),
+    (re.compile(r"(\bfallback\[\d+\])\.tool(?=\.)"), r"\1"),
     (re.compile(r"\binput_json\b"), "input"),
     (re.compile(r"\bjoin_count\b"), "join"),
     (re.compile(r"\b(\w+)_ms\b"), r"\1"),
@@ -44,7 +52,7 @@ def read_workflow(text: str, name: str) -> workflow_service_pb2.StartWorkflowReq
     """
     problems: list[Violation] = []
     file = Fields(parsed(text, name), "", problems)
-    file.known("name", "input", "dialect", "max_parallel", "timeout", "cancel_grace", "steps")
+    file.known("name", "input", "dialect", "max_parallel", "timeout", "cancel_grace", "priority", "steps")
     request = workflow_service_pb2.StartWorkflowRequest(
         name=file.text("name"),
         input_json=file.json_text("input"),
@@ -52,6 +60,7 @@ def read_workflow(text: str, name: str) -> workflow_service_pb2.StartWorkflowReq
         max_parallel=file.count("max_parallel"),
         timeout_ms=file.duration_ms("timeout"),
         cancel_grace_ms=file.duration_ms("cancel_grace"),
+        priority=_PRIORITIES[file.choice("priority", ("low", "normal", "high"))],
         steps=[_step(step) for step in file.objects("steps")],
         kind=events_pb2.WORKFLOW_KIND_WORKFLOW,
     )
@@ -99,6 +108,7 @@ def _step(step: Fields) -> definition_pb2.StepDefinition:
         "retry",
         "timeouts",
         "on_failure",
+        "fallback",
     )
     definition = definition_pb2.StepDefinition(
         id=step.text("id"),
@@ -117,7 +127,34 @@ def _step(step: Fields) -> definition_pb2.StepDefinition:
         definition.retry.CopyFrom(_retry(step.object("retry")))
     if step.has("timeouts"):
         definition.timeouts.CopyFrom(_timeouts(step.object("timeouts")))
+    if step.has("fallback"):
+        definition.fallback.extend([_link(link) for link in step.objects("fallback")])
     return definition
+
+
+def _link(link: Fields) -> definition_pb2.Fallback:
+    """A link of a chain, which is known by the one of its three members that it has."""
+    link.known("on", "tool", "arguments", "retry", "stale", "value")
+    read = definition_pb2.Fallback(on=link.texts("on"))
+    # A declared value may be null.
+    value_json = link.json_text("value")
+    kinds = [name for name in ("tool", "stale") if link.has(name)] + ["value"] * bool(value_json)
+    if len(kinds) != 1:
+        link.wrong("", f"must have one of tool, stale and value, not {' and '.join(kinds) or 'none'}")
+    for name in ("arguments", "retry"):
+        if link.has(name) and not link.has("tool"):
+            link.wrong(name, "has a meaning only with a tool")
+    if link.has("tool"):
+        read.tool.tool = link.text("tool")
+        read.tool.arguments_json = link.json_text("arguments") if link.has("arguments") else ""
+        if link.has("retry"):
+            read.tool.retry.CopyFrom(_retry(link.object("retry")))
+    elif link.has("stale"):
+        # As a duration it is the greatest age; true is whatever age.
+        read.stale.max_age_ms = 0 if link.value("stale") is True else link.duration_ms("stale")
+    elif value_json:
+        read.value_json = value_json
+    return read
 
 
 def _join(step: Fields, definition: definition_pb2.StepDefinition) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.message import Message
 
-from podium.v1 import events_pb2, value_pb2
+from podium.v1 import definition_pb2, events_pb2, value_pb2
 from service.cli.terminal_text import counted, last_line, one_line
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class StepPicture:
     parent: StepPicture | None = None
     items: list[StepPicture] = field(default_factory=list)
     attempts: int = 0
+    chain: tuple[str, ...] = ()
+    """What it falls back on, in words."""
+    link: int = 0
+    """The link of the chain that it has come to, from 1; 0: its own tool."""
     executor: str = ""
     fraction: float | None = None
     """How far the newest attempt is, 0 to 1; None when that is not known."""
@@ -150,8 +154,15 @@ def _workflow_started(picture: WorkflowPicture, event: events_pb2.Event, started
 
 def _steps_added(picture: WorkflowPicture, _event: events_pb2.Event, added: events_pb2.StepsAdded) -> Change:
     for definition in added.steps:
-        picture.steps[definition.id] = StepPicture(definition.id, definition.tool)
+        chain = tuple(_link_in_words(link) for link in definition.fallback)
+        picture.steps[definition.id] = StepPicture(definition.id, definition.tool, chain=chain)
     return Change(None, "steps_added", counted(len(added.steps), "step"))
+
+
+def _link_in_words(link: definition_pb2.Fallback) -> str:
+    if link.HasField("tool"):
+        return one_line(link.tool.tool, 64)
+    return "an old result" if link.HasField("stale") else "a declared value"
 
 
 def _cancel_requested(
@@ -175,7 +186,7 @@ def _expanded(picture: WorkflowPicture, event: events_pb2.Event, expanded: event
     parent = picture.step(expanded.step_id)
     parent.state, parent.started_us = "expanded", event.recorded_at_us
     for number in range(expanded.count):
-        item = StepPicture(f"{parent.id}[{number}]", parent.tool, parent=parent)
+        item = StepPicture(f"{parent.id}[{number}]", parent.tool, parent=parent, chain=parent.chain)
         parent.items.append(item)
         picture.steps[item.id] = item
     return Change(parent, "for_each_expanded", f"runs for {counted(expanded.count, 'item')}")
@@ -218,6 +229,28 @@ def _attempt_failed(picture: WorkflowPicture, event: events_pb2.Event, failed: e
     return Change(step, "attempt_failed", f"attempt {failed.attempt} failed: {step.note}")
 
 
+def _attempt_rejected(
+    picture: WorkflowPicture, event: events_pb2.Event, rejected: events_pb2.AttemptRejected
+) -> Change:
+    step = picture.step(rejected.step_id)
+    step.attempts, step.note = rejected.attempt, _because(rejected.failure)
+    if rejected.retry_at_us:
+        step.state = "backing_off"
+        step.note += f", next attempt in {max(0, rejected.retry_at_us - event.recorded_at_us) / 1e6:.1f} s"
+    return Change(step, "attempt_rejected", f"attempt {rejected.attempt} was not made: {step.note}")
+
+
+def _fallback_tried(picture: WorkflowPicture, _event: events_pb2.Event, tried: events_pb2.FallbackTried) -> Change:
+    step = picture.step(tried.step_id)
+    step.state, step.link, step.tool = "ready", tried.link, tried.tool or step.tool
+    step.note = f"falls back on {_of_link(step)}, link {tried.link}: {_because(tried.failure)}"
+    return Change(step, "fallback_tried", step.note)
+
+
+def _of_link(step: StepPicture) -> str:
+    return step.chain[step.link - 1] if 0 < step.link <= len(step.chain) else "something else"
+
+
 def _attempt_abandoned(
     picture: WorkflowPicture, _event: events_pb2.Event, abandoned: events_pb2.AttemptAbandoned
 ) -> Change:
@@ -237,6 +270,9 @@ def _step_ended(state: str) -> Handler:
             step.note = step.note or _because(ended.failure)
         elif isinstance(ended, events_pb2.StepSkipped):
             step.note = _SKIPPED.get(ended.reason, "")
+        elif isinstance(ended, events_pb2.StepSucceeded) and ended.degraded_by:
+            step.link = ended.degraded_by
+            step.note = f"degraded: {_of_link(step)}, link {step.link}"
         else:
             step.note = ""
         return Change(step, f"step_{state}", f"{state}{': ' if step.note else ''}{step.note}")
@@ -261,5 +297,7 @@ _HANDLERS: dict[str, Handler] = {
     "attempt_started": _attempt_started,
     "attempt_failed": _attempt_failed,
     "attempt_abandoned": _attempt_abandoned,
+    "attempt_rejected": _attempt_rejected,
+    "fallback_tried": _fallback_tried,
     **{f"step_{state}": _step_ended(state) for state in sorted(ENDED)},
 }

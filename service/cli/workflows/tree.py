@@ -101,6 +101,8 @@ class _Drawing:
         line.append(f"  {self._time(step):>9}", "dim")
         if step.attempts > 1:
             line.append(f"  attempt {step.attempts}", "yellow")
+        if step.link and not step.ended:
+            line.append(f"  link {step.link}", "yellow")
         if step.parent is None and step.tool and step.tool != step.id:
             line.append(f"  {step.tool}", "dim")
         if step.items:

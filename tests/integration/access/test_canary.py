@@ -14,9 +14,9 @@ import pytest
 import podium
 from podium.v1 import audit_service_pb2, event_service_pb2, executor_service_pb2
 from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.forked_process import environment
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import refusal_of
-from tests.integration.rig.service_process import environment
 from tests.integration.rig.vault import vault
 
 CANARY = "Kanarienvogel-5up3r-s3cr3t-9f2c"

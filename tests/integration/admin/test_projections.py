@@ -10,7 +10,7 @@ from tests.integration.rig.refusal import refusal_of
 
 pytestmark = pytest.mark.both_databases
 
-NAMES = ["audit", "workflows"]
+NAMES = ["audit", "statistics", "workflows"]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_one_is_rebuilt_while_it_is_read(caller, operator):
 async def test_one_that_does_not_exist_is_refused(operator):
     refusal = await refusal_of(rebuilt(operator, "audits"))
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "PROJECTION_NOT_FOUND")
-    assert "audit, workflows" in refusal.message
+    assert "audit, statistics, workflows" in refusal.message
 
 
 async def test_they_are_the_operators_whatever_another_tenant_grants(caller, operator):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.rig.service_process import environment
+from tests.integration.rig.forked_process import environment
 
 HERE = Path(__file__).parent
 PROGRAM = (HERE / "program.py").read_text()

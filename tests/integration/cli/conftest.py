@@ -7,11 +7,12 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.rig.service_process import ROOT, environment
+from tests.integration.rig.forked_process import ROOT, ForkedProcess, environment
 
 COMMAND = (sys.executable, "-P", "-m", "service.cli")
 ENDS_WITHIN_S = 60
@@ -71,18 +72,20 @@ def podium_command():
     """Runs a command to its end: `podium_command("tools", "list", PODIUM_TOKEN=...)`."""
 
     def run(*words, cwd=None, given="", **variables):
-        ended = subprocess.run(
-            [*COMMAND, *map(str, words)],
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=ENDS_WITHIN_S,
-            check=False,
-            cwd=cwd,
-            env=environment(**variables),
-        )
-        assert "Traceback" not in ended.stderr
-        return Finished(ended.returncode, ended.stdout, ended.stderr)
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            stdin.write(given.encode())
+            stdin.seek(0)
+            where = {"cwd": cwd or ROOT, "env": environment(**variables)}
+            ended = ForkedProcess("service.cli", *words, stdin=stdin, stdout=out, stderr=err, **where)
+            try:
+                code = ended.wait(ENDS_WITHIN_S)
+            finally:
+                ended.kill()
+            out.seek(0)
+            err.seek(0)
+            finished = Finished(code, out.read().decode(), err.read().decode())
+        assert "Traceback" not in finished.err
+        return finished
 
     return run
 

@@ -12,7 +12,7 @@ import pytest
 
 from service.cli import main
 from tests.integration.cli.conftest import COMMAND, Finished, Program
-from tests.integration.rig.service_process import ROOT, environment
+from tests.integration.rig.forked_process import ROOT, environment
 
 FLOW = """\
 name: greeting

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.integration.cli.conftest import COMMAND
-from tests.integration.rig.service_process import environment
+from tests.integration.rig.forked_process import environment
 
 
 @pytest.fixture
@@ -24,11 +24,12 @@ def test_they_are_listed(ask):
     assert told.code == 0
     assert [(line["name"], line["state"], line["problem"]) for line in told.lines] == [
         ("audit", "live", ""),
+        ("statistics", "live", ""),
         ("workflows", "live", ""),
     ]
     header, *rows = ask("list").out.splitlines()
     assert header.split()[:3] == ["projection", "state", "position"]
-    assert [row.split()[0] for row in rows] == ["audit", "workflows"]
+    assert [row.split()[0] for row in rows] == ["audit", "statistics", "workflows"]
 
 
 def test_one_is_rebuilt(ask):
@@ -42,7 +43,7 @@ def test_one_is_rebuilt(ask):
 def test_one_that_does_not_exist_ends_with_4_and_names_those_that_do(ask):
     told = ask("rebuild", "workflow")
     assert told.code == 4
-    assert "there are audit, workflows" in told.err
+    assert "there are audit, statistics, workflows" in told.err
 
 
 def test_who_may_not_rebuild_is_told_what_is_missing(ask):

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from tests.integration.rig.caller import Caller
+from tests.integration.rig.forked_process import environment
 from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.requests import invoke_with_bytes
-from tests.integration.rig.service_process import environment
 
 START = "/podium.v1.WorkflowService/StartWorkflow"
 EMPTY_STEP = b"\x22\x00"

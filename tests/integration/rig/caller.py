@@ -16,6 +16,7 @@ from podium.v1 import (
     monitoring_service_pb2_grpc,
     replay_service_pb2,
     replay_service_pb2_grpc,
+    resilience_service_pb2_grpc,
     tool_service_pb2,
     tool_service_pb2_grpc,
     workflow_service_pb2,
@@ -76,6 +77,7 @@ class Caller:
         self.replays = self._bound(replay_service_pb2_grpc.ReplayServiceStub)
         self.access = self._bound(access_service_pb2_grpc.AccessServiceStub)
         self.admin = self._bound(admin_service_pb2_grpc.AdminServiceStub)
+        self.resilience = self._bound(resilience_service_pb2_grpc.ResilienceServiceStub)
         self.monitoring = self._bound(monitoring_service_pb2_grpc.MonitoringServiceStub)
         self.audit = self._bound(audit_service_pb2_grpc.AuditServiceStub)
 

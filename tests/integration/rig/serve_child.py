@@ -1,9 +1,10 @@
-"""The service as a process of a test: `python serve_child.py`, with its settings in the environment.
+"""The service as a process of a test: `python -m` this module, with its settings in the environment.
 
 Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever started it is gone: then its standard
 input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each;
 TEST_LOG_LEVEL is how much it logs. With TEST_DIES_REVOKING it is killed when a revocation has committed and nothing has
-followed from it yet; with TEST_FORGETS_REVOKED, a negative control, no workflow compares itself with what is revoked.
+followed from it yet; with TEST_HANGS_DRAINING its loop hangs when it drains; with TEST_FORGETS_REVOKED, a negative
+control, no workflow compares itself with what is revoked.
 With TEST_SAYS_ITS_LOAD it is as full as the file `load` in its directory says.
 """
 
@@ -16,7 +17,9 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from service import stop_signals
 from service.config import load_settings
+from service.draining import Drain
 from service.engine.engine import Engine
 from service.engine.revoking import Revoker
 from service.engine.turn_taker import TurnTaker
@@ -53,6 +56,9 @@ def main():
         TurnTaker._cancel_revoked = lambda *_: None  # noqa: SLF001 - the negative control
     if os.environ.get("TEST_SAYS_ITS_LOAD"):
         Engine.fill = property(lambda _engine: float(Path("load").read_text()))
+    if os.environ.get("TEST_HANGS_DRAINING"):
+        Drain.run = lambda *_: threading.Event().wait()
+        stop_signals.CLOSING_S = 0.2
     points = os.environ.get("TEST_POINTS_FILE")
     make_log = telling_points(Path(points)) if points else open_log
     serve(load_settings(), on_ready=announce, make_log=make_log)

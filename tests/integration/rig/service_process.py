@@ -1,24 +1,16 @@
 """A real service in a process of its own, on a database of its own, that a test can stop, kill and start again."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from service.config import Settings, Storage
 from service.main import mint_token
+from tests.integration.rig.forked_process import ForkedProcess, environment
 
-ROOT = Path(__file__).parents[3]
-CHILD = Path(__file__).with_name("serve_child.py")
+CHILD = "tests.integration.rig.serve_child"
 ENDS_WITHIN_S = 30.0
-
-
-def environment(**more):
-    """What a process of this test needs to find the project, without anything that is set for the tests' own use."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
-    return {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")]), **more}
 
 
 class ServiceProcess:
@@ -56,8 +48,8 @@ class ServiceProcess:
         named |= {fault: "1"} if fault else {}
         database_is_file = isinstance(self.database, Path)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(CHILD)],
+            self._process = ForkedProcess(
+                CHILD,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

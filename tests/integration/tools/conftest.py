@@ -1,4 +1,8 @@
-"""The built-in tools as users have them: `podium builtin serve`, a process of its own, on a real service."""
+"""The built-in tools as users have them: `podium builtin serve`, a process of its own, on a real service.
+
+Those of `serve` are forks, and so are up at once. Those of `serve_program` are started by their name, for tests of what
+the kernel has of a program: its environment, and the processes that it starts.
+"""
 
 import json
 import os
@@ -7,28 +11,25 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.integration.rig.service_process import environment
+from tests.integration.rig.forked_process import ForkedProcess, environment
 
-COMMAND = (sys.executable, "-P", "-m", "service.cli", "builtin", "serve")
+COMMAND = (sys.executable, "-P", "-m")
+PIPES = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
 ENDS_WITHIN_S = 60
 
 
 class BuiltinProcess:
     """The process that serves built-in tools for a test."""
 
-    def __init__(self, file, address, token, log, **variables):
+    def __init__(self, run, file, address, token, log, **variables):
+        words = ("service.cli", "builtin", "serve", str(file), "--json", "--allow-root", "--address", address)
         with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [*COMMAND, str(file), "--json", "--allow-root", "--address", address],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment(PODIUM_TOKEN=token, **variables),
-            )
+            self.process = run(*words, stderr=errors, env=environment(PODIUM_TOKEN=token, **variables))
         line = self.process.stdout.readline()
         assert line, log.read_text()
         self.ready = json.loads(line)
@@ -94,20 +95,33 @@ def ground(tmp_path):
 
 
 @pytest.fixture
-def serve(service, tenant, tmp_path):
-    """Serves built-in tools until the test ends: `serve(ground.file(tools=[...]))`."""
+def serve_by(service, tenant, tmp_path):
+    """Serves built-in tools until the test ends, with what runs a module."""
     started = []
 
-    def start(file, *, to=None, **variables):
+    def start(run, file, *, to=None, **variables):
         at = to or service
         token = at.token("builtin", roles=["executor"], tenant=tenant)
-        started.append(BuiltinProcess(file, at.address, token, tmp_path / f"builtin-{len(started)}.log", **variables))
+        log = tmp_path / f"builtin-{len(started)}.log"
+        started.append(BuiltinProcess(run, file, at.address, token, log, **variables))
         return started[-1]
 
     yield start
     for each in started:
         if each.process.poll() is None:
             each.end()
+
+
+@pytest.fixture
+def serve(serve_by):
+    """Serves built-in tools until the test ends: `serve(ground.file(tools=[...]))`."""
+    return partial(serve_by, partial(ForkedProcess, **PIPES))
+
+
+@pytest.fixture
+def serve_program(serve_by):
+    """As `serve`, by a program that is started as its users start it."""
+    return partial(serve_by, lambda *words, **more: subprocess.Popen([*COMMAND, *words], **PIPES, **more))
 
 
 @pytest.fixture

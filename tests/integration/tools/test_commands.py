@@ -21,11 +21,13 @@ def marker():
 
 @pytest.fixture
 def commands(ground, serve):
-    def start(programs, **limits):
-        (ground.folder / "work").chmod(0o755)
-        return serve(ground.file(tools=["command_run"], commands={"directory": "work", "programs": programs, **limits}))
+    """Serves programs: `commands({"cat": CAT}, timeout="2s")`."""
+    return lambda programs, **limits: serve(file_of(ground, programs, **limits))
 
-    return start
+
+def file_of(ground, programs, **limits):
+    (ground.folder / "work").chmod(0o755)
+    return ground.file(tools=["command_run"], commands={"directory": "work", "programs": programs, **limits})
 
 
 CAT = {"path": "/bin/cat", "arguments": ["[a-z0-9_./-]+"]}
@@ -70,9 +72,9 @@ async def test_a_program_reaches_its_folder_and_no_other_file(commands, client, 
         assert "secret beside" not in outside["stdout"]
 
 
-async def test_a_program_sees_nothing_of_the_executors_environment(commands, client, script):
+async def test_a_program_sees_nothing_of_the_executors_environment(ground, serve_program, client, script):
     look = script("look", "env\necho parent:\ncat /proc/$PPID/environ\n")
-    commands({"look": look}, environment={"TZ": "UTC"})
+    serve_program(file_of(ground, {"look": look}, environment={"TZ": "UTC"}))
     ran = await client.call("command_run", command=["look"])
     names, _, parent = ran["stdout"].partition("parent:\n")
     assert {line.partition("=")[0] for line in names.splitlines()} - {"PWD", "_", "OLDPWD", "SHLVL"} == {

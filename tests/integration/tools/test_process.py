@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import podium
-from tests.integration.rig.service_process import environment
+from tests.integration.rig.forked_process import environment
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def run_builtin(ground):
     return run
 
 
-def test_its_limits_are_the_kernels(ground, serve):
-    process = serve(
+def test_its_limits_are_the_kernels(ground, serve_program):
+    process = serve_program(
         ground.file(
             tools=["html_sanitize", "file_write"],
             process={"memory": "700MiB", "open_files": 300},
@@ -39,9 +39,9 @@ def test_its_limits_are_the_kernels(ground, serve):
     assert "NoNewPrivs:\t1" in Path(f"/proc/{process.pid}/status").read_text()
 
 
-async def test_nothing_of_its_environment_is_left_to_its_tools(ground, serve, client, script):
+async def test_nothing_of_its_environment_is_left_to_its_tools(ground, serve_program, client, script):
     programs = {"show": script("show", "env\ncat /proc/*/environ\n")}
-    serve(
+    serve_program(
         ground.file(tools=["command_run"], commands={"directory": "work", "programs": programs}),
         HTTPS_PROXY="http://127.0.0.1:1",
         SHOP_PASSWORD="hunter2",
@@ -60,8 +60,8 @@ def test_root_is_refused_unless_it_is_said(ground, run_builtin):
     assert "--allow-root" in ended.stderr
 
 
-async def test_a_tool_that_is_not_named_is_not_served(ground, serve, client):
-    process = serve(ground.file(tools=["file_read"], files={"roots": [{"path": "data"}]}))
+async def test_a_tool_that_is_not_named_is_not_served(ground, serve_program, client):
+    process = serve_program(ground.file(tools=["file_read"], files={"roots": [{"path": "data"}]}))
     assert process.ready["tools"] == ["file_read"]
     with pytest.raises(podium.PodiumError):
         await client.call("file_list")

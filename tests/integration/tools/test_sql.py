@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 import podium
-from tests.postgres import free_port, operator, postgres_for_tests
+from tests.postgres import free_port, operator
 
 WRITES = [
     "INSERT INTO items (name, cents) VALUES ('x', 1)",
@@ -38,12 +38,6 @@ POSTGRES_WRITES = [
     "LOCK TABLE items",
     "RESET ROLE",
 ]
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    with postgres_for_tests() as server:
-        yield server
 
 
 @pytest.fixture

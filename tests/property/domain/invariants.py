@@ -9,6 +9,7 @@ from service.domain.canonical import state_digest
 from service.domain.effects import changed_effects, effects
 from service.domain.rebuild import rebuild
 from store.records import decode_record
+from tests.property.domain.reference import whole
 
 
 class Broken(AssertionError):
@@ -119,6 +120,9 @@ class AttemptsAreFenced:
             self._fence = event.fence
             self._attempts[event.step_id] += 1
             require(self.name, event.attempt == self._attempts[event.step_id], f"attempt {event.attempt}")
+        elif isinstance(event, e.AttemptRejected):
+            self._attempts[event.step_id] += 1
+            require(self.name, event.attempt == self._attempts[event.step_id], f"rejected attempt {event.attempt}")
         elif isinstance(event, e.StepSucceeded):
             require(self.name, event.step_id not in self._succeeded, f"{event.step_id} succeeded twice")
             self._succeeded.add(event.step_id)
@@ -126,7 +130,81 @@ class AttemptsAreFenced:
             require(self.name, known, f"attempt {event.attempt} of {event.step_id} is not the last")
 
 
-CHECKS = (EffectsAddUp, RecordsRebuild, PlacesAreCounted, JoinsAreKept, AttemptsAreFenced)
+class LinksAreInOrder:
+    """The links of a chain are tried in their order, none twice, each on a failure that it names and that ends the step
+    otherwise; and an output says from which of them it is."""
+
+    name = "links"
+
+    def __init__(self):
+        self._link = Counter()
+        self._tries = Counter()
+        self._declared = None
+
+    def look(self, walk, event):
+        if self._declared is not None:
+            expected, self._declared = self._declared, None
+            require(self.name, event == expected, f"{event} follows in the place of {expected}")
+        if isinstance(event, e.AttemptStarted | e.AttemptRejected):
+            self._look_at_an_attempt(walk, event)
+        elif isinstance(event, e.FallbackTried):
+            self._look_at_a_try(walk, event)
+        elif isinstance(event, e.StepFailed | e.StepDenied):
+            self._look_at_an_end(walk, event)
+        elif isinstance(event, e.StepSucceeded):
+            link = self._link[event.step_id]
+            require(self.name, event.degraded_by == link, f"{event.step_id} names {event.degraded_by} and not {link}")
+
+    def _chain(self, walk, step_id):
+        return walk.reference.definitions[whole(step_id)].fallback
+
+    def _look_at_an_attempt(self, walk, event):
+        definition = walk.reference.definitions[whole(event.step_id)]
+        link = self._link[event.step_id]
+        policy = definition.retry
+        if link:
+            other = definition.fallback[link - 1]
+            require(self.name, other.HasField("tool"), f"{event.step_id} runs at link {link}, which has no tool")
+            policy = other.tool.retry if other.tool.HasField("retry") else policy
+        self._tries[event.step_id] += 1
+        allowed = policy.max_attempts or 3
+        require(self.name, self._tries[event.step_id] <= allowed, f"{event.step_id} has more attempts than {allowed}")
+
+    def _look_at_a_try(self, walk, event):
+        chain, before = self._chain(walk, event.step_id), self._link[event.step_id]
+        require(self.name, before < event.link <= len(chain), f"link {event.link} of {event.step_id} after {before}")
+        link = chain[event.link - 1]
+        require(self.name, is_named(link, event) is not False, f"link {event.link} does not name {event.failure}")
+        passed = [number for number in range(before, event.link - 1) if is_named(chain[number], event)]
+        require(self.name, not passed, f"{passed} were passed over by {event}")
+        require(self.name, event.tool == link.tool.tool, f"link {event.link} calls {event.tool}")
+        self._link[event.step_id] = event.link
+        self._tries[event.step_id] = 0
+        if link.HasField("value"):
+            self._declared = e.StepSucceeded(step_id=event.step_id, output=link.value, degraded_by=event.link)
+
+    def _look_at_an_end(self, walk, event):
+        definition = walk.reference.definitions[whole(event.step_id)]
+        is_list = definition.HasField("for_each") and "[" not in event.step_id
+        if is_list or event.failure.reason == "CONDITION_ERROR":
+            # Nothing was called yet, or items were, each with a chain of its own.
+            return
+        left = definition.fallback[self._link[event.step_id] :]
+        named = [link for link in left if is_named(link, event)]
+        require(self.name, not named, f"{event.step_id} has ended, and {named} were left")
+
+
+def is_named(link, event):
+    """Whether a link names the failure of an event; None: it does if the failure was repeated as often as allowed."""
+    refused = isinstance(event, e.StepDenied) or bool(event.guard if isinstance(event, e.FallbackTried) else "")
+    if not link.on:
+        return not refused
+    if "*" in link.on or event.failure.reason in link.on or (refused and "DENIED" in link.on):
+        return True
+    return None if "EXHAUSTED" in link.on and not refused else False
+
+
+CHECKS = (EffectsAddUp, RecordsRebuild, PlacesAreCounted, JoinsAreKept, AttemptsAreFenced, LinksAreInOrder)
 PURITY = "purity"
 ENDS = "ends"
 PROGRESS = "progress"

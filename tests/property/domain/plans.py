@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from podium.v1 import definition_pb2 as pb
-from tests.unit.domain.workflow_run import step
+from tests.unit.domain.workflow_run import declared, old, other, step
 
 THOROUGHNESS = int(os.environ.get("PODIUM_THOROUGHNESS", "1"))
 """How many times as many examples as usual: for a night, not for every run."""
@@ -60,6 +60,32 @@ class Plan:
         return f"Plan({shown}, {self.additions and 'some are added'}, {self.choices}, cancel_at={self.cancel_at})"
 
 
+REASONS = [
+    *([], ["*"], ["DENIED"], ["EXHAUSTED"], ["EXHAUSTED"], ["EXHAUSTED", "PERMISSION_DENIED"], ["STALE_MISS"]),
+    *(["TOOL_ERROR"], ["TIMEOUT", "BREAKER_OPEN"]),
+]
+"""What links name."""
+
+
+@st.composite
+def chains(draw, needed):
+    """A fallback chain, seldom a long one."""
+    links = []
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2, 4]))):
+        on = draw(st.sampled_from(REASONS))
+        kind = draw(st.integers(0, 3))
+        if kind == 0:
+            links.append(declared(draw(st.integers(0, 3)), *on))
+        elif kind == 1:
+            links.append(old(*on))
+        else:
+            fields = {"retry": pb.RetryPolicy(max_attempts=draw(st.integers(1, 2)), budget_ms=70)} if kind == 2 else {}
+            if needed and draw(st.booleans()):
+                fields["arguments"] = {"y": f"${{steps.{needed[0]}.output.x}}"}
+            links.append(other(draw(st.sampled_from(["work", "look"])), *on, **fields))
+    return links
+
+
 @st.composite
 def definitions(draw, name, earlier):
     """A step that may depend on the earlier ones."""
@@ -72,6 +98,7 @@ def definitions(draw, name, earlier):
         "join_count": draw(st.integers(1, len(needed))) if join == pb.JOIN_N_OF else 0,
         "tool": draw(st.sampled_from(["work", "look"])),
         "on_failure": draw(st.sampled_from(pb.OnFailure.values())),
+        "fallback": draw(chains(needed)),
         "retry": pb.RetryPolicy(
             max_attempts=draw(st.integers(0, 3)), initial_backoff_ms=50, budget_ms=draw(st.sampled_from([0, 120]))
         ),

@@ -13,7 +13,10 @@ ENDINGS = {
     e.StepSkipped: "skipped",
     e.StepCanceled: "canceled",
 }
-BEGINNINGS = (e.ConditionMet, e.ForEachExpanded, e.StepQueued, e.AttemptStarted, e.PermissionChecked, e.InputRejected)
+BEGINNINGS = (
+    *(e.ConditionMet, e.ForEachExpanded, e.StepQueued, e.AttemptStarted, e.PermissionChecked, e.InputRejected),
+    *(e.AttemptRejected, e.FallbackTried, e.CacheHit),
+)
 
 
 def whole(step_id):

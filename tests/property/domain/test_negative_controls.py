@@ -154,11 +154,52 @@ def ends_well_whatever_failed(state, command, ports, rules):
     return [e.WorkflowSucceeded() if isinstance(event, e.WorkflowFailed) else event for event in events]
 
 
+def tries_the_first_link_again(state, command, ports, rules):
+    events = decide(state, command, ports, rules)
+    for event in events:
+        if isinstance(event, e.FallbackTried):
+            event.link = 1
+    return events
+
+
+def says_nothing_of_the_link(state, command, ports, rules):
+    events = decide(state, command, ports, rules)
+    for event in events:
+        if isinstance(event, e.StepSucceeded):
+            event.degraded_by = 0
+    return events
+
+
+def gives_up_in_the_place_of_a_link(state, command, ports, rules):
+    events = decide(state, command, ports, rules)
+    return [
+        e.StepFailed(step_id=event.step_id, failure=event.failure)
+        if isinstance(event, e.FallbackTried) and not event.guard and event.tool
+        else event
+        for event in events
+    ]
+
+
+@after(e.FallbackTried)
+def counts_the_attempts_before_a_link(state, event):
+    state.steps[event.step_id].attempts_before = 0
+
+
+@after(e.FallbackTried)
+def lets_a_link_try_once_more(state, event):
+    state.steps[event.step_id].attempts_before += 1
+
+
 FOLDS = [
     ("effects", forgets_what_changed),
     ("effects", tells_no_executor_of_the_cancel),
     ("rebuild", ignoring(e.StepQueued)),
     ("rebuild", ignoring(e.WorkflowFinishRequested)),
+    ("rebuild", ignoring(e.FallbackTried)),
+    ("rebuild", ignoring(e.AttemptRejected)),
+    ("rebuild", counts_the_attempts_before_a_link),
+    ("links", ignoring(e.FallbackTried)),
+    ("links", lets_a_link_try_once_more),
     ("rebuild", remembers_what_is_not_in_the_event),
     ("places", keeps_the_place_of_an_ended_step),
     ("places", keeps_the_place_of_an_ended_item),
@@ -178,6 +219,9 @@ DECIDERS = [
     ("fences", believes_everybody),
     ("fences", counts_attempts_from_none),
     ("ends", ends_well_whatever_failed),
+    ("links", tries_the_first_link_again),
+    ("links", says_nothing_of_the_link),
+    ("links", gives_up_in_the_place_of_a_link),
 ]
 
 

@@ -9,6 +9,7 @@ from podium.v1 import events_pb2 as e
 from service.domain import state as s
 from tests.golden.events.samples import NOT_OF_A_WORKFLOW
 from tests.property.domain.plans import SURVEY, examples, plans
+from tests.property.domain.reference import whole
 from tests.property.domain.walk import FIELDS, Walk
 
 
@@ -51,6 +52,27 @@ SITUATIONS = {
         isinstance(event, e.StepsAdded)
         and any(name in ended for definition in event.steps for name in definition.depends_on)
         for event, ended in _with_ended(walk.events)
+    ),
+    "a link's tool has the output": lambda walk: any(
+        isinstance(event, e.StepSucceeded) and event.degraded_by and event.attempt for event in walk.events
+    ),
+    "an old result is the output": lambda walk: any(
+        isinstance(event, e.StepSucceeded)
+        and event.degraded_by
+        and walk.reference.definitions[whole(event.step_id)].fallback[event.degraded_by - 1].HasField("stale")
+        for event in walk.events
+    ),
+    "a refusal is fallen back from": lambda walk: any(
+        isinstance(event, e.FallbackTried) and event.guard for event in walk.events
+    ),
+    "an exhausted failure is fallen back from": lambda walk: any(
+        isinstance(event, e.FallbackTried)
+        and not event.guard
+        and "EXHAUSTED" in walk.reference.definitions[whole(event.step_id)].fallback[event.link - 1].on
+        for event in walk.events
+    ),
+    "a chain is used up": lambda walk: any(
+        isinstance(event, e.StepFailed) and event.failure.reason == "STALE_MISS" for event in walk.events
     ),
     "a result comes after the cancel": lambda walk: any(
         isinstance(event, e.StepSucceeded) and event.attempt and canceling

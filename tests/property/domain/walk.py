@@ -12,6 +12,7 @@ from service.domain.decide import Rules, StaleFenceError, decide
 from service.domain.effects import Admit, Queue, effects
 from service.domain.errors import DomainError, InvalidInput
 from service.domain.evolve import evolve
+from service.domain.fallback import STALE_MISS, stale_link
 from service.domain.state import US_PER_MS, Workflow
 from service.domain.values import Ports, arguments_text
 from tests.property.domain import invariants as i
@@ -26,6 +27,8 @@ from tests.unit.domain.workflow_run import (
     completes,
     denies,
     fails,
+    misses,
+    rejects,
     starts,
     value_of,
 )
@@ -169,6 +172,9 @@ class Walk:
 
     def _begin(self, step_id):
         def begin(number):
+            if stale_link(self.step(step_id)) is not None:
+                return self._look_for_an_old_result(step_id, number)
+
             def move(walk):
                 try:
                     arguments_text(walk.state, walk.step(step_id), LoadedPayloads())
@@ -183,10 +189,18 @@ class Walk:
 
         return begin
 
+    def _look_for_an_old_result(self, step_id, number):
+        if number % 2:
+            return misses(step_id, STALE_MISS)
+        hit, output = e.CacheHit(step_id=step_id, stale=True), value_of(OUTPUTS[number % len(OUTPUTS)])
+        return lambda walk: iter([c.AnswerStep(walk.now_us, step_id, allowed(walk, step_id), output, hit)])
+
     def _refuse(self, step_id):
         def refuse(number):
             if number % 2:
                 return denies(step_id)
+            if number % 3:
+                return rejects(step_id, retryable=bool(number % 5), chance=number % 10 / 10)
             return lambda walk: iter(
                 [c.AnswerStep(walk.now_us, step_id, None, value_of(OUTPUTS[number % len(OUTPUTS)]))]
             )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from podium.v1 import definition_pb2, policy_pb2, value_pb2
 from service.admission.permission import PermissionGuard
-from service.admission.pipeline import ToolRequest
+from service.admission.tool_request import ToolRequest
 from service.domain.permissions import decide
 from service.domain.policy_compiling import compile_policy
 from service.engine.policy_expressions import PolicyExpressions

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from store.contract import Append, DataKey, OpenWorkflow, Snapshot, StoreError, StoreLimits, Tile
+from store.contract import Append, DataKey, OpenWorkflow, Snapshot, StoreError, Tile
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.migrate import migrate
 from store.postgres import postgres_log
 from store.sqlite import SqliteBackend

@@ -7,7 +7,7 @@ import pytest
 
 from podium.v1 import policy_pb2
 from service.admission.addresses import AddressBook, AddressGuard
-from service.admission.pipeline import Allowed, Denied
+from service.admission.verdicts import Allowed, Denied
 from service.api.peers import Peers
 from service.domain.addresses import Rules, network_of_host, parse_network
 from service.domain.permissions import DEFAULT_POLICY

@@ -3,7 +3,7 @@
 import json
 
 from podium.v1 import definition_pb2, value_pb2
-from service.admission.pipeline import ToolRequest
+from service.admission.tool_request import ToolRequest
 
 SCHEMA = {
     "type": "object",

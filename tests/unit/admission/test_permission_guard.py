@@ -4,7 +4,7 @@ import pytest
 
 from podium.v1 import events_pb2, value_pb2
 from service.admission.permission import PermissionGuard
-from service.admission.pipeline import Allowed, Denied
+from service.admission.verdicts import Allowed, Denied
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from tests.unit.admission.calls import a_request, a_tool, an_authority
 

@@ -7,8 +7,9 @@ import pytest
 
 from podium.v1 import events_pb2, value_pb2
 from service.admission.permission import PermissionGuard
-from service.admission.pipeline import ALLOWED, Allowed, Answered, Denied, Pipeline, Wait
+from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard
+from service.admission.verdicts import ALLOWED, Allowed, Answered, Denied, Wait
 from service.domain.permissions import DEFAULT_POLICY
 from tests.unit.admission.calls import a_request, a_tool, an_authority
 

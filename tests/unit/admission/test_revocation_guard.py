@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from podium.v1 import events_pb2, value_pb2
 from service.admission.permission import PermissionGuard
-from service.admission.pipeline import ALLOWED, Pipeline
+from service.admission.pipeline import Pipeline
 from service.admission.revocation import AuthorityAgeGuard, RevocationGuard
+from service.admission.verdicts import ALLOWED
 from service.domain.permissions import DEFAULT_POLICY
 from service.domain.revocations import Revocations
 from tests.unit.admission.calls import a_request, an_authority

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.v1 import definition_pb2, policy_pb2
-from service.admission.pipeline import ALLOWED, Allowed, Denied, Pipeline
+from service.admission.pipeline import Pipeline
 from service.admission.sanitizing import SanitizerGuard, clean_arguments
 from service.admission.schema import SchemaGuard, check_definition, check_template
+from service.admission.verdicts import ALLOWED, Allowed, Denied
 from service.domain.filling import fill
 from service.domain.permissions import DEFAULT_POLICY
 from service.domain.template_parsing import parse_json

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from service.admission.json_bounds import JsonBounds
-from service.admission.pipeline import ALLOWED, Denied, Pipeline
+from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard
+from service.admission.verdicts import ALLOWED, Denied
 from tests.unit.admission.calls import SCHEMA, a_request, a_tool
 
 

@@ -238,3 +238,47 @@ async def test_an_error_while_following_reaches_the_caller(history, picture):
 def test_every_state_of_the_contract_is_drawn():
     states = {state_name(state) for state in value_pb2.StepState.values()} - {"unspecified"}
     assert states <= _SYMBOLS.keys()
+
+
+def falling_back(history):
+    """A step whose tool fails, and that goes on with another tool, whose first attempt is not made."""
+    links = [
+        definition_pb2.Fallback(tool=definition_pb2.ToolFallback(tool="mirror")),
+        definition_pb2.Fallback(stale=definition_pb2.StaleFallback()),
+        definition_pb2.Fallback(value=value_pb2.Value(json="1")),
+    ]
+    definition = definition_pb2.StepDefinition(id="a", tool="search", fallback=links)
+    open_breaker = value_pb2.Failure(reason="BREAKER_OPEN")
+    return [
+        history.event(events_pb2.StepsAdded(steps=[definition])),
+        history.started("a"),
+        history.event(events_pb2.AttemptFailed(step_id="a", attempt=1, failure=value_pb2.Failure(reason="BUSY"))),
+        history.event(
+            events_pb2.FallbackTried(step_id="a", link=1, tool="mirror", failure=value_pb2.Failure(reason="BUSY"))
+        ),
+        history.event(
+            events_pb2.AttemptRejected(
+                step_id="a", attempt=2, guard="breaker", failure=open_breaker, retry_at_us=history.now_us + 2_000_000
+            )
+        ),
+    ]
+
+
+def test_a_step_that_falls_back_shows_its_link_and_the_tool_it_calls(history, picture):
+    told = apply(picture, falling_back(history))
+    assert told[-2:] == [
+        "falls back on mirror, link 1: BUSY",
+        "attempt 2 was not made: BREAKER_OPEN, next attempt in 2.0 s",
+    ]
+    assert picture.steps["a"].state == "backing_off"
+    line = drawn(picture).splitlines()[1]
+    assert "link 1" in line
+    assert "mirror" in line
+
+
+@pytest.mark.parametrize(("link", "word"), [(1, "mirror"), (2, "an old result"), (3, "a declared value")])
+def test_a_degraded_step_says_what_its_output_is_from(history, picture, link, word):
+    apply(picture, falling_back(history))
+    told = apply(picture, [history.event(events_pb2.StepSucceeded(step_id="a", degraded_by=link))])
+    assert told == [f"succeeded: degraded: {word}, link {link}"]
+    assert f"degraded: {word}" in drawn(picture)

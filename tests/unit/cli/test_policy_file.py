@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from podium.v1 import policy_pb2 as pb
 from service.cli.failures import CommandFailed, ExitCode
 from service.cli.policy.cases import read_cases
+from service.cli.policy.durations import duration_text
 from service.cli.policy.file import PolicyFile
-from service.cli.policy.text import duration_text, policy_text
+from service.cli.policy.text import policy_text
 from service.domain.policy_compiling import built_in_policy
 from service.policy_check import problems_of as problems_of_policy
 from service.policy_check import try_cases

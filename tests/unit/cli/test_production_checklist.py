@@ -13,14 +13,13 @@ from service.cli.tools.facts import tool_facts
 from service.config import (
     AccessSettings,
     CheckpointSettings,
-    Listening,
-    PublicKeyFile,
     SealingSettings,
     SecretSettings,
     Settings,
     Storage,
-    TokenSettings,
 )
+from service.listening_settings import Listening
+from service.token_settings import PublicKeyFile, TokenSettings
 
 BY_ID = {item.id: item for item in ITEMS}
 SCHEMA = {

@@ -149,3 +149,57 @@ def test_what_the_service_refuses_is_told_in_the_words_of_the_file():
         "flow.yaml: steps[1].arguments is not valid (step end) (INVALID_WORKFLOW)",
         "  steps[0].for_each.items is not a list (step search)",
     ]
+
+
+FALLBACK = """\
+priority: high
+steps:
+  - tool: search
+    fallback:
+      - {on: [TIMEOUT, EXHAUSTED], tool: mirror, arguments: {q: "${input.q}"}, retry: {max_attempts: 2}}
+      - {on: DENIED, stale: 1h}
+      - stale: true
+      - value: {hits: []}
+      - value: null
+"""
+
+
+def test_a_fallback_chain_reaches_the_request():
+    request = read(FALLBACK)
+    assert request.priority == definition_pb2.PRIORITY_HIGH
+    mirror, old, any_old, hits, nothing = request.steps[0].fallback
+    assert (list(mirror.on), mirror.tool.tool, mirror.tool.retry.max_attempts) == (
+        ["TIMEOUT", "EXHAUSTED"],
+        "mirror",
+        2,
+    )
+    assert json.loads(mirror.tool.arguments_json) == {"q": "${input.q}"}
+    assert (list(old.on), old.stale.max_age_ms) == (["DENIED"], 3_600_000)
+    assert (any_old.WhichOneof("link"), any_old.stale.max_age_ms) == ("stale", 0)
+    assert (hits.value_json, nothing.value_json) == ('{"hits":[]}', "null")
+
+
+WRONG_LINKS = {
+    "{}": ("steps[0].fallback[0]", "must have one of tool, stale and value, not none"),
+    "{tool: a, value: 1}": ("steps[0].fallback[0]", "not tool and value"),
+    "{value: 1, retry: {}}": ("steps[0].fallback[0].retry", "only with a tool"),
+    "{stale: soon}": ("steps[0].fallback[0].stale", "must be a duration"),
+    "{values: 1}": ("steps[0].fallback[0].values", "do you mean value?"),
+}
+
+
+@pytest.mark.parametrize(("link", "expected"), WRONG_LINKS.items(), ids=WRONG_LINKS)
+def test_a_link_that_means_nothing_is_named(link, expected):
+    field, problem = expected
+    assert problem in problems_of(f"steps: [{{tool: t, fallback: [{link}]}}]")[field]
+
+
+def test_what_the_service_refuses_of_a_link_is_told_in_words_of_the_file():
+    refused = CommandFailed(
+        "",
+        ExitCode.BAD_INPUT,
+        "INVALID_WORKFLOW",
+        [("steps[0].fallback[1].tool.arguments_json", "is no JSON"), ("steps[0].fallback[2].value_json", "is empty")],
+    )
+    told = in_words_of_the_file(refused, "flow.yaml", {0: "search"})
+    assert [path for path, _ in told.violations] == ["steps[0].fallback[1].arguments", "steps[0].fallback[2].value"]

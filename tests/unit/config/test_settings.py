@@ -9,14 +9,13 @@ import pytest
 from service.config import (
     ConfigurationError,
     Limits,
-    Listening,
-    PublicKeyFile,
     Settings,
     Storage,
-    TokenSettings,
     load_settings,
 )
 from service.domain.retry import DEFAULTS
+from service.listening_settings import Listening
+from service.token_settings import PublicKeyFile, TokenSettings
 
 
 def problems(**environment):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from podium.v1 import events_pb2, policy_pb2, value_pb2
-from service.admission.pipeline import Allowed
+from service.admission.verdicts import Allowed
 from service.domain.permissions import DEFAULT_POLICY
 from service.engine.limit_tail import counted_guard
 from store.contract import SHARD, Append, NewEvent, StreamAppend

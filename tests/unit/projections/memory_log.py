@@ -12,11 +12,12 @@ EVENT_EVERY_US = 1_000_003
 
 
 class MemoryLog:
-    """A log whose clock moves by EVENT_EVERY_US with each event."""
+    """A log whose clock moves by EVENT_EVERY_US with each event, or by what is given."""
 
-    def __init__(self, batch_events=1000):
+    def __init__(self, batch_events=1000, event_every_us=EVENT_EVERY_US):
         self.events = []
         self.batch_events = batch_events
+        self._event_every_us = event_every_us
         self._versions = {}
         self._sequences = {}
         self._appended = asyncio.Condition()
@@ -32,7 +33,7 @@ class MemoryLog:
             version = self._versions[tenant, stream_id] = self._versions.get((tenant, stream_id), 0) + 1
             sequence = self._sequences[tenant] = self._sequences.get(tenant, 0) + 1
             position = self.head + 1
-            at_us = STARTED_AT_US + position * EVENT_EVERY_US
+            at_us = STARTED_AT_US + position * self._event_every_us
             record = encode_record(
                 payload,
                 envelope,

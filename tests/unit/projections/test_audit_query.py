@@ -346,3 +346,35 @@ async def test_an_unknown_event_keeps_the_sequence_whole(following):
         (1, "permission_checked"),
         (2, "unknown_4711"),
     ]
+
+
+FALLS_BACK = [
+    ("flaky", e.StepsAdded(steps=[step("step_1", "flaky"), step("each", "flaky")])),
+    ("flaky", e.AttemptStarted(step_id="step_1", attempt=1)),
+    ("mirror", e.FallbackTried(step_id="step_1", link=1, tool="mirror")),
+    ("mirror", e.AttemptStarted(step_id="step_1", attempt=2)),
+    ("flaky", e.AttemptStarted(step_id="each[0]", attempt=1)),
+    ("mirror", e.FallbackTried(step_id="each[0]", link=1, tool="mirror")),
+    ("mirror", e.AttemptStarted(step_id="each[0]", attempt=2)),
+    ("flaky", e.AttemptStarted(step_id="each[1]", attempt=1)),
+    ("flaky", e.FallbackTried(step_id="step_1", link=2)),
+    ("flaky", e.StepSucceeded(step_id="step_1", degraded_by=2)),
+    ("mirror", e.StepSucceeded(step_id="each[0]", attempt=2, degraded_by=1)),
+]
+"""Events, and the tool that each is about."""
+
+
+async def test_a_step_that_falls_back_is_found_by_the_tool_that_it_calls_then(following):
+    log = MemoryLog(batch_events=50)
+    places = {"flaky": [], "mirror": []}
+    for tool, payload in FALLS_BACK:
+        log.record(ACME, "workflow-1", payload)
+        if not isinstance(payload, e.StepsAdded):
+            places[tool].append(log.head)
+        for _ in range(BLOCK_EVENTS if isinstance(payload, e.FallbackTried) else 0):
+            # So that what the link does lies in another block.
+            log.record(ACME, "workflow-2", e.StepSkipped(step_id="other"))
+    async with following(AuditTrail, log) as runner:
+        query = AuditQuery(runner.model, log)
+        for tool, expected in places.items():
+            assert positions(await found(query, tool=tool)) == expected

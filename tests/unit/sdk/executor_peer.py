@@ -56,11 +56,16 @@ class PeerSession:
     async def send_items(self, *items):
         await self._context.write(pb.SessionResponse(items=[pb.ServiceItem(**{kind: item}) for kind, item in items]))
 
-    async def receive(self, kind):
-        """Returns the next item that is no session heartbeat; it must be of this kind."""
+    async def next(self, kind=""):
+        """Returns the next item that is no session heartbeat, unless that is what is asked for."""
         async with asyncio.timeout(WITHIN_S):
             while (item := await self._items.get()).HasField("heartbeat") and kind != "heartbeat":
                 pass
+        return item
+
+    async def receive(self, kind):
+        """Returns the next item that is no session heartbeat; it must be of this kind."""
+        item = await self.next(kind)
         assert item.WhichOneof("item") == kind, item
         return getattr(item, kind)
 

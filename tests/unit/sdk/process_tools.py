@@ -42,3 +42,8 @@ def tell(ctx: podium.Context) -> dict:
 @app.tool(isolation="process")
 def fail():
     raise podium.ToolFailed("no", reason="NO_MONEY", retryable=False, retry_after=1)
+
+
+@app.tool(isolation="process", read_only=True)
+def remembered(ctx: podium.Context) -> None:
+    ctx.cache_for("1m")

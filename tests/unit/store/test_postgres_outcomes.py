@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 
 from store import postgres_reader
-from store.contract import Append, OutcomeUnknownError, OwnershipLostError, StoreClosedError, StoreError, StoreLimits
+from store.contract import Append, OutcomeUnknownError, OwnershipLostError, StoreClosedError, StoreError
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.postgres import PostgresBackend, postgres_log
 from store.postgres_lease import LeaseTimes
 from store.postgres_reader import PostgresReader

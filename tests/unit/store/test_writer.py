@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from store.contract import Committed, QueueFullError, StoreClosedError, StoreError, StoreLimits
+from store.contract import Committed, QueueFullError, StoreClosedError, StoreError
 from store.event_log import EventLog
+from store.limits import StoreLimits
 from store.sqlite import SqliteBackend, sqlite_log
 from store.sqlite_reader import SqliteReader
 from store.writer import GroupCommitWriter

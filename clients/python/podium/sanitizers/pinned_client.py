@@ -8,9 +8,10 @@ the sanitizer read them, so no other parser has a say. No proxy is used, whateve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import TracebackType
@@ -19,6 +20,7 @@ from urllib.parse import urljoin
 
 import httpcore
 
+from podium.pool_use import PoolStatistics, PoolUse
 from podium.sanitizers.rejection import Rejected
 from podium.sanitizers.url import Target, UrlSanitizer
 
@@ -92,11 +94,14 @@ class PinnedClient:
     ) -> None:
         self._policy = policy
         self._redirects_max = redirects_max
+        # The pool's own queue has no figures; with as many places as connections nobody waits there.
+        self._places = asyncio.Semaphore(connections_max)
+        self._use = PoolUse("http", connections_max)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or ssl.create_default_context(),
             max_connections=connections_max,
             keepalive_expiry=idle_seconds,
-            network_backend=_PinnedNetwork(policy, resolver),
+            network_backend=_PinnedNetwork(policy, resolver, self._use),
         )
 
     async def __aenter__(self) -> Self:
@@ -110,6 +115,10 @@ class PinnedClient:
     async def aclose(self) -> None:
         """Close the pool's connections."""
         await self._pool.aclose()
+
+    def statistics(self) -> PoolStatistics:
+        """How the connections are used."""
+        return self._use.statistics()
 
     async def request(
         self,
@@ -168,7 +177,8 @@ class PinnedClient:
         url = httpcore.URL(
             scheme=target.scheme, host=target.host.encode(), port=target.port, target=target.path.encode()
         )
-        async with self._pool.stream(method, url, headers=sent, content=body or None) as answer:
+        async with self._place(), self._pool.stream(method, url, headers=sent, content=body or None) as answer:
+            self._use.served()
             received = bytearray()
             async for part in answer.aiter_stream():
                 received += part
@@ -177,13 +187,24 @@ class PinnedClient:
             shown = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in answer.headers)
             return Response(answer.status, shown, bytes(received), "")
 
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None, None]:
+        self._use.asked()
+        async with self._places:
+            self._use.taken()
+            try:
+                yield
+            finally:
+                self._use.given_back()
+
 
 class _PinnedNetwork(httpcore.AsyncNetworkBackend):
     """Connects the pool: to addresses that were checked a moment before, and to nothing else."""
 
-    def __init__(self, policy: UrlSanitizer, resolver: Resolve) -> None:
+    def __init__(self, policy: UrlSanitizer, resolver: Resolve, use: PoolUse) -> None:
         self._policy = policy
         self._resolver = resolver
+        self._use = use
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -197,11 +218,13 @@ class _PinnedNetwork(httpcore.AsyncNetworkBackend):
         addresses = await self._admitted(host, port)
         for address in addresses:
             try:
-                return await self._network.connect_tcp(
+                stream = await self._network.connect_tcp(
                     address, port, timeout or _CONNECT_SECONDS, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
+            self._use.opened()
+            return stream
         raise RequestFailed("UNREACHABLE", "no address of the host can be reached")
 
     async def _admitted(self, host: str, port: int) -> list[str]:

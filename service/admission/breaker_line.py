@@ -1,0 +1,95 @@
+"""The line of steps that wait for a breaker, in the order in which they came.
+
+As many are woken as there is room for, however many wait. Who was woken keeps its room for a while, so that nobody who
+comes later takes it, and its ticket until it starts or ends, so that it does not lose its place when it cannot start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+LOOK_AGAIN_US = 5_000_000
+"""How long those who wait, and the room of those who were woken, are left alone."""
+
+Step = tuple[str, str, str]
+"""(tenant, workflow, step) of a step that waits."""
+
+
+class BreakerLine:
+    """Steps that wait for one breaker."""
+
+    def __init__(self, room: Callable[[int], int], tries_again_at_us: Callable[[], int]) -> None:
+        """`room` is how many may start at a time, and `tries_again_at_us` when there will be some (0: unknown)."""
+        self._room = room
+        self._tries_again_at_us = tries_again_at_us
+        self._order: list[tuple[int, Step]] = []
+        """Ticket and step, as a heap. Those who left are passed over when they come to the front."""
+        self._waiting: set[Step] = set()
+        self._woken: dict[Step, int] = {}
+        """Until when each of them has its room, the earliest first."""
+        self._tickets: dict[Step, int] = {}
+        self._last_ticket = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, step: Step) -> bool:
+        return step in self._waiting
+
+    def join(self, step: Step) -> None:
+        """A step waits. Joining twice changes nothing."""
+        if step in self._waiting:
+            return
+        ticket = self._tickets.get(step)
+        if ticket is None:
+            self._last_ticket += 1
+            ticket = self._tickets[step] = self._last_ticket
+        self._woken.pop(step, None)
+        self._waiting.add(step)
+        heappush(self._order, (ticket, step))
+
+    def leave(self, step: Step) -> None:
+        """See WaitingLine."""
+        self._tickets.pop(step, None)
+        self.move_away(step)
+
+    def move_away(self, step: Step) -> None:
+        """See WaitingLine."""
+        self._woken.pop(step, None)
+        self._waiting.discard(step)
+
+    def kept_for_others(self, step: Step, now_us: int) -> int:
+        """How much of the room is for steps that were woken before this one came."""
+        if not self._woken:
+            return 0
+        for other, until_us in list(self._woken.items()):
+            if until_us > now_us:
+                break
+            del self._woken[other]
+        return len(self._woken) - (step in self._woken)
+
+    def started(self, step: Step) -> None:
+        """A step that was woken has what it was woken for."""
+        self._woken.pop(step, None)
+
+    def let_through(self, now_us: int) -> tuple[list[Step], int | None]:
+        """See WaitingLine."""
+        through: list[Step] = []
+        room = self._room(now_us)
+        room -= self.kept_for_others(("", "", ""), now_us)
+        while self._settle():
+            if len(through) >= room:
+                again_us = self._tries_again_at_us()
+                return through, min(again_us if again_us > now_us else now_us + LOOK_AGAIN_US, now_us + LOOK_AGAIN_US)
+            _, step = heappop(self._order)
+            self._waiting.discard(step)
+            self._woken[step] = now_us + LOOK_AGAIN_US
+            through.append(step)
+        return through, None
+
+    def _settle(self) -> bool:
+        """Whether anybody waits."""
+        while self._order and self._order[0][1] not in self._waiting:
+            heappop(self._order)
+        return bool(self._order)

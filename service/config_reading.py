@@ -1,0 +1,224 @@
+"""How settings are found: in the environment, else in a file, else their defaults; and what is wrong with them.
+
+In the environment a setting's name is PODIUM_ and the field's in capitals; those of limits, retry and cache begin with
+PODIUM_LIMIT_, PODIUM_RETRY_ and PODIUM_CACHE_. In a file, TOML, it has the field's name in its section's table. What is
+empty is not set. Invariant: no problem tells the value of a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+from service.config_file import ConfigFile
+from service.domain.addresses import Network, parse_network
+from service.token_settings import PublicKeyFile
+
+PREFIX = "PODIUM_"
+CONFIG_NAME = "PODIUM_CONFIG"
+"""Names the file of settings."""
+_CLIENT_NAMES = frozenset(
+    {
+        "PODIUM_ADDRESS",
+        "PODIUM_TOKEN",
+        "PODIUM_DEV_FILE",
+        "PODIUM_TLS_CA_FILE",
+        "PODIUM_TLS_CLIENT_CERTIFICATE_FILE",
+        "PODIUM_TLS_CLIENT_KEY_FILE",
+    }
+)
+_PREFIXES = {"limits": "LIMIT_", "retry": "RETRY_", "cache": "CACHE_"}
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_NAME = re.compile(rf"{PREFIX}[A-Z0-9_]+")
+
+
+class Setting(NamedTuple):
+    """Something that can be set."""
+
+    section: str
+    name: str
+    kind: object
+    """Its type."""
+    default: Any
+    is_secret: bool
+    """Whether it may hold what nobody should read."""
+
+    @property
+    def key(self) -> str:
+        """Its name in a file."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return f"{PREFIX}{_PREFIXES.get(self.section, '')}{self.name.upper()}"
+
+
+class Origin(StrEnum):
+    """Where a setting's value comes from."""
+
+    DEFAULT = "default"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+
+
+class Source(NamedTuple):
+    """Where a setting's value comes from, and where there."""
+
+    origin: Origin
+    place: str = ""
+    """The variable, or the file with the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was found, by section and by name; settings that keep their defaults are not in it."""
+
+    values: Mapping[str, Mapping[str, Any]]
+    sources: Mapping[str, Source]
+    """Of those that are set, by key."""
+    problems: Sequence[str]
+
+    def located(self, problem: str) -> str:
+        """A problem that names variables, behind the place in the file that set the first of them that is set there."""
+        for name in _NAME.findall(problem):
+            source = self.sources.get(name)
+            if source is not None and source.origin is Origin.FILE:
+                return f"{source.place}: {problem}"
+        return problem
+
+
+def all_settings(sections: type) -> list[Setting]:
+    """The settings of a class whose fields are sections, in their order."""
+    found = []
+    for section, kind in get_type_hints(sections).items():
+        hints, defaults = get_type_hints(kind), kind()
+        for each in fields(kind):
+            default = getattr(defaults, each.name)
+            found.append(Setting(section, each.name, hints[each.name], default, not each.repr))
+    return found
+
+
+def read_settings(settings: Sequence[Setting], environment: Mapping[str, str], file: ConfigFile | None) -> Reading:
+    """Find the settings."""
+    values: dict[str, dict[str, Any]] = {}
+    sources: dict[str, Source] = {}
+    problems = list(_unknown_in(file, settings)) if file is not None else []
+    for setting in settings:
+        source, parse, raw = _raw(setting, environment, file)
+        if source.origin is Origin.DEFAULT:
+            continue
+        try:
+            values.setdefault(setting.section, {})[setting.name] = parse(raw, setting.kind)
+            sources[setting.key] = sources[setting.variable] = source
+        except ValueError as error:
+            what = _WRONG_SECRET if setting.is_secret else str(error)
+            place = "" if source.origin is Origin.ENVIRONMENT else f"{source.place}: "
+            name = setting.variable if source.origin is Origin.ENVIRONMENT else setting.key
+            problems.append(f"{place}{name} {what}")
+    problems += _misspelt(environment, {setting.variable for setting in settings} | {CONFIG_NAME})
+    return Reading(values, sources, problems)
+
+
+_WRONG_SECRET = "is not of its kind; its value is not repeated, because it may be a secret"  # noqa: S105 - no secret
+
+
+def _raw(setting: Setting, environment: Mapping[str, str], file: ConfigFile | None) -> tuple[Source, Any, Any]:
+    """Where a setting is set, how its value is parsed from there, and the value."""
+    if text := environment.get(setting.variable, ""):
+        return Source(Origin.ENVIRONMENT, setting.variable), _from_text, text
+    if file is not None:
+        found = file.tables.get(setting.section)
+        value = found.get(setting.name) if isinstance(found, dict) else None
+        if value is not None and value not in ("", []):
+            return Source(Origin.FILE, file.place(setting.section, setting.name)), _from_toml, value
+    return Source(Origin.DEFAULT), None, None
+
+
+def _unknown_in(file: ConfigFile, settings: Sequence[Setting]) -> Iterator[str]:
+    """What a file holds that is no setting."""
+    by_name = {setting.name: setting.key for setting in settings}
+    sections = {setting.section for setting in settings}
+    for section, table in file.tables.items():
+        if not isinstance(table, dict):
+            where = by_name.get(section)
+            remedy = f"it belongs under [{where.partition('.')[0]}]" if where else "settings stand under their sections"
+            yield f"{file.place('', section)}: {section} stands in no section: {remedy}"
+        elif section not in sections:
+            close = get_close_matches(section, sections, n=1)
+            remedy = f"[{close[0]}] is" if close else f"there are {', '.join(sorted(sections))}"
+            yield f"{file.place(section)}: [{section}] is no section: {remedy}"
+        else:
+            for name in table:
+                if by_name.get(name) != f"{section}.{name}":
+                    yield f"{file.place(section, name)}: {section}.{name} is no setting: {_nearest(name, by_name)}"
+
+
+def _nearest(name: str, by_name: Mapping[str, str]) -> str:
+    close = get_close_matches(name.lower().removeprefix(PREFIX.lower()), by_name, n=1, cutoff=0.75)
+    return f"{by_name[close[0]]} is" if close else "`podium config init` writes all that there are"
+
+
+def _misspelt(environment: Mapping[str, str], known: set[str]) -> Iterator[str]:
+    # Only what is close to one: an environment may hold names of others that begin alike.
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known | _CLIENT_NAMES:
+            close = get_close_matches(name, known, n=1, cutoff=0.9)
+            if close:
+                yield f"{name} is no setting: {close[0]} is"
+
+
+def _from_text(text: str, kind: object) -> object:
+    """A setting's value from a text of the environment. Raises ValueError."""
+    if kind in (int, float):
+        try:
+            return int(text.replace("_", "")) if kind is int else float(text)
+        except ValueError:
+            raise ValueError(f"is {text!r}, not a number") from None
+    if kind is bool:
+        if text.lower() not in _TRUTH:
+            raise ValueError(f"is {text!r}, neither true nor false")
+        return _TRUTH[text.lower()]
+    if kind in _ELEMENTS:
+        return tuple(_ELEMENTS[kind](part.strip()) for part in text.split(","))
+    return Path(text) if kind in (Path, Path | None) else text
+
+
+def _from_toml(value: object, kind: object) -> object:
+    """A setting's value from one of a file. Raises ValueError."""
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"is {value!r}, neither true nor false without quotes")
+        return value
+    if kind in (int, float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or (kind is int and isinstance(value, float)):
+            what = "a whole number" if kind is int else "a number"
+            raise ValueError(f"is {value!r}, not {what} without quotes")
+        return float(value) if kind is float else value
+    if kind in _ELEMENTS:
+        if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+            raise ValueError(f'is {value!r}, not a list of texts such as ["a", "b"]')
+        return tuple(_ELEMENTS[kind](part) for part in value)
+    if isinstance(value, str):
+        return Path(value) if kind in (Path, Path | None) else value
+    raise ValueError(f"is {value!r}, not text in quotes")
+
+
+def _network(text: str) -> Network:
+    try:
+        return parse_network(text)
+    except ValueError:
+        raise ValueError(f"has {text!r}, which is no address and no network such as 10.0.0.0/8") from None
+
+
+_ELEMENTS: dict[object, Any] = {
+    tuple[Network, ...]: _network,
+    tuple[str, ...]: str,
+    tuple[PublicKeyFile, ...]: PublicKeyFile.parse,
+}
+"""How the elements of lists are parsed, by the lists' types."""

@@ -1,0 +1,41 @@
+"""SIGTERM and SIGINT: the first asks the service to end in order, the second to hurry; and no end takes for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+CLOSING_S = 6.0
+"""How long closing may take after draining: the last checkpoint and the last group commits, on a disk that answers."""
+
+
+class StopSignals:
+    """Whether the service shall stop, and whether at once."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked)
+
+    def _asked(self) -> None:
+        if self.stop.is_set():
+            self.hurry.set()
+            self.end_within(0.0)
+        self.stop.set()
+
+    @staticmethod
+    def end_within(drain_s: float) -> None:
+        """Have the system end the process when it has not ended in this time and what closing may take.
+
+        By an alarm, because nothing else ends a process whose loop hangs. Nothing is lost by it: what was acknowledged
+        is durable.
+        """
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, drain_s + CLOSING_S)
+
+    @staticmethod
+    def ended() -> None:
+        """The service has ended by itself."""
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,1 @@
+"""Traces, metrics and what serves them, made from the events that the log recorded."""

@@ -1,0 +1,68 @@
+"""Figures of the running process, read when somebody asks for the metrics, from whatever thread that is.
+
+So each is one look at a number or a length, never a walk over what the loop may be changing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from service.projections.runner import ProjectionRunner
+from service.telemetry.event_counts import EventCounts
+from service.telemetry.follower import Follower
+from service.telemetry.metrics import Metrics
+from service.telemetry.switch import Observed
+from store.contract import Clock
+
+LOOP_LOOK_S = 0.5
+_US_PER_S = 1_000_000
+
+
+def show(metrics: Metrics, process: Observed, follower: Follower, counts: EventCounts, clock: Clock) -> None:
+    """Let the metrics show the figures."""
+    engine, store = process.engine, process.store
+    metrics.running.set_function(lambda: len(engine.attempts))
+    metrics.resident.set_function(lambda: len(engine.residency))
+    metrics.sessions.set_function(process.sessions)
+    metrics.queued_steps.set_function(lambda: len(counts.waiting))
+    metrics.queue_age.set_function(lambda: _age_s(counts, clock))
+    metrics.append_queue.set_function(lambda: store.waiting_appends)
+    metrics.append_queue_limit.set(process.waiting_appends_limit)
+    metrics.head.set_function(lambda: store.head)
+    metrics.telemetry_lag.set_function(lambda: follower.lag)
+    for runner in process.runners:
+        metrics.projection_lag.labels(runner.name).set_function(partial(_lag, runner))
+        metrics.projection_up.labels(runner.name).set_function(partial(_up, runner))
+    store.measure(partial(_committed, metrics))
+
+
+async def watch_loop(metrics: Metrics) -> None:
+    """Measure how late the loop is, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LOOP_LOOK_S
+        await asyncio.sleep(LOOP_LOOK_S)
+        metrics.loop_lag.set(max(0.0, loop.time() - due))
+
+
+def _age_s(counts: EventCounts, clock: Clock) -> float:
+    try:
+        since_us = next(iter(counts.waiting.values()))
+    except (StopIteration, RuntimeError):
+        # Nothing waits, or it changed at this moment.
+        return 0.0
+    return max(0.0, (clock.now_us() - since_us) / _US_PER_S)
+
+
+def _lag(runner: ProjectionRunner) -> int:
+    return runner.lag
+
+
+def _up(runner: ProjectionRunner) -> bool:
+    return not runner.problem
+
+
+def _committed(metrics: Metrics, events: int, seconds: float) -> None:
+    metrics.commit_seconds.observe(seconds)
+    metrics.commit_events.observe(events)

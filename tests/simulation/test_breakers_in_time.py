@@ -1,0 +1,226 @@
+"""Breakers in the engine, in virtual time: what ends, what waits, what is recorded and with what."""
+
+import dataclasses
+
+import pytest
+
+from podium.v1 import events_pb2, policy_pb2, workflow_service_pb2
+from service.domain.permissions import DEFAULT_POLICY
+from service.engine import policies
+from tests.simulation.stage import play, step
+from tests.simulation.virtual_time import elapse
+
+OPEN, HALF_OPEN, CLOSED = (
+    events_pb2.BREAKER_STATE_OPEN,
+    events_pb2.BREAKER_STATE_HALF_OPEN,
+    events_pb2.BREAKER_STATE_CLOSED,
+)
+STREAM = "breaker/work"
+SIMPLE = policy_pb2.BreakerRule(id="simple", failure_threshold=3, recovery_timeout_ms=10_000, success_threshold=2)
+
+
+@pytest.fixture
+def ruled(monkeypatch):
+    """Puts breakers into the policy that tenants have."""
+
+    def put(*rules):
+        monkeypatch.setattr(policies, "DEFAULT_POLICY", dataclasses.replace(DEFAULT_POLICY, breakers=rules))
+
+    return put
+
+
+def once(step_id="only", **more):
+    """A step that is tried once."""
+    one = step(step_id, **more)
+    one.retry.max_attempts = 1
+    return one
+
+
+async def run(stage, executor, *, fails):
+    """Runs a workflow of one step, which succeeds or fails."""
+    workflow_id = await stage.start(once())
+    assigned = await executor.hear("assign")
+    (executor.fail if fails else executor.succeed)(assigned)
+    await stage.until_ended(workflow_id)
+    return workflow_id
+
+
+async def opened(stage, executor, failures=3):
+    return [await run(stage, executor, fails=True) for _ in range(failures)]
+
+
+def transitions(stage):
+    return [(each.from_state, each.to_state, each.reason) for each in stage.log.of_kind(STREAM, "breaker_transitioned")]
+
+
+def rejected(stage, workflow_id):
+    return stage.log.of_kind(workflow_id, "attempt_rejected")
+
+
+def test_it_opens_goes_half_open_and_closes_and_each_is_recorded_with_what_caused_it(ruled):
+    ruled(SIMPLE)
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        failed = await opened(stage, executor)
+        (opening,) = stage.log.of_kind(STREAM, "breaker_transitioned")
+        assert (opening.reason, opening.workflow_id, opening.step_id, opening.attempt) == (
+            "FAILURES_IN_A_ROW",
+            failed[-1],
+            "only",
+            1,
+        )
+        assert (opening.figures.failures_in_a_row, opening.rule) == (3, "simple")
+        refused = await stage.start(once())
+        await stage.until_ended(refused)
+        (rejection,) = rejected(stage, refused)
+        assert (rejection.guard, rejection.failure.reason) == ("breaker", "BREAKER_OPEN")
+        assert 9_000 < rejection.failure.retry_after_ms <= 10_000
+        await elapse(10)
+        for _ in range(2):
+            await run(stage, executor, fails=False)
+        assert transitions(stage) == [
+            (CLOSED, OPEN, "FAILURES_IN_A_ROW"),
+            (OPEN, HALF_OPEN, "RECOVERY_TIMEOUT"),
+            (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW"),
+        ]
+
+    play(scene)
+
+
+def test_a_thousand_that_wait_send_exactly_the_permits_through_and_then_all(ruled):
+    ruled(
+        policy_pb2.BreakerRule(
+            id="waits",
+            when_open=policy_pb2.WHEN_OPEN_WAIT,
+            failure_threshold=3,
+            recovery_timeout_ms=10_000,
+            success_threshold=10,
+        )
+    )
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=2_000)
+        await opened(stage, executor)
+        workflow_id = await stage.start(*(once(f"s{number}") for number in range(1_000)))
+        await elapse(9)
+        assert stage.log.of_kind(workflow_id, "attempt_started") == []
+        await elapse(7)
+        started = stage.log.of_kind(workflow_id, "attempt_started")
+        assert [each.step_id for each in started] == [f"s{number}" for number in range(10)]
+        for _ in range(10):
+            executor.succeed(await executor.hear("assign"))
+        began_s = stage.now_s
+        for _ in range(990):
+            executor.succeed(await executor.hear("assign"))
+        await stage.until_ended(workflow_id)
+        assert stage.now_s - began_s < 3
+        assert transitions(stage)[-1] == (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW")
+        assert len(stage.log.of_kind(workflow_id, "step_queued")) == 1_000
+
+    play(scene)
+
+
+def test_state_counts_and_permits_survive_a_crash(ruled):
+    ruled(policy_pb2.BreakerRule(id="r", failure_threshold=3, recovery_timeout_ms=10_000, success_threshold=2))
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        await run(stage, executor, fails=True)
+        await run(stage, executor, fails=True)
+        await stage.crash_and_begin()
+        executor = await stage.executor("two", max_attempts=100)
+        # The third in a row, of which the process saw one.
+        await run(stage, executor, fails=True)
+        assert transitions(stage) == [(CLOSED, OPEN, "FAILURES_IN_A_ROW")]
+        opened_s = stage.now_s
+        await stage.crash_and_begin()
+        executor = await stage.executor("three", max_attempts=100)
+        refused = await stage.start(once())
+        await stage.until_ended(refused)
+        assert rejected(stage, refused)
+        await elapse(10 - (stage.now_s - opened_s))
+        under_way = await stage.start(once())
+        held = await executor.hear("assign")
+        assert transitions(stage)[-1] == (OPEN, HALF_OPEN, "RECOVERY_TIMEOUT")
+        await stage.crash_and_begin()
+        executor = await stage.executor("three", holding=[held], max_attempts=100)
+        assert stage.kept(executor) == [True]
+        # One of two permits is out, with an attempt that runs through the crash.
+        second, third = await stage.start(once()), await stage.start(once())
+        assigned = await executor.hear("assign")
+        assert assigned.attempt.workflow_id == second
+        await stage.until_ended(third)
+        assert rejected(stage, third)
+        executor.succeed(held)
+        executor.succeed(assigned)
+        await stage.until_ended(under_way)
+        await stage.until_ended(second)
+        assert transitions(stage)[-1] == (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW")
+
+    play(scene)
+
+
+def test_what_an_executor_that_is_lost_or_a_workflow_that_is_canceled_had_comes_back(ruled):
+    ruled(policy_pb2.BreakerRule(id="r", failure_threshold=1, recovery_timeout_ms=1_000, success_threshold=2))
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        await opened(stage, executor, failures=1)
+        await elapse(1)
+        canceled = await stage.start(once())
+        await executor.hear("assign")
+        request = workflow_service_pb2.CancelWorkflowRequest(workflow_id=canceled)
+        await stage.ask("workflows", "CancelWorkflow", request)
+        await stage.until_ended(canceled)
+        lost = await stage.start(once())
+        await executor.hear("assign")
+        executor.vanish()
+        await stage.until_ended(lost)
+        # Whoever was canceled counts nothing; a lost executor is a failure.
+        assert transitions(stage)[-1] == (HALF_OPEN, OPEN, "HALF_OPEN_FAILURE")
+        executor = await stage.executor("two", max_attempts=100)
+        await elapse(1)
+        for _ in range(2):
+            await run(stage, executor, fails=False)
+        assert transitions(stage)[-1] == (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW")
+
+    play(scene)
+
+
+def test_a_transition_whose_append_was_refused_is_recorded_by_the_next_turn(ruled):
+    ruled(policy_pb2.BreakerRule(id="r", failure_threshold=1, recovery_timeout_ms=5_000))
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        workflow_id = await stage.start(once())
+        assigned = await executor.hear("assign")
+        with stage.refusing_appends():
+            executor.fail(assigned)
+            await elapse(0.2)
+        assert transitions(stage) == []
+        # The same outcome is told again or found out, and counts once.
+        refused = await stage.start(once())
+        await stage.until_ended(refused)
+        assert rejected(stage, refused)
+        assert transitions(stage) == [(CLOSED, OPEN, "FAILURES_IN_A_ROW")]
+        executor.fail(assigned)
+        await stage.until_ended(workflow_id)
+        assert transitions(stage) == [(CLOSED, OPEN, "FAILURES_IN_A_ROW")]
+
+    play(scene)
+
+
+def test_the_timeout_of_the_rule_ends_the_attempt_when_it_is_the_shorter(ruled):
+    ruled(policy_pb2.BreakerRule(id="r", failure_threshold=1, timeout_ms=2_000))
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        began_s = stage.now_s
+        workflow_id = await stage.start(once())
+        await executor.hear("assign")
+        await stage.until_ended(workflow_id)
+        assert 2 <= stage.now_s - began_s < 2.5
+        assert transitions(stage) == [(CLOSED, OPEN, "FAILURES_IN_A_ROW")]
+
+    play(scene)

@@ -1,0 +1,238 @@
+"""Settings in a file: each of them, what wins, and what a mistake in it is told like."""
+
+import json
+import re
+import tomllib
+from dataclasses import fields
+from ipaddress import ip_network
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from service.cli import main
+from service.config import ConfigurationError, Settings, find_settings, load_settings
+from service.config_example import descriptions, example_file, shown
+from service.config_reading import Origin, all_settings
+from service.token_settings import PublicKeyFile
+
+SETTINGS = all_settings(Settings)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a file of settings."""
+
+    def write(text):
+        path = tmp_path / "podium.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def problems(file, **environment):
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(environment, file)
+    return [problem.replace(f"{file.parent}/", "") for problem in refused.value.problems]
+
+
+def run(capsys, *words):
+    with pytest.raises(SystemExit) as exited:
+        main.run(words)
+    said = capsys.readouterr()
+    return exited.value.code, said.out, said.err
+
+
+def test_every_kind_of_setting_is_read_from_a_file(written):
+    file = written("""
+        retry.multiplier = 3
+        [listening]
+        allow_insecure_listen = true
+        [storage]
+        state_directory = "/var/lib/podium"
+        [tokens]
+        token_public_keys = ["idp=ES256:/keys/idp.pem"]
+        token_issuer = ["a", "b"]
+        token_key_file = ""
+        [access]
+        trusted_proxies = ["10.0.0.0/8"]
+        [limits]
+        payload_bytes = 1_048_576
+    """)
+    settings = load_settings({}, file)
+    assert settings.retry.multiplier == 3.0
+    assert isinstance(settings.retry.multiplier, float)
+    assert settings.listening.allow_insecure_listen
+    assert settings.storage.state_directory == Path("/var/lib/podium")
+    assert settings.tokens.token_public_keys == (PublicKeyFile("idp", "ES256", Path("/keys/idp.pem")),)
+    assert settings.tokens.token_issuer == ("a", "b")
+    assert settings.tokens.token_key_file is None, "what is empty is not set"
+    assert settings.access.trusted_proxies == (ip_network("10.0.0.0/8"),)
+    assert settings.limits.payload_bytes == 1 << 20
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(written):
+    file = written("[timings]\ndrain_ms = 1\npark_after_ms = 2\n")
+    settings, sources = find_settings({"PODIUM_DRAIN_MS": "3", "PODIUM_CONFIG": str(file)})
+    assert (settings.timings.drain_ms, settings.timings.park_after_ms) == (3, 2)
+    assert settings.timings.cancel_grace_ms == Settings().timings.cancel_grace_ms
+    assert sources["timings.drain_ms"] == (Origin.ENVIRONMENT, "PODIUM_DRAIN_MS")
+    assert sources["timings.park_after_ms"] == (Origin.FILE, f"{file}, line 3")
+    assert "timings.cancel_grace_ms" not in sources
+
+
+def test_a_file_that_is_named_stands_in_place_of_the_one_of_the_environment(written):
+    file = written("[timings]\ndrain_ms = 1\n")
+    assert load_settings({"PODIUM_CONFIG": "/nowhere"}, file).timings.drain_ms == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[limits]\njson_dept = 3", "podium.toml, line 2: limits.json_dept is no setting: limits.json_depth is"),
+        ("[storage]\ndrain_ms = 3", "podium.toml, line 2: storage.drain_ms is no setting: timings.drain_ms is"),
+        ("[timings]\nPODIUM_DRAIN_MS = 3", "line 2: timings.PODIUM_DRAIN_MS is no setting: timings.drain_ms is"),
+        ("[timings]\nweather = 3", "line 2: timings.weather is no setting: `podium config init` writes all"),
+        ("\n[limit]\njson_depth = 3", "podium.toml, line 2: [limit] is no section: [limits] is"),
+        ("[weather]", "podium.toml, line 1: [weather] is no section: there are access, "),
+        ("drain_ms = 3", "podium.toml, line 1: drain_ms stands in no section: it belongs under [timings]"),
+        ("[limits]\n\njson_depth = '3'", "podium.toml, line 3: limits.json_depth is '3', not a whole number without"),
+        ("[limits]\njson_depth = 3.0", "line 2: limits.json_depth is 3.0, not a whole number without quotes"),
+        ("[limits]\njson_depth = true", "line 2: limits.json_depth is True, not a whole number without quotes"),
+        ("[retry]\njitter = 'x'", "line 2: retry.jitter is 'x', not a number without quotes"),
+        ("[tokens]\ntoken_issuer = 'a'", "line 2: tokens.token_issuer is 'a', not a list of texts such as"),
+        ("[access]\ntrusted_proxies = ['x']", "line 2: access.trusted_proxies has 'x', which is no address"),
+        ("[storage]\nstate_directory = 3", "line 2: storage.state_directory is 3, not text in quotes"),
+        ("[sealing]\nseal_everything = 'yes'", "line 2: sealing.seal_everything is 'yes', neither true nor false"),
+        ("limits.json_depth = 201", "podium.toml, line 1: PODIUM_LIMIT_JSON_DEPTH must be at most 200"),
+        ("[timings]\ndrain_ms = 0", "podium.toml, line 2: PODIUM_DRAIN_MS must be at least 1"),
+        ("[timings]\ndrain_ms = \n", "podium.toml is not TOML: Invalid value (at line 2, column 12)"),
+        ("[timings]\ndrain_ms = 1\ndrain_ms = 2\n", "podium.toml is not TOML: Cannot overwrite a value (at line 3"),
+    ],
+)
+def test_a_mistake_is_told_with_its_file_its_line_its_name_and_the_remedy(written, text, problem):
+    [told] = problems(written(text))
+    assert problem in told
+
+
+def test_the_line_is_that_of_the_setting_and_not_of_a_text_that_looks_like_it(written):
+    text = (
+        '[checkpoints]\nlog_origin = """\n[timings]\ndrain_ms = 0\n"""\n[timings]\n# drain_ms = 1\n  drain_ms = "x"\n'
+    )
+    assert any(told.startswith("podium.toml, line 8: timings.drain_ms") for told in problems(written(text)))
+
+
+def test_a_problem_that_the_environment_made_is_not_told_of_the_file(written):
+    [told] = problems(written("[timings]\ndrain_ms = 5"), PODIUM_DRAIN_MS="0")
+    assert told.startswith("PODIUM_DRAIN_MS ")
+
+
+def test_everything_that_is_wrong_with_a_file_is_told_at_once(written):
+    assert len(problems(written("[limits]\na = 1\njson_depth = 'x'\n[b]\n"), PODIUM_RETRY_JITTER="y")) == 4
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    assert problems(tmp_path / "no.toml") == ["no.toml cannot be read: No such file or directory"]
+    (tmp_path / "bytes.toml").write_bytes(b"\xff")
+    assert problems(tmp_path / "bytes.toml") == ["bytes.toml is not UTF-8: byte 0 is not"]
+
+
+def test_a_secret_of_the_wrong_kind_is_not_repeated(written):
+    [told] = problems(written('[storage]\ndatabase_url = ["postgresql://bob:hunter2@db/podium"]'))
+    assert "storage.database_url is not of its kind" in told
+    assert "hunter2" not in told
+
+
+def test_the_example_holds_every_setting_with_its_description_and_its_default(written):
+    text = example_file()
+    tables = tomllib.loads(text)
+    assert all(table == {} for table in tables.values()), "it is commented out"
+    set_all = re.sub(r"(?m)^# (\w+ = )", r"\1", text)
+    assert {f"{section}.{name}" for section, table in tomllib.loads(set_all).items() for name in table} == {
+        setting.key for setting in SETTINGS
+    }
+    assert load_settings({}, written(set_all)) == Settings()
+    assert all(f"# In the environment {setting.variable}." in text for setting in SETTINGS)
+
+
+def test_a_setting_that_the_example_leaves_out_would_be_missed():
+    """Negative control: with one line fewer, the comparison above does not hold."""
+    text = re.sub(r"(?m)^# (\w+ = )", r"\1", example_file()).replace("drain_ms = ", "# drain_ms = ")
+    assert "drain_ms" not in tomllib.loads(text)["timings"]
+
+
+def test_every_setting_has_a_description():
+    for section, kind in get_type_hints(Settings).items():
+        missing = {each.name for each in fields(kind)} - descriptions(kind).keys()
+        assert not missing, f"{section} does not say what these do"
+
+
+def test_names_in_the_environment_are_unambiguous():
+    assert len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
+    assert len({setting.name for setting in SETTINGS}) == len(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("sqlite:///podium.db", "sqlite:///podium.db"),
+        ("postgresql://bob:hunter2@db:5432/podium", "postgresql://bob@db:5432/podium"),
+        ("postgresql://db/podium?password=hunter2", "postgresql://db/podium?(hidden)"),
+        ("hunter2", "(hidden)"),
+        ("postgresql://[hunter2", "(hidden)"),
+    ],
+)
+def test_of_a_secret_only_where_it_leads_is_shown(url, told):
+    [setting] = [each for each in SETTINGS if each.key == "storage.database_url"]
+    assert setting.is_secret
+    assert shown(setting, url) == told
+
+
+def test_check_tells_what_is_set_and_where(written, capsys, monkeypatch):
+    monkeypatch.setenv("PODIUM_DATABASE_URL", "postgresql://bob:hunter2@db/podium")
+    file = written("[timings]\ndrain_ms = 5_000\n")
+    code, out, err = run(capsys, "config", "check", str(file))
+    assert code == 0
+    assert re.search(r"timings\.drain_ms +5000 .*podium\.toml, line 2", out)
+    assert re.search(r"storage\.database_url +postgresql://bob@db/podium +PODIUM_DATABASE_URL", out)
+    assert "hunter2" not in out
+    assert f"2 of {len(SETTINGS)} are set" in err
+    code, out, _ = run(capsys, "config", "check", str(file), "--json")
+    told = json.loads(out)
+    assert told["valid"]
+    assert len(told["settings"]) == len(SETTINGS)
+    assert next(each for each in told["settings"] if each["setting"] == "timings.drain_ms") == {
+        "setting": "timings.drain_ms",
+        "section": "timings",
+        "variable": "PODIUM_DRAIN_MS",
+        "value": 5000,
+        "from": "file",
+        "place": f"{file}, line 2",
+    }
+
+
+def test_check_fails_with_all_that_is_wrong(written, capsys, monkeypatch):
+    monkeypatch.setenv("PODIUM_CONFIG", str(written("[timings]\ndrain_ms = 0\npark_after_ms = 0\n")))
+    code, out, err = run(capsys, "config", "check")
+    assert (code, out) == (2, "")
+    assert err.count("must be at least 1") == 2
+    code, out, err = run(capsys, "config", "check", "--json")
+    assert (code, out) == (2, "")
+    assert len(json.loads(err)["error"]["violations"]) == 2
+
+
+def test_show_has_every_setting_and_init_writes_a_file_that_is_in_order(tmp_path, capsys):
+    code, out, _ = run(capsys, "config", "show", "--json")
+    assert code == 0
+    assert [row["setting"] for row in json.loads(out)] == [setting.key for setting in SETTINGS]
+    file = tmp_path / "new.toml"
+    assert run(capsys, "config", "init", str(file))[0] == 0
+    assert file.read_text() == example_file()
+    assert file.stat().st_mode & 0o077 == 0, "a password may come to stand in it"
+    assert run(capsys, "config", "check", str(file))[0] == 0
+    file.write_text("mine")
+    code, _, err = run(capsys, "config", "init", str(file))
+    assert code == 2
+    assert "there is a file" in err
+    assert file.read_text() == "mine"
