@@ -59,6 +59,9 @@ breakers:
     record: [TIMEOUT, UNAVAILABLE]
     ignore: [BAD_INPUT]
   - {id: defaults, window: {}}
+caches:
+  - {id: quotes, tools: ["quote*"], ttl: 1m, stale: 1h, shared: true}
+  - {id: never, disabled: true}
 bulkheads:
   - {id: narrow, tools: [refund], max_concurrent: 3, max_queued: 10}
   - {id: billing, executors: ["billing-*"], max_concurrent: 8}
