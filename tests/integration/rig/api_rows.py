@@ -16,6 +16,7 @@ from podium.v1 import (
     executor_service_pb2,
     policy_pb2,
     replay_service_pb2,
+    resilience_service_pb2,
     tool_service_pb2,
     workflow_service_pb2,
 )
@@ -84,6 +85,7 @@ def rows(planted):
             "AuditService": _audit(planted),
             "AccessService": _access(planted),
             "AdminService": _admin(planted),
+            "ResilienceService": _resilience(planted),
         }.items()
         for method, row in methods.items()
     }
@@ -181,4 +183,16 @@ def _admin(planted):
         "ListDataKeys": Row(a.ListDataKeysRequest()),
         "RotateDataKey": Row(a.RotateDataKeyRequest()),
         "DestroyDataKey": Row(a.DestroyDataKeyRequest(key_id="of another"), NOT_FOUND),
+    }
+
+
+def _resilience(planted):
+    r = resilience_service_pb2
+    return {
+        "ListBreakers": Row(r.ListBreakersRequest()),
+        "GetBreaker": Row(r.GetBreakerRequest(tool=planted.tool), NOT_FOUND),
+        "SetBreaker": Row(r.SetBreakerRequest(tool=planted.tool, action=r.BREAKER_ACTION_RESET), NOT_FOUND),
+        "GetCacheStatistics": Row(r.GetCacheStatisticsRequest()),
+        "ListCacheEntries": Row(r.ListCacheEntriesRequest()),
+        "InvalidateCache": Row(r.InvalidateCacheRequest(tool=planted.tool)),
     }

@@ -77,6 +77,11 @@ def test_the_commands_are_those_of_the_issue():
             "tenants configure",
             "tenants list",
             "tenants show",
+            "breakers list",
+            "breakers show",
+            "breakers open",
+            "breakers close",
+            "breakers reset",
             "keys list",
             "keys rotate",
             "keys destroy",
@@ -113,6 +118,7 @@ def test_the_commands_are_those_of_the_issue():
             "token inspect",
             "token revoke",
             "demo research",
+            "demo breakers",
         )
     }
 
