@@ -9,6 +9,7 @@ from podium.v1 import (
     event_service_pb2,
     executor_service_pb2,
     replay_service_pb2,
+    resilience_service_pb2,
     tool_service_pb2,
     workflow_service_pb2,
 )
@@ -20,6 +21,7 @@ FILES = [
     event_service_pb2,
     executor_service_pb2,
     replay_service_pb2,
+    resilience_service_pb2,
     tool_service_pb2,
     workflow_service_pb2,
 ]
