@@ -39,6 +39,7 @@ from service.engine.catalog import Catalog
 from service.engine.data_keys import Keyring
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
+from service.engine.journal import Journal
 from service.engine.keys import ToolVersion
 from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
@@ -58,6 +59,7 @@ from service.projections.tool_statistics import ToolStatistics
 from service.projections.workflows import WorkflowList
 from service.resilience import Resilience
 from service.servicers import Served, add_servicers
+from service.serving import Serving
 from service.tasks import Tasks
 from service.telemetry.switch import Observed, telemetry_of
 from store.checkpointer import Checkpointer
@@ -160,6 +162,7 @@ class Service:
         await self._access.load(store)
         payloads = PayloadCache(store)
         self._sealing = await self._open_sealing(store, catalog, payloads)
+        self._resilience.cache.opens_with(self._sealing.keyring)
         tenants = {tool.tenant for tool in catalog.versions()}
         self._rate_limits = await counted_guard(
             store, store.head, self._clock.now_us(), self._access.policy_of, tenants
@@ -169,6 +172,7 @@ class Service:
         engine.open_counts.load(await store.open_workflows())
         self._access.policies.on_change(self._resilience.bulkheads.policy_changed)
         self._access.policies.on_change(engine.dispatcher.serve_tenant)
+        self._serving = Serving(engine, store, self._settings.limits.memory_bytes, self._randomness.chance)
         return self._api_parts(engine, store, catalog, payloads)
 
     def _observed(self, engine: Engine, store: EventLog, runners: list[ProjectionRunner]) -> Observed:
@@ -292,6 +296,7 @@ class Service:
             batch_calls=settings.limits.batch_calls,
             cache=self._resilience.cache,
             breakers=self._resilience.breakers,
+            load=self._serving.load,
         )
 
     def bind(self) -> None:
@@ -325,6 +330,7 @@ class Service:
         await server.start()
         for name in ("", *SERVICE_NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._tasks.spawn(self._serving.run(self._health))
 
     def _session_parts(self, parts: ApiParts) -> SessionParts:
         def sealer_of(tool: ToolVersion) -> TenantSeals | None:
@@ -339,6 +345,7 @@ class Service:
             chance=self._randomness.chance,
             definition=parts.catalog.definition,
             spawn=self._tasks.spawn,
+            journal=Journal(parts.store),
             limits=SessionLimits(
                 inline_bytes=settings.limits.inline_bytes,
                 chunk_bytes=settings.limits.chunk_bytes,

@@ -142,6 +142,8 @@ class Limits:
     """Appends that wait for the writer of the log."""
     watcher_items: int = 1_000
     """Items that wait for one reader of a stream before it reads from the log again."""
+    memory_bytes: int = 0
+    """The memory the process may have: less work is taken as it nears that. 0: as much as there is."""
 
     @property
     def json_bounds(self) -> tuple[int, int, int, int]:
@@ -294,7 +296,7 @@ def _checkpoints(checkpoints: CheckpointSettings) -> Iterator[str]:
 def _numbers(settings: Settings) -> Iterator[str]:
     for prefix, section in (("LIMIT_", settings.limits), ("", settings.timings)):
         for setting in fields(section):
-            if getattr(section, setting.name) < 1:
+            if getattr(section, setting.name) < (setting.name != "memory_bytes"):
                 yield f"{PREFIX}{prefix}{setting.name.upper()} must be at least 1"
     if settings.access.run_authority_max_s < 1:
         yield "PODIUM_RUN_AUTHORITY_MAX_S must be at least 1"

@@ -43,10 +43,7 @@ class OwnershipLostError(StoreError):
 
 
 class OutcomeUnknownError(StoreError):
-    """The database went away during a commit and did not come back in time.
-
-    What was in that commit is in the log as a whole or not at all, which whoever opens the store next finds out.
-    """
+    """The database went away during a commit, which is whole or not at all: who opens the store next finds out."""
 
     reason = "OUTCOME_UNKNOWN"
 
@@ -336,6 +333,10 @@ class EventStore(EventReader, Protocol):
     @property
     def tenure(self) -> Tenure:
         """By which right this process writes. Of one that does not any more: by which it did."""
+
+    @property
+    def fill(self) -> float:
+        """How full the queue of the writer is: 0 empty, 1 full, and then appends are refused."""
 
     async def open(self) -> None:
         """Take ownership: from a process that has it, or else raise DatabaseInUseError. Starts the writer."""

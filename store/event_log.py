@@ -107,6 +107,11 @@ class EventLog:
         ends_at_us = 0 if left_s is None else self._clock.now_us() + round(left_s * 1e6)
         return Tenure(self._backend.owner, self._epoch, ends_at_us)
 
+    @property
+    def fill(self) -> float:
+        """How full the queue of the writer is, 0 to 1; see EventStore."""
+        return 0.0 if self._writer is None else self._writer.fill
+
     async def open(self) -> None:
         """Take ownership of the shard and start the writer; see EventStore."""
         if self._writer is not None:

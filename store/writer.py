@@ -74,6 +74,12 @@ class GroupCommitWriter:
         """How many units wait."""
         return len(self._queue)
 
+    @property
+    def fill(self) -> float:
+        """How full the queue is: 0 empty, 1 full."""
+        limits = self._limits
+        return max(len(self._queue) / limits.queue_length, self._queued_bytes / limits.queue_bytes)
+
     def submit(self, unit: Unit) -> None:
         """Queue a unit. Its `done` is called on the loop later, never from here."""
         if self._failure is not None or self._stopping:

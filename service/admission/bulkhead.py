@@ -178,6 +178,10 @@ class BulkheadGuard:
             self._running[step] = tool
             if (bulkheads := self._bulkheads.get(step[0])) is not None:
                 bulkheads.running[tool] += 1
+                line = self._lines.get((step[0], tool))
+                if line is not None:
+                    # It runs now: what was put by for it is counted so.
+                    line.leave(step)
 
     def _wait_no_more(self, step: Step) -> None:
         found = self._queued.pop(step, None)

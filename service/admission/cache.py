@@ -53,7 +53,7 @@ class CacheGuard:
         results: ResultCache,
         *,
         generation_of: Callable[[str, str, bytes], int],
-        is_readable: Callable[[str, value_pb2.Value], bool] = lambda _tenant, _value: True,
+        is_readable: Callable[[str, value_pb2.Value], bool],
     ) -> None:
         self._policy_of = policy_of
         self.results = results
@@ -63,7 +63,7 @@ class CacheGuard:
         self._is_readable = is_readable
         self._plans: dict[tuple[str, str, int], tuple[Policy, Plan | None]] = {}
         self._asked: tuple[ToolRequest | None, Call | None] = (None, None)
-        """The request that was let through last, and its call; None: it is of no flight."""
+        """The request that was let through last, and its call."""
         self._passing: OrderedDict[bytes, int] = OrderedDict()
         """Calls whose last result was not to be kept, and until when they do not wait for each other."""
 
@@ -91,10 +91,10 @@ class CacheGuard:
         flight_under_way = self.flights.find(key)
         if flight_under_way is not None:
             return self._follow(flight_under_way, request, step, now_us)
-        if self._passing and self._passing.get(key, 0) > now_us:
-            self._asked = (request, None)
-            return ALLOWED
         call = self._call(key, plan, request)
+        if self._passing and self._passing.get(key, 0) > now_us:
+            self._asked = (request, call)
+            return ALLOWED
         if self._remote is not None and self._remote.is_available(now_us):
             flight = self.flights.begin(call, step, is_asking=True)
             self._remote.ask(call, lambda entry: self._remote_answered(flight, entry, now_us))
@@ -105,18 +105,23 @@ class CacheGuard:
     def started(self, request: ToolRequest, now_us: int) -> None:  # noqa: ARG002 - a guard's signature
         """The call that was let through calls the tool: identical ones wait for it; see Counting."""
         asked, call = self._asked
-        if asked is not request:
+        if asked is not request or call is None:
             return
         self._asked = (None, None)
         self.results.figures(request.tenant, request.tool.name).misses += 1
-        if call is not None and self.flights.find(call.key) is None:
-            self.flights.begin(call, (request.tenant, request.workflow_id, request.step_id))
+        step = (request.tenant, request.workflow_id, request.step_id)
+        if call.key in self._passing:
+            self.flights.begin_alone(call, step)
+        elif self.flights.find(call.key) is None:
+            self.flights.begin(call, step)
 
     def resumed(self, step: Step, attempt: int, tool: str) -> None:
         """What was started before this process was is of no flight: what it was called with is not known here."""
 
     def ended(self, end: AttemptEnd) -> None:
         """An attempt ended; see Following. Its success counts once it is durable."""
+        if self.flights.is_idle:
+            return
         if isinstance(end.outcome, events_pb2.StepSucceeded):
             self.flights.succeeded(end.step)
         else:
@@ -137,6 +142,7 @@ class CacheGuard:
         value.CopyFrom(outcome.output)
         entry = entry_of(call, Source(step[1], step[2], position), value, now_us, ttl_ms)
         self.results.keep(entry, now_us)
+        self._passing.pop(call.key, None)
         if self._remote is not None:
             self._remote.put(call, entry)
         self.flights.finish(flight, entry, is_coalesced=True)

@@ -96,6 +96,11 @@ class Flights:
     def __len__(self) -> int:
         return len(self._by_key)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no step leads, waits or was given something."""
+        return not (self._leading or self._waiting or self._given)
+
     def find(self, key: bytes) -> Flight | None:
         """The flight of a call."""
         return self._by_key.get(key)
@@ -105,6 +110,10 @@ class Flights:
         flight = self._by_key[call.key] = Flight(self, call, leader, is_asking=is_asking)
         self._leading[leader] = flight
         return flight
+
+    def begin_alone(self, call: Call, leader: Step) -> None:
+        """A step calls the tool, and nobody waits for it."""
+        self._leading[leader] = Flight(self, call, leader, is_asking=False)
 
     def take_given(self, step: Step, key: bytes) -> tuple[Flight, Entry] | None:
         """What a step waited for, if it still makes the same call."""
@@ -135,12 +144,12 @@ class Flights:
 
     def left(self, step: Step) -> None:
         """A step ended without success, or never began: if it led, the next one does."""
-        if self._given:
-            self._given.pop(step, None)
-        if self._waiting and (awaited := self._waiting.get(step)) is not None:
+        self._given.pop(step, None)
+        awaited = self._waiting.get(step)
+        if awaited is not None:
             # Its line learns of it only when that is durable, and it must not be handed anything until then.
             self.stop_waiting(awaited, step)
-        flight = self._leading.pop(step, None) if self._leading else None
+        flight = self._leading.pop(step, None)
         if flight is None:
             return
         if flight.is_asking:
@@ -189,7 +198,8 @@ class Flights:
 
     def invalidate(self, tenant: str, tool: str, arguments_digest: bytes) -> None:
         """End the flights that speak of what is not to be used any more: what comes of them is nobody's."""
-        for flight in list(self._by_key.values()):
+        under_way = (*self._by_key.values(), *self._leading.values(), *self._ending.values())
+        for flight in dict.fromkeys(under_way):
             call = flight.call
             if call.tenant == tenant and tool in ("", call.tool) and arguments_digest in (b"", call.arguments_digest):
                 self.finish(flight)

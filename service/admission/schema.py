@@ -47,6 +47,8 @@ _PERMISSION_LENGTH = 128
 SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 """A name that is a file's: neither . nor .. nor a hidden file, and without a separator."""
 _SECRETS_MAX = 16
+_BATCH_CALLS = range(2, 1001)
+_BATCH_WAIT_MAX_MS = 10_000
 
 _TOO_MUCH = "has more elements than can be checked against the tool's schema"
 
@@ -120,6 +122,7 @@ def check_definition(tool: definition_pb2.ToolDefinition) -> list[Violation]:
         if not tool.read_only:
             problem = "is for tools that change nothing: declare read_only, or leave it out"
             violations.append(("caching", problem))
+    violations += _batching_violations(tool)
     return violations
 
 
@@ -165,6 +168,18 @@ def _streaming_violations(output_schema_json: str) -> Iterator[Violation]:
     if changed:
         problem = "cannot go with x-podium-sanitize or x-podium-redact in the output schema, as chunks would keep what"
         yield "streams_output", f"{problem} is marked: let the tool return its output, or take the marks off"
+
+
+def _batching_violations(tool: definition_pb2.ToolDefinition) -> Iterator[Violation]:
+    if not tool.HasField("batching"):
+        return
+    if tool.batching.max_calls not in _BATCH_CALLS:
+        yield "batching.max_calls", f"must be {_BATCH_CALLS[0]} to {_BATCH_CALLS[-1]}"
+    if tool.batching.max_wait_ms > _BATCH_WAIT_MAX_MS:
+        yield (
+            "batching.max_wait_ms",
+            f"is longer than {_BATCH_WAIT_MAX_MS // 1000} s, which every call would take longer",
+        )
 
 
 def _secret_violations(tool: definition_pb2.ToolDefinition) -> Iterator[Violation]:

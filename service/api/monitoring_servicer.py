@@ -5,6 +5,7 @@ from __future__ import annotations
 from podium.v1 import monitoring_service_pb2 as pb
 from podium.v1 import monitoring_service_pb2_grpc as grpc_stubs
 from service.api.authentication import current_caller
+from service.api.executor_list import executors_page
 from service.api.handlers import Context
 from service.api.parts import ApiParts
 from service.api.status import Status
@@ -27,7 +28,7 @@ class MonitoringServicer(grpc_stubs.MonitoringServiceServicer):
 
     async def ListExecutors(self, request: pb.ListExecutorsRequest, context: Context) -> pb.ListExecutorsResponse:
         """Lists the executors that are connected, and which of their tools are well."""
-        raise NotImplementedError
+        return executors_page(self._parts, request)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         """Reads how the service is, component by component."""

@@ -24,6 +24,7 @@ from service.engine.address_blocks import AddressBlocks
 from service.engine.breakers import Breakers
 from service.engine.catalog import Catalog
 from service.engine.engine import Engine
+from service.engine.load import Load
 from service.engine.payloads import PayloadCache
 from service.engine.resident import Cause
 from service.engine.result_caching import ResultCaching
@@ -98,6 +99,8 @@ class ApiParts:
     batch_calls: int
     """How many calls a batch has at most."""
     breakers: Breakers
+    load: Load
+    """Whether more work is taken."""
 
 
 def require(parts: ApiParts, permission: str, resource: str, *, why: str = "", caller: Caller | None = None) -> None:

@@ -31,8 +31,9 @@ SUBMISSIONS = frozenset(
 )
 """Methods by which something is submitted: that it was refused is recorded whatever the reason is."""
 
-LIMITS = frozenset({"RATE_LIMITED", "QUOTA_EXCEEDED"})
-"""Limits that somebody set. That the service itself is busy is nobody's refusal."""
+LIMITS = frozenset({"RATE_LIMITED", "QUOTA_EXCEEDED", "OVERLOADED"})
+"""Limits that somebody set, and that the service takes no more work of a priority. What is full for a moment, as
+a mailbox is, is nobody's refusal."""
 _HARMLESS = frozenset({"TOKEN_EXPIRED", "SESSION_TOO_OLD"})
 """Failures to authenticate of somebody who could once: they count towards no lockout."""
 _OF_SUBMISSION = (

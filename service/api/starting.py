@@ -51,11 +51,13 @@ async def start(
     The id is derived from the request's, so that the stream itself makes a repeated request harmless: it is taken to
     be new, and when the log knows better, its recorded start is compared with this one.
     """
+    parts.load.admit(submission.priority)
     caller = current_caller()
     before, named, _ = submission.path.partition("steps")
     outer = before if named else ""
     check_text(f"{outer}name", submission.name)
     check_grants(f"{outer}permissions", submission.permissions)
+    _check_priority(f"{outer}priority", submission.priority)
     workflow_id = p.stream_id_for(prefix, type(request).__name__, request_id, parts.tokens)
     key = WorkflowKey(caller.tenant, workflow_id)
     digest = p.body_digest(request)
@@ -99,6 +101,13 @@ async def start(
             return key, await parts.engine.ask(key, prepare, cause)
         except NotFound:
             raise refused from None
+
+
+def _check_priority(field: str, priority: int) -> None:
+    """Raise InvalidInput for a priority that the contract does not name."""
+    if priority not in definition_pb2.Priority.values():
+        problem = "is not known: use low, normal or high"
+        raise InvalidInput("INVALID_PRIORITY", f"{field} {problem}", violations=[(field, problem)])
 
 
 def _command(

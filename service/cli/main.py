@@ -22,6 +22,7 @@ from service.cli.operation import (
     cache_commands,
     config_commands,
     database_commands,
+    executors_commands,
     log_commands,
     projections_commands,
     quarantine_commands,
@@ -92,6 +93,7 @@ app.add_typer(quarantine_commands.app, name="quarantine")
 app.add_typer(cache_commands.app, name="cache")
 app.command("check", epilog=check_command.EXAMPLE)(check_command.check)
 app.command("executor", epilog=executor_command.EXAMPLE)(executor_command.executor)
+app.add_typer(executors_commands.app, name="executors")
 app.add_typer(builtin_commands.app, name="builtin")
 app.command("bench", epilog=bench_command.EPILOG)(bench_command.bench)
 app.add_typer(demo_command.app, name="demo")

@@ -10,7 +10,7 @@ from service.cli.output import message_dict
 
 if TYPE_CHECKING:
     from podium import PodiumError, StepStatus, Update, WorkflowStatus
-    from podium.v1 import events_pb2, tool_service_pb2
+    from podium.v1 import definition_pb2, events_pb2, tool_service_pb2
 
 
 def workflow_dict(workflow: WorkflowStatus) -> dict[str, Any]:
@@ -115,4 +115,11 @@ def tool_dict(tool: tool_service_pb2.Tool) -> dict[str, Any]:
         "streams_output": definition.streams_output,
         "input_schema": from_json(definition.input_schema_json),
         "output_schema": from_json(definition.output_schema_json),
+        **resilience_dict(definition),
     }
+
+
+def resilience_dict(definition: definition_pb2.ToolDefinition) -> dict[str, Any]:
+    """Return what a tool declares of caching, batching and probing, by name."""
+    declared = message_dict(definition)
+    return {name: declared[name] for name in ("caching", "batching", "probing") if name in declared}

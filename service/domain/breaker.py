@@ -269,8 +269,7 @@ class Breaker:
         self.held = recorded.to_state == FORCED_OPEN and recorded.reason == "SET_BY_OPERATOR"
         self.open_until_us = recorded.open_until_us
         self.reopened = recorded.reopened
-        if recorded.reason == "RESET_BY_OPERATOR":
-            self._rejected = 0
+        self._rejected = 0 if recorded.reason == "RESET_BY_OPERATOR" else recorded.figures.rejected
         self._enter(recorded_at_us)
 
     def _open(self, reason: str, now_us: int, since_us: int = 0) -> Transition:

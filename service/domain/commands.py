@@ -114,8 +114,6 @@ class RejectAttempt(NamedTuple):
     check: events_pb2.PermissionChecked | None = None
     chance: float = 0.5
     """A random number in [0, 1) for the jitter of the next backoff."""
-    may_repeat: bool = True
-    """False: it is the step's last, whatever its retry policy says."""
 
 
 class FailStep(NamedTuple):

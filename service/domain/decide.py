@@ -211,20 +211,20 @@ def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rul
     step = _waiting_step(state, command.step_id)
     if step is None:
         return []
-    failure = command.failure
+    failure, retry_at = command.failure, None
     # A rejection counts as an attempt, so the first begins the budget as the start of one would.
     budget_ends_at_us = 0 if step.attempts_of_call else _budget_ends_at_us(step, command.now_us)
-    retry_at = retry.next_attempt_at_us(
-        step.call,
-        failure,
-        attempts=step.attempts_of_call + 1,
-        budget_ends_at_us=budget_ends_at_us or step.budget_ends_at_us,
-        now_us=command.now_us,
-        chance=command.chance,
-        defaults=rules.retry,
-    )
-    if not command.may_repeat:
-        retry_at = None
+    # Somebody waits for the answer of a direct call, and knows better whether it is worth the wait.
+    if state.kind not in s.DIRECT:
+        retry_at = retry.next_attempt_at_us(
+            step.call,
+            failure,
+            attempts=step.attempts_of_call + 1,
+            budget_ends_at_us=budget_ends_at_us or step.budget_ends_at_us,
+            now_us=command.now_us,
+            chance=command.chance,
+            defaults=rules.retry,
+        )
     rejected = events_pb2.AttemptRejected(
         step_id=step.id,
         attempt=step.attempts + 1,

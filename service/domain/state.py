@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from podium.v1 import definition_pb2, value_pb2
+from podium.v1 import definition_pb2, events_pb2, value_pb2
 from service.domain.calls import Call, calls_of
 
 US_PER_MS = 1000
@@ -30,6 +30,8 @@ FAILED = value_pb2.STEP_STATE_FAILED
 DENIED = value_pb2.STEP_STATE_DENIED
 SKIPPED = value_pb2.STEP_STATE_SKIPPED
 CANCELED = value_pb2.STEP_STATE_CANCELED
+DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
+"""Kinds of workflows for whose outcome a caller waits."""
 ENDED = frozenset({SUCCEEDED, FAILED, DENIED, SKIPPED, CANCELED})
 
 STEP_STATE_NAMES: dict[int, str] = {

@@ -6,13 +6,12 @@ Invariant: a place on an executor that was offered or taken is used by an attemp
 from __future__ import annotations
 
 from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
-from service.admission.bulkhead import OVERLOADED
 from service.admission.pipeline import Admission, Pipeline
 from service.admission.tool_request import ToolRequest
 from service.admission.verdicts import Allowed, Answered, Denied, Rejected, Wait
 from service.domain import commands as c
 from service.domain.fallback import STALE_MISS, stale_link
-from service.domain.state import LATEST_US, US_PER_MS, Step
+from service.domain.state import DIRECT, LATEST_US, US_PER_MS, Step
 from service.domain.templates import TemplateError
 from service.domain.trace_context import attempt_traceparent, trace_of
 from service.domain.values import SealBrokenError, make_arguments
@@ -26,8 +25,6 @@ from service.engine.turn import Assigned, Pinned, Timing, Turn
 
 _TEMPLATE_BYTES, _LITERAL_BYTES = 128, 16 * 1024
 """Of arguments that count as another step admitted: those with holes take as long as far longer ones without."""
-_DIRECT = frozenset({events_pb2.WORKFLOW_KIND_CALL, events_pb2.WORKFLOW_KIND_BATCH})
-"""Kinds of workflows for whose outcome a caller waits."""
 
 
 class Admitting:
@@ -130,10 +127,13 @@ class Admitting:
             )
             self._give_up(turn, deny, place)
         elif isinstance(verdict, Rejected):
-            self._give_up(turn, _rejection(turn, step, verdict, admission.permission_checked), place)
+            reject = c.RejectAttempt(
+                turn.now_us, step.id, verdict.guard, verdict.failure, admission.permission_checked, verdict.chance
+            )
+            self._give_up(turn, reject, place)
         elif isinstance(verdict, Wait):
             limited = verdict.limited
-            if limited is not None and resident.state.kind in _DIRECT:
+            if limited is not None and resident.state.kind in DIRECT:
                 # Somebody waits for the answer, and knows better whether it is worth the wait.
                 failure = _limit_failure(limited, turn.now_us)
                 deny = c.DenyStep(
@@ -172,8 +172,7 @@ class Admitting:
             place = None
         place = place or self._dispatcher.take(tool)
         if place is None:
-            served = self._dispatcher.sessions(tool.tenant, tool.tool)
-            reason = "a free place" if served else f"an executor that serves {tool.tool}"
+            reason = self._dispatcher.lacks(tool)
             self._deciding.apply(turn, self._queue(turn, step, reason), turn.resident.envelope)
             return
         bounds = step.plan.definition.timeouts
@@ -246,16 +245,6 @@ def _weight(arguments: definition_pb2.Template) -> int:
     """As how many steps one with these arguments counts, by how long it takes to fill and check them."""
     is_literal = arguments.WhichOneof("kind") == "literal_json"
     return 1 + arguments.ByteSize() // (_LITERAL_BYTES if is_literal else _TEMPLATE_BYTES)
-
-
-def _rejection(
-    turn: Turn, step: Step, verdict: Rejected, check: events_pb2.PermissionChecked | None
-) -> c.RejectAttempt:
-    # Who waits for the answer of a direct call knows better whether to try again.
-    is_last = verdict.failure.reason == OVERLOADED and turn.resident.state.kind in _DIRECT
-    return c.RejectAttempt(
-        turn.now_us, step.id, verdict.guard, verdict.failure, check, verdict.chance, may_repeat=not is_last
-    )
 
 
 def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Failure:

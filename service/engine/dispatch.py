@@ -134,6 +134,15 @@ class Dispatcher:
         """The connected executors that serve any version of a tool."""
         return self._by_tool.get((tenant, tool), [])
 
+    def lacks(self, tool: ToolVersion) -> str:
+        """What a step waits for that finds no place."""
+        executors = self.sessions(tool.tenant, tool.tool)
+        if not executors:
+            return f"an executor that serves {tool.tool}"
+        if all(tool.tool in executor.unfit for executor in executors):
+            return f"a healthy executor that serves {tool.tool}"
+        return "a free place"
+
     def executors(self, tenant: str) -> Iterator[Executor]:
         """All executors of a tenant whose connection stands, also those that take no more work."""
         for (owner, _), executors in self._by_name.items():

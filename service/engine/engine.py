@@ -128,6 +128,12 @@ class Engine:
         if len(self._ready) >= self._bounds.workflows:
             raise LimitExceeded("OVERLOADED", f"{len(self._ready)} workflows wait for their turn", retry_after_ms=500)
 
+    @property
+    def fill(self) -> float:
+        """How full it is of work that waits for a turn, or for its turn to be durable: 0 empty, 1 full."""
+        bounds = self._bounds
+        return (len(self._ready) + self._appends_in_flight) / (bounds.workflows + bounds.appends)
+
     async def read(self, key: WorkflowKey, reader: Callable[[Resident], T]) -> T:
         """Read a workflow's state as the log has it now; see Reading."""
         return await self._reading.read(key, reader)

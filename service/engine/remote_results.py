@@ -18,6 +18,8 @@ from aiocache.backends.redis import RedisCache
 from aiocache.serializers import NullSerializer
 from google.protobuf.message import DecodeError
 from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from podium.v1 import value_pb2
@@ -72,7 +74,13 @@ class RemoteResults:
             pool_max_size=_CONNECTIONS,
             create_connection_timeout=self._timeout_s,
             connection_pool_class=BlockingConnectionPool,
-            connection_pool_kwargs={"username": place.user or None, "timeout": self._timeout_s},
+            connection_pool_kwargs={
+                "username": place.user or None,
+                "timeout": self._timeout_s,
+                "socket_timeout": self._timeout_s,
+                # Repeated asking is decided here, by the pause.
+                "retry": Retry(NoBackoff(), 0),
+            },
         )
 
     async def close(self) -> None:

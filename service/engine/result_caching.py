@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from podium.v1 import value_pb2
 from service.admission.cache import CacheGuard
 from service.admission.result_cache import CacheBounds, ResultCache
 from service.cache_settings import CacheSettings
 from service.domain.permissions import Policy
+from service.domain.values import SealBrokenError
 from service.engine.cache_failures import CacheFailures
 from service.engine.cache_invalidations import CacheInvalidations
-from service.engine.data_keys import derived
+from service.engine.data_keys import Keyring, derived
 from service.engine.journal import Journal
 from service.engine.keys import StepKey
 from service.engine.timers import Clock
@@ -39,7 +41,13 @@ class ResultCaching:
             CacheBounds(settings.tenant_entries, settings.tenant_bytes, settings.entries, settings.size_bytes)
         )
         self.invalidations = CacheInvalidations()
-        self.guard = CacheGuard(policy_of, self.results, generation_of=self.invalidations.generation_of)
+        self._keyring: Keyring | None = None
+        self.guard = CacheGuard(
+            policy_of,
+            self.results,
+            generation_of=self.invalidations.generation_of,
+            is_readable=self._is_readable,
+        )
         self.invalidations.on_invalidation(self.guard.invalidate)
         self.remote_place = str(settings.remote or "")
         """Where results are kept beside memory, without credentials; empty: nowhere."""
@@ -73,12 +81,25 @@ class ResultCaching:
         """Say how admission is asked again about a step that waits for a result."""
         self.guard.flights.wake = lambda step: ask_again(StepKey(*step))
 
+    def opens_with(self, keyring: Keyring) -> None:
+        """Say which data keys there are: what was sealed with one that is destroyed answers no call."""
+        self._keyring = keyring
+
     async def drain(self) -> None:
         """Record the failures that were only counted so far, and let the server go."""
         if self._failures is not None:
             await self._failures.flush()
         if self._close is not None:
             await self._close()
+
+    def _is_readable(self, tenant: str, value: value_pb2.Value) -> bool:
+        if self._keyring is None or not value.HasField("sealed"):
+            return True
+        try:
+            self._keyring.find(tenant, value.sealed.key_id)
+        except SealBrokenError:
+            return False
+        return True
 
     def _failed(self, tenant: str, tool: str) -> None:
         self.results.figures(tenant, tool).errors += 1

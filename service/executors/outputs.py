@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
+from service.admission.redaction import Redactor
 from service.engine.attempts import LiveAttempt
 from service.engine.keys import ToolVersion
 from service.engine.payloads import PayloadCache
@@ -62,9 +63,14 @@ class Outputs:
 
     def told(self, live: LiveAttempt, text: str, length: int) -> str:
         """What a tool says beside its output, without secrets, and no longer than this."""
-        if not text:
-            return text
-        redactor = self._rules.redactor(live.key.tenant, live.secrets)
+        return self._told(self._rules.redactor(live.key.tenant, live.secrets), text, length) if text else text
+
+    def said(self, tenant: str, text: str, length: int) -> str:
+        """What an executor says about itself, without what looks like a secret, and no longer than this."""
+        return self._told(self._rules.redactor(tenant, {}), text, length) if text else text
+
+    @staticmethod
+    def _told(redactor: Redactor, text: str, length: int) -> str:
         cut = text[:_TOLD_LENGTH]
         if len(cut) < len(text):
             # Where it was cut there may be the beginning of a secret.

@@ -23,13 +23,16 @@ from service.engine.keys import WorkflowKey
 from service.engine.resident import Cause, Mail
 from service.executors.chunk_intake import ChunkIntake
 from service.executors.outputs import LONG_LENGTH
-from service.executors.session_parts import SessionParts, outputs_of
+from service.executors.probing import Probes
+from service.executors.session_parts import SessionParts, outputs_of, probes_of
 from store.contract import StoreError
 
 logger = logging.getLogger(__name__)
 
 OUTBOX_ITEMS = 50_000
 """Items that may wait for an executor: more than the places any executor may have, each with a few words."""
+_HEALTH_LENGTH = 256
+"""Characters of why a tool cannot be run."""
 
 
 class ExecutorSession:
@@ -65,6 +68,7 @@ class ExecutorSession:
         self._outbox: list[wire.ServiceItem] = []
         self._wake = asyncio.Event()
         self.place: Executor | None = None
+        self._probes: Probes | None = None
         self._ended = False
         self._finishing = False
 
@@ -116,6 +120,7 @@ class ExecutorSession:
     def connect(self, serves: dict[str, int], max_attempts: int) -> None:
         """Take work from now on."""
         self.place = Executor(self, self.tenant, serves, max_attempts)
+        self._probes = probes_of(self.place, self._parts)
 
     def begin(self, welcome: wire.Welcome) -> None:
         """Say welcome, ahead of what came up while attempts were claimed, and offer the session's places."""
@@ -123,11 +128,15 @@ class ExecutorSession:
         self._outbox.insert(0, wire.ServiceItem(welcome=welcome))
         self._wake.set()
         self._parts.engine.dispatcher.connect(self.place)
+        if self._probes is not None:
+            self._probes.begin()
 
     def disconnect(self) -> None:
         """The connection is gone: what it holds is lost unless the executor comes back within the grace."""
         if self.place is not None and not self.place.gone:
             self.place.gone = True
+            if self._probes is not None:
+                self._probes.end()
             self._parts.engine.dispatcher.disconnect(self.place)
             self._parts.engine.attempts.lose_all(self.place)
 
@@ -175,6 +184,8 @@ class ExecutorSession:
                 self._progress(item.progress)
             elif kind == "attempt_heartbeat":
                 self._heartbeat(item.attempt_heartbeat.attempt)
+            elif kind == "probed" and self._probes is not None:
+                self._probes.answered(item.probed, self._outputs.said(self.tenant, item.probed.message, _HEALTH_LENGTH))
             elif kind == "leaving" and self.place is not None:
                 self._parts.engine.dispatcher.disconnect(self.place)
         self._chunks.save()

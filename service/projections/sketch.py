@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 RELATIVE_ERROR = 0.01
 LONGEST_US = 1 << 42
@@ -78,7 +79,7 @@ class Sketch:
         """The sketch as numbers, for `from_numbers`: empty for one without anything in it."""
         if not self.count:
             return []
-        return [self.total_us, self.longest_us, *(number for pair in sorted(self.buckets.items()) for number in pair)]
+        return [self.total_us, self.longest_us, *chain.from_iterable(sorted(self.buckets.items()))]
 
     @classmethod
     def from_numbers(cls, numbers: Sequence[int]) -> Sketch:

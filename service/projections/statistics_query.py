@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, Table, select
 
 from service.projections import checkpoints
+from service.projections.database import storable
 from service.projections.read_model import ReadModel
-from service.projections.tool_statistics import HOUR_MINUTES, MINUTES_KEPT, ToolStatistics
+from service.projections.tool_statistics import HOUR_MINUTES, MINUTES_KEPT, ToolStatistics, hour_of
 from service.projections.tool_tally import ToolTally
 
 ROWS_MAX = 200_000
@@ -76,7 +77,7 @@ class StatisticsQuery:
 
         def read(connection: Connection, kept: ToolStatistics) -> Statistics:
             added_up_before = kept.added_up_before(connection)
-            widened = _widened(window, added_up_before - MINUTES_KEPT)
+            widened = _widened(window, hour_of(added_up_before) - MINUTES_KEPT)
             total = Stretch(widened.first, widened.before)
             buckets = _buckets(widened)
             rows = 0
@@ -102,7 +103,7 @@ def _widened(window: Window, kept_from: int) -> Window:
         raise WindowError("bucket_minutes", f"is not in whole hours, and minutes are kept for {days} days")
     if before < kept_from:
         before += -before % HOUR_MINUTES
-    return Window(first - first % HOUR_MINUTES, before, cut)
+    return Window(hour_of(first), before, cut)
 
 
 def _buckets(window: Window) -> list[Stretch]:
@@ -113,7 +114,7 @@ def _buckets(window: Window) -> list[Stretch]:
 
 def _cover(kept: ToolStatistics, window: Window, added_up_before: int) -> Iterator[tuple[Table, int, int]]:
     first, before = window.first, window.before
-    first_hour, last_hour = first + -first % HOUR_MINUTES, min(before - before % HOUR_MINUTES, added_up_before)
+    first_hour, last_hour = first + -first % HOUR_MINUTES, hour_of(min(before, added_up_before))
     # An hour must lie within a stretch.
     is_cut_in_hours = not window.bucket_minutes or not (window.bucket_minutes % HOUR_MINUTES or first % HOUR_MINUTES)
     if first_hour >= last_hour or not is_cut_in_hours:
@@ -133,7 +134,7 @@ def _rows(
         table.c.tenant == tenant, table.c.minute >= first, table.c.minute < before
     )
     if tools:
-        query = query.where(table.c.tool.in_(tools))
+        query = query.where(table.c.tool.in_([storable(tool) for tool in tools]))
     # Ordered, because reasons beyond the number that is told apart depend on which came first.
     for minute, tool, stored in connection.execute(query.order_by(table.c.minute).limit(ROWS_MAX + 1)):
         yield minute, tool, ToolTally.from_bytes(stored)

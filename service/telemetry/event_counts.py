@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from prometheus_client import Counter
+
 from podium.v1 import events_pb2 as e
 from service.telemetry.labels import Reasons, ToolLabels
 from service.telemetry.metrics import Metrics
@@ -35,6 +37,8 @@ class EventCounts:
         self._tools = ToolLabels(tools_max)
         self._reasons = Reasons()
         self._tenants = ToolLabels(tools_max)
+        # Asking a metric for the series of a label costs more than to count.
+        self._types: dict[str, Counter] = {}
         self.waiting: dict[tuple[str, str, str], int] = {}
         """(tenant, workflow, step) → since when, microseconds since the Unix epoch."""
         self._of_step: dict[type, Callable[[Trail, Any, int], None]] = {
@@ -67,7 +71,10 @@ class EventCounts:
 
     def count_type(self, name: str) -> None:
         """Count an event by the name of its type."""
-        self._metrics.events.labels(name).inc()
+        counter = self._types.get(name)
+        if counter is None:
+            counter = self._types[name] = self._metrics.events.labels(name)
+        counter.inc()
 
     def count_beside(self, tenant: str, payload: Any) -> None:  # noqa: ANN401 - any event
         """Count an event of a stream that is no workflow."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import sqlalchemy
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 
 from podium.json_text import to_json
@@ -28,6 +29,7 @@ _TYPES: dict[type, TypeEngine[Any]] = {
     float: sqlalchemy.Double(),
     str: sqlalchemy.String(),
 }
+_NEW = "new"
 _QUOTED = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | (\$\w*\$).*?\1 | --[^\n]* | /\*.*?\*/""", re.VERBOSE | re.DOTALL
 )
@@ -60,11 +62,16 @@ class Connections(Protocol):
 def count_use(engine: sqlalchemy.Engine, use: PoolUse) -> None:
     """Count what becomes of the connections of an engine's pool; `use.asked` is said where one is asked for."""
 
-    def taken(*_: object) -> None:
-        use.taken()
-        use.served()
+    def opened(_: object, record: ConnectionPoolEntry) -> None:
+        record.info[_NEW] = True
+        use.opened()
 
-    sqlalchemy.event.listen(engine, "connect", lambda *_: use.opened())
+    def taken(_: object, record: ConnectionPoolEntry, __: object) -> None:
+        use.taken()
+        if not record.info.pop(_NEW, False):
+            use.reused()
+
+    sqlalchemy.event.listen(engine, "connect", opened)
     sqlalchemy.event.listen(engine, "checkout", taken)
     sqlalchemy.event.listen(engine, "checkin", lambda *_: use.given_back())
 

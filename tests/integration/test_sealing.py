@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from podium.v1 import audit_service_pb2, executor_service_pb2, value_pb2, workflow_service_pb2
+from podium.v1 import audit_service_pb2, definition_pb2, executor_service_pb2, value_pb2, workflow_service_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import invalid, refusal_of
@@ -15,6 +15,14 @@ from tests.integration.rig.vault import CANARY, LARGE, files_with, tools, vault
 NEEDLES = (CANARY.encode(), CANARY[:20].encode())
 DIGEST = hashlib.sha256(json.dumps({"secret": CANARY}, separators=(",", ":")).encode()).digest()
 """What anyone could try secrets out on, were it recorded."""
+
+
+CHAIN = [
+    definition_pb2.Fallback(
+        tool=definition_pb2.ToolFallback(tool="plain", arguments_json=json.dumps({"secret": CANARY}))
+    ),
+    definition_pb2.Fallback(value_json=json.dumps(CANARY)),
+]
 
 
 def everywhere():
@@ -31,6 +39,8 @@ def everywhere():
         step("plain", {"got": "${steps.large.output.secret}", "also": "${steps.streamed.output}"}, id="both"),
         step("plain", {}, id="asked", condition="steps.small.output.secret != ''", on_failure=2),
         step("plain", {}, id="judged", condition="steps.small.state == 'succeeded'"),
+        step("vault", {"secret": CANARY, "bad": True}, id="declared", fallback=[CHAIN[1]]),
+        step("vault", {"secret": CANARY, "bad": True}, id="fallen", fallback=CHAIN),
         step("plain", {"item": "${item}"}, id="counted", on_failure=2),
     ]
 
@@ -65,6 +75,8 @@ async def test_a_secret_reaches_its_tool_and_its_reader_and_nothing_that_is_kept
     assert json.loads(steps["streamed"].output_json) == arguments["both"]["also"]
     assert [each["secret"] for each in json.loads(steps["each"].output_json)] == [CANARY, CANARY]
     assert steps["judged"].output_json == '"done"'
+    assert (steps["declared"].output_json, steps["declared"].degraded_by) == (json.dumps(CANARY), 1)
+    assert (steps["fallen"].output_json, arguments["fallen"]) == ('"done"', {"secret": CANARY})
     failures = {name: each.failure for name, each in steps.items() if each.failure.reason}
     assert {name: failure.reason for name, failure in failures.items()} == {
         "bad": "INVALID_OUTPUT",

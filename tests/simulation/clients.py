@@ -40,9 +40,24 @@ def random_steps(chance, count, known=()):
             step.timeouts.start_to_close_ms = chance.randint(500, 6_000)
         if chance.happens(0.1):
             step.timeouts.schedule_to_start_ms = chance.randint(500, 6_000)
+        if chance.happens(0.3):
+            _fall_back(chance, step)
         steps.append(step)
         names.append(name)
     return steps
+
+
+def _fall_back(chance, step):
+    for _ in range(chance.randint(1, 3)):
+        link = step.fallback.add(on=chance.choice([[], ["*"], ["TIMEOUT"], ["EXHAUSTED"]]))
+        kind = chance.random()
+        if kind < 0.6:
+            link.tool.tool = chance.choice(TOOLS).name
+            link.tool.retry.max_attempts = chance.randint(1, 3)
+        elif kind < 0.8:
+            link.stale.SetInParent()
+        else:
+            link.value_json = '{"n": "declared"}'
 
 
 def _join(chance, step, needs):

@@ -132,11 +132,11 @@ class Stage:
             "workflows", "AddSteps", workflow_service_pb2.AddStepsRequest(workflow_id=workflow_id, steps=steps)
         )
 
-    async def executor(self, instance="one", holding=(), max_attempts=4):
+    async def executor(self, instance="one", holding=(), max_attempts=4, tools=TOOLS):
         """An executor that has been welcomed."""
         connection = Connection(self._loop, self._chance, self.life, "executor")
         held = [pb.HeldAttempt(attempt=assigned.attempt) for assigned in holding]
-        hello = pb.Hello(executor="played", instance_id=instance, tools=TOOLS, max_attempts=max_attempts, holding=held)
+        hello = pb.Hello(executor="played", instance_id=instance, tools=tools, max_attempts=max_attempts, holding=held)
         connection.send(pb.ExecutorItem(hello=hello))
         (first,) = await connection.receive()
         played = PlayedExecutor(connection, first.welcome)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from podium.context import Context
 
 _OWNERS = ("self", "cls")
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 class Owner:
@@ -95,6 +96,8 @@ class ArgumentKeys:
 def canonical(value: Any) -> Hashable:  # noqa: ANN401 -- any argument
     """Returns what stands for a value in a key. Raises TypeError for what cannot be compared."""
     kind = type(value)
+    if kind in _PLAIN:
+        return kind, value
     if isinstance(value, Context):
         raise TypeError("a podium.Context is another for each call; declare the tool's caching instead")
     if isinstance(value, tuple | list | deque):

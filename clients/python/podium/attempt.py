@@ -22,9 +22,9 @@ from podium.invocation import invoke
 from podium.outbox import Outbox
 from podium.payloads import fetch_arguments, upload
 from podium.secret_values import NO_SECRETS, SecretValues
+from podium.spans import enter_trace
 from podium.tasks import spawn_held
 from podium.tool import Tool
-from podium.tracing import enter_trace
 from podium.transcript import UNACKNOWLEDGED_MAX_BYTES, Chunk, Transcript
 from podium.v1 import executor_service_pb2 as pb
 from podium.v1 import value_pb2

@@ -20,7 +20,7 @@ from podium.backoff import Backoff
 from podium.discovery import REMEDY, Target, tls_files
 from podium.errors import InvalidInput, Unavailable
 from podium.rpc_errors import error_of
-from podium.tracing import TRACEPARENT, current_traceparent
+from podium.spans import TRACEPARENT, span_traceparent
 
 if TYPE_CHECKING:
     from grpc.aio import Metadata, UnaryUnaryMultiCallable
@@ -181,7 +181,7 @@ def _bearer(token: str) -> Metadata:
 
 def _traced(metadata: Metadata) -> Metadata:
     """What authenticates a call, with where its caller is in a trace."""
-    traceparent = current_traceparent()
+    traceparent = span_traceparent()
     return grpc.aio.Metadata(*metadata, (TRACEPARENT, traceparent)) if traceparent else metadata
 
 

@@ -34,7 +34,7 @@ class PoolUse:
         self._name = name
         self._size = size
         self._lock = threading.Lock()
-        self._in_use = self._waited = self._opened = self._served = 0
+        self._in_use = self._waited = self._opened = self._reused = 0
 
     def asked(self) -> None:
         """Somebody wants a connection, and waits if all are taken."""
@@ -51,10 +51,10 @@ class PoolUse:
         with self._lock:
             self._opened += 1
 
-    def served(self) -> None:
-        """Whoever has a place has a connection as well, new or kept."""
+    def reused(self) -> None:
+        """Whoever has a place uses a connection that was there."""
         with self._lock:
-            self._served += 1
+            self._reused += 1
 
     def given_back(self) -> None:
         """The place is free again."""
@@ -64,5 +64,4 @@ class PoolUse:
     def statistics(self) -> PoolStatistics:
         """Returns the figures of this moment."""
         with self._lock:
-            reused = max(0, self._served - self._opened)
-            return PoolStatistics(self._name, self._size, self._in_use, self._waited, self._opened, reused)
+            return PoolStatistics(self._name, self._size, self._in_use, self._waited, self._opened, self._reused)

@@ -22,7 +22,7 @@ from podium.errors import IllegalState, ToolFailed
 from podium.failures import EXECUTOR_LOST, plain
 from podium.pieces import Pieces, output_json
 from podium.signature import Signature
-from podium.tracing import in_trace
+from podium.spans import in_trace
 
 _PROCESS_NAME = "podium-tool"
 _spawn = multiprocessing.get_context("spawn")

@@ -69,3 +69,29 @@ def research(
     except CancelledError:
         raise typer.Exit(ExitCode.TERMINATED) from None
     raise typer.Exit(ExitCode.OK if succeeded else ExitCode.FAILED)
+
+
+@app.command("breakers", epilog=example("podium demo breakers", "podium demo breakers --seed 7 --calls 40 --json"))
+def breakers(
+    seed: Annotated[int, typer.Option(metavar="N", help="Which calls fail.")] = 17,
+    calls: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How often each tool is called.")] = 25,
+    as_json: Json = False,
+) -> None:
+    """Call tools that fail at 40 % of their calls, and see their breakers open, try again and close.
+
+    Starts the service in a process of its own, on a database that is deleted afterwards. Fails when no breaker went all
+    the way round from closed to open, half-open and closed.
+    """
+    from tempfile import TemporaryDirectory
+
+    from service.cli.connecting import run
+    from service.cli.demo.unreliable import run_breakers
+
+    try:
+        with TemporaryDirectory(prefix="podium-demo-") as folder:
+            went_round = run(run_breakers(seed, calls, Path(folder), as_json=as_json))
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except CancelledError:
+        raise typer.Exit(ExitCode.TERMINATED) from None
+    raise typer.Exit(ExitCode.OK if went_round else ExitCode.FAILED)

@@ -65,10 +65,10 @@ async def stage(question: Question, state: Path) -> AsyncGenerator[Service, None
     async with AsyncExitStack() as stack:
         note(f"Starting the service on {state / 'podium.db'}, and an executor with the research tools …")
         dev_file = state / f"demo-{os.getpid()}.json"
-        server = await stack.enter_async_context(_server(state))
+        server = await stack.enter_async_context(server_process(state))
         # It waits for the file that says where the service is; what it imports takes as long as the service's start.
         executor = await stack.enter_async_context(_executor(question, state, dev_file))
-        minting = asyncio.to_thread(_minter, state)
+        minting = asyncio.to_thread(minter, state)
         said, mint = await asyncio.gather(server.ready(), minting)
         address = str(said["address"])
         stack.enter_context(discovery_file(dev_file.resolve(), address=address, token=mint("executor", "executor")))
@@ -78,7 +78,8 @@ async def stage(question: Question, state: Path) -> AsyncGenerator[Service, None
         yield service
 
 
-def _server(state: Path) -> Any:  # noqa: ANN401 -- a context manager
+def server_process(state: Path) -> Any:  # noqa: ANN401 -- a context manager
+    """Return the service over a database in a folder, as a process of its own."""
     arguments = ("serve", "--json", "--listen", "127.0.0.1:0", "--database", str(state / "podium.db"))
     environment = {"PODIUM_CHECKPOINT_FILE": str(state / "checkpoints.txt")}
     return child_process(
@@ -96,7 +97,7 @@ def _executor(question: Question, state: Path, dev_file: Path) -> Any:  # noqa: 
     return child_process("the executor", arguments, environment=environment, log=state / "executor.log")
 
 
-def _minter(state: Path) -> Callable[..., str]:
+def minter(state: Path) -> Callable[..., str]:
     """Return what makes tokens, when everything for it is imported."""
     from service.cli.service_settings import settings_with
     from service.main import mint_token

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from service.cli.production.items import Item
 
 EXAMPLE = example(
-    "podium check --production",
+    "podium check --production --prometheus http://127.0.0.1:9090",
     "podium check --production --json | jq -r 'select(.state == \"fail\") | .remedy'",
 )
 
 
 def check(
     production: Annotated[bool, typer.Option("--production", help="Go through the checklist for production.")] = False,
+    prometheus: Annotated[
+        str | None, typer.Option(metavar="URL", help="The Prometheus that has the alerts, as http://127.0.0.1:9090.")
+    ] = None,
     address: Address = None,
     token: Token = None,
     as_json: Json = False,
@@ -32,13 +35,21 @@ def check(
     settings and files here, and at the tools and the policy of the token's tenant. What it cannot look at has failed.
     """
     from service.cli.output import print_json, say, table
-    from service.cli.production.facts import State, gather
+    from service.cli.production.facts import NotSeen, State, gather
     from service.cli.production.items import ITEMS, examine
+    from service.cli.production.monitoring import read_rules
 
     if not production:
         message = "say what to check for: --production"
         raise CommandFailed(message, ExitCode.BAD_INPUT, "INVALID_ARGUMENT")
     facts = gather(address, token)
+    try:
+        if prometheus:
+            facts.read_rules = read_rules(prometheus)
+        else:
+            facts.unread.append("the alerts: name the Prometheus that has them with --prometheus")
+    except NotSeen as unseen:
+        facts.unread.append(f"the alerts: {unseen}")
     outcomes = [(item, examine(item, facts)) for item in ITEMS]
     if as_json:
         for item, outcome in outcomes:

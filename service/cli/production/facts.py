@@ -73,6 +73,7 @@ class Facts:
     read_tools: Sequence[ToolFacts] | None = None
     read_policy: access_service_pb2.PolicyRevision | None = None
     read_tenants: Sequence[str] | None = None
+    read_rules: Sequence[str] | None = None
     unread: list[str] = field(default_factory=list)
 
     @property
@@ -104,6 +105,11 @@ class Facts:
     def tenants(self) -> Sequence[str]:
         """The names of the tenants that were made. Raises NotSeen."""
         return self._seen(self.read_tenants, "the tenants")
+
+    @property
+    def rules(self) -> Sequence[str]:
+        """The expressions of the alerts in the operator's Prometheus. Raises NotSeen."""
+        return self._seen(self.read_rules, "the alerts")
 
     def _seen(self, value: Seen | None, what: str) -> Seen:
         if value is None:

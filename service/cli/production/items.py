@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.cli.production import settings, tools
+from service.cli.production import monitoring, settings, tools
 from service.cli.production.facts import Facts, NotSeen, Outcome, failed, not_applicable
 
 
@@ -41,12 +41,12 @@ ITEMS = (
     Item("almighty-roles", "permissions", "nothing grants everything", tools.almighty),
     Item("policy-approval", "permissions", "a second person approves changes of the policy", tools.approval),
     Item("sanitizers", "permissions", "paths, URLs, commands and SQL have sanitizers", tools.sanitizers),
-    Item("metrics", "monitoring", "metrics are collected", _not_in_this_version),
-    Item("alerts", "monitoring", "somebody is told of failures", _not_in_this_version),
+    Item("metrics", "monitoring", "metrics can be collected", monitoring.metrics),
+    Item("alerts", "monitoring", "somebody is told of failures", monitoring.alerts),
     Item("attempt-limits", "rate limits", "tools with effects are limited", tools.limits),
     Item("request-limits", "rate limits", "requests are limited", tools.request_limits),
     Item("lockout", "rate limits", "addresses that fail are locked out", tools.lockout),
-    Item("cache", "caching", "results of read-only tools are cached", _not_in_this_version),
+    Item("cache", "caching", "results of read-only tools are cached", tools.caching),
     Item("timeouts", "error handling", "tools declare timeouts", tools.timeouts),
     Item("repeats", "error handling", "tools say whether failures may be repeated", tools.repeats),
     Item("descriptions", "documentation", "tools have descriptions", tools.descriptions),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from podium.marks import SANITIZE, SENSITIVE
-from podium.v1 import policy_pb2
+from podium.v1 import definition_pb2, policy_pb2
 from service.cli.policy import almighty_grants
 from service.cli.production.facts import Facts, Outcome, failed, not_applicable, passed, warned
 from service.cli.tools.facts import ToolFacts, risky_parameters, unsealed_secrets
 from service.cli.tools.grants import limits_of
+from service.domain.caching import plan_of
 
 _NAMED = 5
 NETWORK = "network_access"
@@ -130,6 +131,21 @@ def repeats(facts: Facts) -> Outcome:
     wrong = [tool.name for tool in facts.tools if not tool.read_only and not tool.idempotent]
     remedy = "make them honour the idempotency key and declare idempotent, or accept that a person looks at failures"
     return all_tools(facts, wrong, "change something and are not repeated when they fail", remedy)
+
+
+def caching(facts: Facts) -> Outcome:
+    """What only reads need not be called again for what it just told."""
+    reading = [tool for tool in facts.tools if tool.read_only]
+    if not reading:
+        return not_applicable("no tool is declared read_only")
+    cached = [tool for tool in reading if plan_of(facts.policy.caches, _cached_by_itself(tool)) is not None]
+    if cached:
+        return passed(f"results of {len(cached)} of {len(reading)} read-only tools")
+    return warned("no results are", "declare how long results are fresh (caching), or say so in the policy (caches)")
+
+
+def _cached_by_itself(tool: ToolFacts) -> definition_pb2.ToolDefinition:
+    return definition_pb2.ToolDefinition(name=tool.name, read_only=tool.read_only, caching=tool.caching)
 
 
 def descriptions(facts: Facts) -> Outcome:

@@ -69,7 +69,7 @@ def show_tool(
     from podium.v1 import tool_service_pb2, tool_service_pb2_grpc
     from service.cli.connecting import with_service
     from service.cli.output import print_json, print_value, say
-    from service.cli.status_json import tool_dict
+    from service.cli.status_json import resilience_dict, tool_dict
 
     async def read(service: Service) -> tool_service_pb2.Tool:
         stub = tool_service_pb2_grpc.ToolServiceStub(service.connection.channel)
@@ -83,6 +83,8 @@ def show_tool(
     labels = ("tool", "version", "sessions", "permissions", "kind", "description")
     for label, value in zip(labels, _row(tool), strict=True):
         say(f"{label:<12} {value}")
+    for label, declared in resilience_dict(tool.definition).items():
+        say(f"{label:<12} {', '.join(f'{name} {value}' for name, value in declared.items())}")
     content = tool_dict(tool)
     for label, schema in (("arguments", content["input_schema"]), ("output", content["output_schema"])):
         if schema:

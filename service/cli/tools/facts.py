@@ -14,7 +14,7 @@ from podium.marks import SANITIZE, SENSITIVE
 from service.domain.permissions import grants
 
 if TYPE_CHECKING:
-    from podium.v1 import tool_service_pb2
+    from podium.v1 import definition_pb2, tool_service_pb2
 
 _RISKY_WORDS = {
     "path": {"path", "file", "filename", "filepath", "dir", "directory", "folder"},
@@ -78,6 +78,8 @@ class ToolFacts:
     heartbeat_timeout_ms: int
     streams_output: bool
     secrets: tuple[str, ...]
+    caching: definition_pb2.Caching | None
+    """How it says that its results are cached; None: not at all."""
     parameters: tuple[Parameter, ...]
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any]
@@ -104,6 +106,7 @@ def tool_facts(tool: tool_service_pb2.Tool) -> ToolFacts:
         heartbeat_timeout_ms=definition.heartbeat_timeout_ms,
         streams_output=definition.streams_output,
         secrets=tuple(definition.secrets),
+        caching=definition.caching if definition.HasField("caching") else None,
         parameters=tuple(_parameters(schema, schema, "", 0)),
         input_schema=schema,
         output_schema=_schema(definition.output_schema_json),

@@ -7,6 +7,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import urllib.request
 
 import asyncpg
 import pytest
@@ -15,9 +16,11 @@ import podium
 from podium.v1 import audit_service_pb2, event_service_pb2, executor_service_pb2
 from tests.integration.rig.caller import Caller, step
 from tests.integration.rig.forked_process import environment
+from tests.integration.rig.otlp_receiver import attributes, otlp_receiver
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.vault import vault
+from tests.postgres import free_port
 
 CANARY = "Kanarienvogel-5up3r-s3cr3t-9f2c"
 CONTROL = "Spatz-is-no-secret-77a1"
@@ -189,6 +192,33 @@ def signature_of(token):
     return token.rpartition(".")[2].encode()
 
 
+class Told:
+    """What the service tells of itself: spans and metrics to a collector, and metrics to whoever asks."""
+
+    def __init__(self, receiver):
+        self.receiver = receiver
+        self.metrics = ""
+        self._address = f"127.0.0.1:{free_port()}"
+        self.settings = {
+            "metrics_address": self._address,
+            "otlp_endpoint": receiver.url,
+            "otlp_metrics_interval_ms": 500,
+        }
+
+    def scrape(self):
+        with urllib.request.urlopen(f"http://{self._address}/metrics", timeout=20) as answer:
+            return answer.read().decode()
+
+    def texts(self):
+        return [self.metrics.encode(), *self.receiver.bodies]
+
+
+@pytest.fixture
+def told():
+    with otlp_receiver() as receiver:
+        yield Told(receiver)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 async def flown(request, own_service, admit, secrets, tenant, monkeypatch):
     """The service after the flight, stopped; and all that was answered."""
@@ -197,7 +227,10 @@ async def flown(request, own_service, admit, secrets, tenant, monkeypatch):
         database = await request.getfixturevalue("postgres").create_database(migrated=False)
     monkeypatch.setenv("TEST_LOG_LEVEL", "DEBUG")
     secrets("canary", CANARY)
-    service = own_service(secrets_directory=secrets.directory)
+    told = request.getfixturevalue("told")
+    service = own_service(secrets_directory=secrets.directory, **told.settings)
+    # Both forms of the log: text on SQLite, JSON on Postgres.
+    service.configure(log_format="json" if database else "text")
     service.database = database or service.database
     await asyncio.to_thread(service.start)
     flight = Flight(admit(to=service))
@@ -216,20 +249,27 @@ async def flown(request, own_service, admit, secrets, tenant, monkeypatch):
     answers = await flight.answered()
     answers += await asyncio.to_thread(commands, service, service.token(tenant=tenant))
     running = await kept_in(service)
+    told.metrics = await asyncio.to_thread(told.scrape)
     await asyncio.to_thread(service.stop)
     return flight.ana.token, answers, [*running, *await kept_in(service)]
 
 
-async def test_the_canary_is_nowhere_and_what_is_no_secret_is_found(flown):
+async def test_the_canary_is_nowhere_and_what_is_no_secret_is_found(flown, told):
     token, answers, kept = flown
     # Each part as well: it was cut in two on its way.
     for needle in (CANARY.encode(), CANARY[:11].encode(), CANARY[11:].encode(), signature_of(token)):
         assert holding(needle, answers) == 0
         assert holding(needle, kept) == 0
+        assert holding(needle, told.texts()) == 0
     assert holding(CONTROL.encode(), answers) > 0
     assert holding(CONTROL.encode(), kept) > 0
     assert holding(b"[redacted:canary]", answers) > 0
     assert holding(b"cleaned:output.*", answers) > 0
+    # What was told of is what had it: the attempts of these tools, and their failures.
+    tools = {attributes(span).get("gen_ai.tool.name") for span in told.receiver.spans}
+    assert {"vault", "open_file", "leaky", "report", "plain"} <= tools
+    assert holding(b'podium_attempts_failed_total{reason="', told.texts()) == 1
+    assert holding(b"podium_attempts_failed", told.texts()) > 1
 
 
 async def test_the_sdk_tells_nothing_of_it_either(own_service, admit, connect, secrets, caplog):

@@ -1,5 +1,9 @@
 """`podium check --production` beside a running service, with its settings, and apart from it."""
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 
 
@@ -33,7 +37,8 @@ def test_a_fresh_service_is_not_ready_and_is_told_why(check):
     assert found["checkpoints"] == "fail"
     assert found["transport"] == found["key-files"] == "pass"
     assert found["database"] == "warn"
-    assert found["metrics"] == found["cache"] == "not applicable"
+    assert found["metrics"] == found["alerts"] == "fail"
+    assert found["cache"] == "not applicable"
     assert all(line["remedy"] for line in ended.lines if line["state"] in ("fail", "warn"))
 
 
@@ -62,3 +67,39 @@ def test_for_a_person_it_is_a_table_with_a_sum(check):
 
 def test_it_asks_what_to_check_for(check):
     assert check().code == 2
+
+
+@pytest.fixture
+def prometheus():
+    """A Prometheus as far as its rules go."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.server.rules[self.path].encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args):
+            """Says nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("query", "state"), [("podium_loop_lag_seconds > 1", "pass"), ("up == 0", "fail"), (None, "fail")]
+)
+def test_the_alerts_that_prometheus_has_are_looked_at(check, prometheus, query, state):
+    group = {"rules": [{"query": query}]} if query else {}
+    prometheus.rules = {"/api/v1/rules?type=alert": json.dumps({"data": {"groups": [group]}})}
+    url = f"http://127.0.0.1:{prometheus.server_address[1]}"
+    ended = check("--production", "--json", "--prometheus", url, PODIUM_METRICS_ADDRESS="127.0.0.1:9464")
+    assert states(ended)["alerts"] == state
+    assert states(ended)["metrics"] == "pass"

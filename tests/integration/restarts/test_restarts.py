@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 import podium
-from podium.v1 import executor_service_pb2, tool_service_pb2, value_pb2, workflow_service_pb2
+from podium.v1 import definition_pb2, executor_service_pb2, tool_service_pb2, value_pb2, workflow_service_pb2
 from service.main import replay_offline
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_versions, kinds
@@ -157,3 +157,22 @@ async def test_what_waits_goes_on_waiting_and_what_was_due_happens(service, admi
         await executor.expect("outcome_acknowledged")
     await again.finish(opened)
     assert [(await again.ended(each)).state for each in (queued, opened)] == [SUCCEEDED, SUCCEEDED]
+
+
+async def test_a_step_goes_on_with_the_link_of_its_chain_that_it_had_come_to(service, admit, connect):
+    ana, tools = admit(), toolbox()
+    await connect(tools)
+    links = [
+        definition_pb2.Fallback(tool=definition_pb2.ToolFallback(tool="gated", arguments_json='{"gate": "g"}')),
+        definition_pb2.Fallback(value_json="0"),
+    ]
+    workflow_id = await ana.start(step("careless", fallback=links))
+    await tools.entered["g"].wait()
+    await restart(service)
+    again = admit()
+    tools.gates["g"].set()
+    assert (await again.ended(workflow_id)).degraded_steps == 1
+    found = (await again.steps(workflow_id))["step_1"]
+    assert (found.tool, found.output_json, found.attempts, found.degraded_by) == ("gated", '"g"', 2, 1)
+    assert [name for name, *_ in tools.calls] == ["careless", "gated"]
+    assert (await again.replay(workflow_id)).matches

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from podium.v1 import tool_service_pb2, value_pb2, workflow_service_pb2
 from tests.cable import Cable
@@ -14,6 +15,7 @@ from tests.integration.rig.service_process import ServiceProcess
 
 SUCCEEDED = value_pb2.WORKFLOW_STATE_SUCCEEDED
 LEASE_WITHIN_S = 60
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_a_second_service_on_the_same_file_is_refused(own_service, tmp_path):
@@ -87,7 +89,15 @@ async def test_a_service_that_is_cut_off_answers_nothing_from_memory_and_everyth
             while not all(refusals := [await refusal_if_any(ask()) for ask in asked]):
                 pass
         assert {(each.code, each.reason) for each in refusals} == {("UNAVAILABLE", "LEASE_EXPIRED")}
+        health = health_pb2_grpc.HealthStub(ana.channel).Watch(health_pb2.HealthCheckRequest())
+        async with asyncio.timeout(LEASE_WITHIN_S):
+            while (await health.read()).status != NOT_SERVING:
+                pass
         cable.plug()
+        async with asyncio.timeout(LEASE_WITHIN_S):
+            while (await health.read()).status == NOT_SERVING:
+                pass
+        health.cancel()
         async with asyncio.timeout(LEASE_WITHIN_S):
             while any([await refusal_if_any(ask()) for ask in asked]):
                 pass

@@ -14,6 +14,7 @@ from podium.v1 import (
     audit_service_pb2,
     event_service_pb2,
     executor_service_pb2,
+    monitoring_service_pb2,
     policy_pb2,
     replay_service_pb2,
     tool_service_pb2,
@@ -84,6 +85,7 @@ def rows(planted):
             "AuditService": _audit(planted),
             "AccessService": _access(planted),
             "AdminService": _admin(planted),
+            "MonitoringService": _monitoring(),
         }.items()
         for method, row in methods.items()
     }
@@ -182,3 +184,8 @@ def _admin(planted):
         "RotateDataKey": Row(a.RotateDataKeyRequest()),
         "DestroyDataKey": Row(a.DestroyDataKeyRequest(key_id="of another"), NOT_FOUND),
     }
+
+
+def _monitoring():
+    m = monitoring_service_pb2
+    return {"GetToolStatistics": Row(m.GetToolStatisticsRequest())}

@@ -77,9 +77,9 @@ class Caller:
         self.replays = self._bound(replay_service_pb2_grpc.ReplayServiceStub)
         self.access = self._bound(access_service_pb2_grpc.AccessServiceStub)
         self.admin = self._bound(admin_service_pb2_grpc.AdminServiceStub)
-        self.resilience = self._bound(resilience_service_pb2_grpc.ResilienceServiceStub)
         self.monitoring = self._bound(monitoring_service_pb2_grpc.MonitoringServiceStub)
         self.audit = self._bound(audit_service_pb2_grpc.AuditServiceStub)
+        self.resilience = self._bound(resilience_service_pb2_grpc.ResilienceServiceStub)
 
     def _bound(self, stub):
         return _Bound(stub(self.channel), self.metadata)

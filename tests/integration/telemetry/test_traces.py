@@ -3,11 +3,14 @@
 import hashlib
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 import podium
+from podium.v1 import definition_pb2, policy_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.observed import mixed_run
 from tests.integration.rig.otlp_receiver import attributes
+from tests.integration.rig.policies import allow, apply, policy
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -75,6 +78,28 @@ async def test_the_spans_of_a_run_are_a_tree_under_the_caller_s_span(observed, s
     assert [(each.name, attributes(each)["podium.guard"]) for each in refused.events] == [("denied", "permission")]
 
 
+async def test_a_breaker_that_opens_is_an_event_of_the_attempt_that_opened_it(observed, serve, calls, tenant):
+    await serve()
+    ana = calls()
+    breaker = policy_pb2.BreakerRule(id="careful", tools=["flaky"], failure_threshold=1, recovery_timeout_ms=60_000)
+    await apply(ana, policy(allow("all", "*"), breakers=[breaker]))
+    workflow_id = await ana.start(step("flaky", {"failures": 9, "retryable": False}, id="fails"))
+    await ana.ended(workflow_id)
+    rejected = await ana.start(
+        step("flaky", {"failures": 0}, id="late", retry=definition_pb2.RetryPolicy(max_attempts=1))
+    )
+    await ana.ended(rejected)
+    await observed.spans_until(has_ended(observed.receiver, rejected))
+    [attempt] = [span for span in of_workflow(observed.receiver, workflow_id) if span.name == "execute_tool flaky"]
+    assert [(each.name, attributes(each)["podium.breaker.state"]) for each in attempt.events] == [
+        ("breaker transition", "open")
+    ]
+    [late] = [span for span in of_workflow(observed.receiver, rejected) if span.name == "step flaky"]
+    assert [(each.name, attributes(each)["podium.guard"]) for each in late.events] == [("rejected", "breaker")]
+    states = (await observed.scrape()).sums("podium_breaker_state", "state", tenant=tenant)
+    assert [state for state, value in states.items() if value] == [("open",)]
+
+
 async def test_ids_follow_from_what_a_span_is_of(observed, serve, calls, tenant):
     await serve()
     ana = calls()
@@ -111,6 +136,42 @@ async def test_a_tool_is_given_the_attempt_s_span_as_its_parent(observed, serve,
     assert given == [f"00-{TRACE}-{attempt.span_id.hex()}-01"]
     [started, *_] = await ana.history(workflow_id)
     assert started.trace_context == TRACEPARENT
+
+
+async def test_the_spans_of_client_and_tool_are_parts_of_one_tree(observed, tenant):
+    tracer, app, made = TracerProvider().get_tracer("test"), podium.Executor("nesting"), {}
+
+    @app.tool
+    async def inner() -> str:
+        """Do something."""
+        return "done"
+
+    @app.tool
+    async def outer() -> str:
+        """Call the other tool, as a part of this call."""
+        with tracer.start_as_current_span("work") as made["work"]:
+            return await made["client"].call("inner")
+
+    token = observed.service.token(tenant=tenant)
+    async with podium.connect(observed.service.address, token, serve=app) as made["client"]:
+        with tracer.start_as_current_span("asking") as made["asking"]:
+            await made["client"].call("outer")
+
+    def spans():
+        return [span for span in observed.receiver.spans if attributes(span)["podium.tenant"] == tenant]
+
+    def child_of(parent, name):
+        return next(span for span in spans() if span.parent_span_id == parent and span.name == name)
+
+    await observed.spans_until(lambda: [span.name for span in spans()].count("workflow") == 2)
+    asking, work = made["asking"].context, made["work"].context
+    outer_workflow = child_of(asking.span_id.to_bytes(8, "big"), "workflow")
+    outer_step = child_of(outer_workflow.span_id, "step outer")
+    attempt = child_of(outer_step.span_id, "execute_tool outer")
+    assert made["work"].parent.span_id.to_bytes(8, "big") == attempt.span_id
+    inner_workflow = child_of(work.span_id.to_bytes(8, "big"), "workflow")
+    assert child_of(inner_workflow.span_id, "step inner")
+    assert {span.trace_id for span in spans()} == {asking.trace_id.to_bytes(16, "big")}
 
 
 async def test_a_trace_that_its_caller_does_not_sample_is_not_sent(observed, serve, calls):

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from podium.v1 import definition_pb2, value_pb2, workflow_service_pb2
+from podium.v1 import definition_pb2, policy_pb2, value_pb2, workflow_service_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_allowed_before_started, of_step, payload, payloads
-from tests.integration.rig.refusal import refusal_of
+from tests.integration.rig.policies import apply, policy
+from tests.integration.rig.raw_executor import raw_executor, tool
+from tests.integration.rig.refusal import invalid, refusal_of
 
 pytestmark = pytest.mark.both_databases
 
@@ -149,3 +151,53 @@ async def test_what_is_wrong_with_a_chain_is_refused_before_anything_is_recorded
         "steps[0].fallback[7].value",
         "steps[0].fallback[2].tool.arguments",
     ]
+
+
+async def test_an_old_result_of_the_cache_serves_when_its_tool_does_not_answer(caller):
+    kept = definition_pb2.Caching(ttl_ms=1, stale_ms=600_000)
+    quotes = tool("quotes", read_only=True, caching=kept)
+    once = definition_pb2.RetryPolicy(max_attempts=1)
+    async with raw_executor(caller, quotes) as executor:
+        first = await caller.start(step("quotes", {"of": "ACME"}))
+        await executor.succeed((await executor.work()).attempt, 17)
+        await caller.ended(first)
+        wanted = [step("quotes", {"of": of}, retry=once, fallback=[old("BUSY")], on_failure=2) for of in ("ACME", "B")]
+        second = await caller.start(*wanted)
+        for _ in wanted:
+            await executor.fail((await executor.work()).attempt, "BUSY")
+        await caller.ended(second)
+    found = await caller.steps(second)
+    assert (found["step_1"].output_json, found["step_1"].degraded_by) == ("17", 1)
+    # Of other arguments there is none.
+    assert found["step_2"].failure.reason == "STALE_MISS"
+    hit = payload(await caller.history(second), "cache_hit")
+    assert (hit.stale, hit.source_workflow_id, hit.source_step_id) == (True, first, "step_1")
+
+
+async def test_an_open_breaker_is_fallen_back_from_without_a_call(caller, tools):
+    rule = policy_pb2.BreakerRule(id="first", tools=["careless"], failure_threshold=1, recovery_timeout_ms=600_000)
+    await apply(caller, policy(breakers=[rule]))
+    await caller.ended(await caller.start(step("careless")))
+    once = definition_pb2.RetryPolicy(max_attempts=1)
+    links = [other("echo", {"value": 2}, on=["BREAKER_OPEN"])]
+    workflow_id = await caller.start(step("careless", retry=once, fallback=links))
+    assert (await caller.ended(workflow_id)).degraded_steps == 1
+    events = await caller.history(workflow_id)
+    assert of_step(events, "step_1") == [
+        "permission_checked",
+        "attempt_rejected",
+        "fallback_tried",
+        *ATTEMPT,
+        "step_succeeded",
+    ]
+    assert [name for name, *_ in tools.calls] == ["careless", "echo"]
+
+
+async def test_the_priority_of_every_kind_of_run_is_on_record(caller, tools):
+    high = definition_pb2.PRIORITY_HIGH
+    started = await caller.start(step("echo"), priority=high)
+    called = (await caller.call("echo", priority=high)).workflow_id
+    for workflow_id in (started, called):
+        assert payload(await caller.history(workflow_id), "workflow_started").priority == high
+    refused = await invalid(caller.start(step("echo"), priority=9))
+    assert refused.fields == {"priority"}

@@ -121,3 +121,56 @@ def test_a_tool_that_needs_nothing_is_checked_and_recorded_too():
     admission = real().admit(a_request(tool=a_tool(permissions=()), authority=an_authority()), 0)
     assert isinstance(admission.verdict, Allowed)
     assert admission.permission_checked.rule == "no-permission-required"
+
+
+class Old:
+    """One old result."""
+
+    def __init__(self, answer=None):
+        self._answer = answer or Answered(value_pb2.Value(json="1"), events_pb2.CacheHit(stale=True))
+        self.asked = 0
+
+    def stale(self, request, max_age_us, now_us):
+        self.asked += 1
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+def old_result(old, *permitting, behind=()):
+    asked = []
+    guards = [Scripted(f"guard{n}", answer, asked) for n, answer in enumerate([*permitting, *behind])]
+    pipeline = Pipeline(guards, permitting=guards[: len(permitting)], stale=old)
+    return pipeline.old_result(a_request(), 1000, 0), asked
+
+
+def test_an_old_result_is_for_those_whom_every_guard_of_permissions_allows():
+    check = events_pb2.PermissionChecked(tool="search")
+    found, asked = old_result(Old(), Allowed(check), ALLOWED, behind=[DENIAL])
+    assert found.verdict.value.json == "1"
+    assert found.permission_checked == check
+    assert asked == ["guard0", "guard1"]
+
+
+@pytest.mark.parametrize("refusal", [DENIAL, KeyError("x")])
+def test_who_is_denied_the_tool_is_denied_its_old_results(refusal):
+    old = Old()
+    found, _ = old_result(old, ALLOWED, refusal)
+    assert isinstance(found.verdict, Denied)
+    assert old.asked == 0
+
+
+@pytest.mark.parametrize("verdict", [Wait(5, "a slot"), Answered(value_pb2.Value(json="2"))])
+def test_whatever_is_no_permission_gives_no_old_result(verdict):
+    old = Old()
+    assert old_result(old, verdict)[0] is None
+    assert old.asked == 0
+
+
+def test_a_cache_that_fails_has_no_old_result_and_says_nothing_of_its_values(caplog):
+    assert old_result(Old(OSError("hunter2")), ALLOWED)[0] is None
+    assert "hunter2" not in caplog.text
+
+
+def test_a_service_without_a_cache_has_no_old_results():
+    assert old_result(None, ALLOWED)[0] is None

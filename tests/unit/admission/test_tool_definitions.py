@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from podium.v1 import definition_pb2
 from service.admission.json_schema import SchemaRefused, compile_schema, field_path
 from service.admission.schema import check_definition
 from tests.unit.admission.calls import a_tool
@@ -134,3 +135,17 @@ def test_an_output_that_streams_has_no_marks_that_would_not_apply_to_its_chunks(
     assert check_definition(a_tool(output_schema_json=marked)) == []
     assert check_definition(a_tool(output_schema_json='{"type":"string"}', streams_output=True)) == []
     assert check_definition(a_tool(streams_output=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("batching", "fields"),
+    [
+        ({"max_calls": 2}, []),
+        ({"max_calls": 1000, "max_wait_ms": 10_000}, []),
+        ({"max_calls": 1}, ["batching.max_calls"]),
+        ({"max_calls": 1001, "max_wait_ms": 10_001}, ["batching.max_calls", "batching.max_wait_ms"]),
+    ],
+)
+def test_a_batch_has_bounds(batching, fields):
+    tool = a_tool(batching=definition_pb2.Batching(**batching))
+    assert [field for field, _ in check_definition(tool)] == fields

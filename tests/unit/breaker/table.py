@@ -134,3 +134,12 @@ class Play:
     def _is(self, state, reason):
         assert (self._breaker.state, self._reason) == (STATES[state], reason)
         self._reason = "-"
+
+
+def table_text():
+    """The table as it is in the documentation."""
+    lines = ["| behaviour | settings it is shown with |", "|---|---|"]
+    for case in cases():
+        settings = " ".join(f"`{setting}`" for setting in case.rule.split()) or "none"
+        lines.append(f"| {case.name} | {settings} |")
+    return "\n".join(lines)

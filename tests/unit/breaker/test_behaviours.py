@@ -4,7 +4,8 @@ import pytest
 
 from podium.v1 import policy_pb2
 from service.domain.breaker import Breaker
-from tests.unit.breaker.table import Play, cases
+from tests.architecture.checkout import ROOT
+from tests.unit.breaker.table import Play, cases, table_text
 
 REASONS = {
     "FAILURES_IN_A_ROW",
@@ -91,3 +92,7 @@ def test_the_table_finds_a_breaker_that_is_broken(broken):
         except AssertionError:
             found += 1
     assert found
+
+
+def test_the_documentation_has_the_table():
+    assert table_text() in (ROOT / "docs" / "resilience.md").read_text()

@@ -25,7 +25,7 @@ def rule(name="ours", tools=(), **fields):
 class CachedCalls:
     """A guard, a clock, a policy for all tenants and whoever is asked about again."""
 
-    def __init__(self, bounds=BOUNDS, **guard):
+    def __init__(self, bounds=BOUNDS, is_readable=lambda tenant, value: True):
         self.now_us = 1_000_000_000
         self.policy = Policy(name="p", revision=1, roles={})
         self.invalidations = CacheInvalidations()
@@ -34,12 +34,15 @@ class CachedCalls:
         self.guard = CacheGuard(
             lambda _: self.policy,
             self.results,
-            generation_of=self.invalidations.generation_of,
-            **guard,
+            generation_of=self._generation_of,
+            is_readable=is_readable,
         )
         self.woken = []
         self.guard.flights.wake = self.woken.append
         self._numbers = 0
+
+    def _generation_of(self, *of):
+        return self.invalidations.generation_of(*of)
 
     def request(self, value="1", tool=None, subject="ana", on_behalf_of="", **more):
         """A call by a step of its own."""

@@ -89,6 +89,7 @@ def test_the_commands_are_those_of_the_issue():
             "cache invalidate",
             "cache list",
             "cache stats",
+            "executors list",
             "quarantine list",
             "quarantine release",
             "workflows list",
@@ -162,6 +163,21 @@ def test_an_unknown_option_is_bad_input(capsys):
     code, _, err = run(capsys, "tools", "list", "--colour")
     assert code == 2
     assert "--colour" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["top", "--sort", "colour"], "there are tool, calls"),
+        (["top", "--window", "soon"], "--window: 'soon' is no duration"),
+        (["stats", "--from", "yesterday"], "--from 'yesterday' is no time"),
+        (["stats", "--every", "often"], "--every: 'often' is no duration"),
+    ],
+)
+def test_a_wrong_option_of_the_statistics_is_bad_input(capsys, words, told):
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert told in err
 
 
 @pytest.mark.parametrize(

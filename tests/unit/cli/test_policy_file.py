@@ -46,6 +46,22 @@ addresses:
   lockout: {failures: 5, within: 15m, block: 1h}
 patterns:
   - {id: api-key, expression: "sk-[a-z]+", refuse_input: true, redact_output: true}
+breakers:
+  - {id: vendors, tools: ["vendor_*"], failure_threshold: 5, recovery_timeout: 60s, success_threshold: 2, timeout: 1.5s}
+  - id: rest
+    mode: metrics_only
+    when_open: wait
+    window: {kind: time, size: 60, minimum_calls: 20, failure_rate: 40.5, slow_call_rate: 80, slow_call: 5s}
+    half_open_permits: 10
+    half_open_max: 2m
+    recovery_multiplier: 1.5
+    recovery_max: 10m
+    record: [TIMEOUT, UNAVAILABLE]
+    ignore: [BAD_INPUT]
+  - {id: defaults, window: {}}
+bulkheads:
+  - {id: narrow, tools: [refund], max_concurrent: 3, max_queued: 10}
+  - {id: billing, executors: ["billing-*"], max_concurrent: 8}
 tests:
   - name: a small refund
     principal: {subject: ana, on_behalf_of: bob}
@@ -96,9 +112,66 @@ def test_every_field_reaches_the_policy():
         allow=["10.0.0.0/8"],
         lockout=pb.Lockout(failures=5, within_ms=900_000, block_ms=3_600_000),
     )
+    assert list(policy.bulkheads) == [
+        pb.Bulkhead(id="narrow", tools=["refund"], max_concurrent=3, max_queued=10),
+        pb.Bulkhead(id="billing", executors=["billing-*"], max_concurrent=8),
+    ]
     assert list(policy.patterns) == [
         pb.ContentPattern(id="api-key", expression="sk-[a-z]+", refuse_input=True, redact_output=True)
     ]
+
+
+def test_every_field_of_a_breaker_reaches_the_policy():
+    vendors, rest, defaults = read(EVERYTHING).policy.breakers
+    assert vendors == pb.BreakerRule(
+        id="vendors",
+        tools=["vendor_*"],
+        failure_threshold=5,
+        recovery_timeout_ms=60_000,
+        success_threshold=2,
+        timeout_ms=1_500,
+    )
+    assert rest == pb.BreakerRule(
+        id="rest",
+        mode=pb.BREAKER_MODE_METRICS_ONLY,
+        when_open=pb.WHEN_OPEN_WAIT,
+        window=pb.BreakerWindow(
+            kind=pb.WINDOW_KIND_TIME,
+            size=60,
+            minimum_calls=20,
+            failure_rate=40.5,
+            slow_call_rate=80,
+            slow_call_ms=5_000,
+        ),
+        half_open_permits=10,
+        half_open_max_ms=120_000,
+        recovery_multiplier=1.5,
+        recovery_max_ms=600_000,
+        record=["TIMEOUT", "UNAVAILABLE"],
+        ignore=["BAD_INPUT"],
+    )
+    assert defaults.HasField("window")
+
+
+@pytest.mark.parametrize(
+    ("breaker", "field"),
+    [
+        ("recovery_multiplier: 0.5", "breakers[0].recovery_multiplier"),
+        ("recovery_multiplier: .nan", "breakers[0].recovery_multiplier"),
+        ("recovery_timeout: 2m, recovery_max: 1m", "breakers[0].recovery_max"),
+        ("recovery_timeout: 8d", "breakers[0].recovery_timeout"),
+        ("failure_threshold: 20000", "breakers[0].failure_threshold"),
+        ("window: {size: 5, minimum_calls: 6}", "breakers[0].window.minimum_calls"),
+        ("window: {kind: time, size: 4000}", "breakers[0].window.size"),
+        ("window: {failure_rate: 101}", "breakers[0].window.failure_rate"),
+        ("window: {slow_call_rate: -1}", "breakers[0].window.slow_call_rate"),
+        ("ignore: ['not a reason']", "breakers[0].ignore[0]"),
+        ("tools: ['a b']", "breakers[0].tools[0]"),
+    ],
+)
+def test_what_is_wrong_with_a_breaker_is_told_by_its_field(breaker, field):
+    file = read(f"{{name: p, breakers: [{{id: b, {breaker}}}]}}")
+    assert field in dict(file.told(problems_of_policy(file.policy)[0]))
 
 
 def test_every_field_reaches_the_case():

@@ -19,6 +19,7 @@ from service.config import (
     Storage,
 )
 from service.listening_settings import Listening
+from service.telemetry_settings import TelemetrySettings
 from service.token_settings import PublicKeyFile, TokenSettings
 
 BY_ID = {item.id: item for item in ITEMS}
@@ -38,7 +39,15 @@ MAIL = {
     "timeout_ms": 1000,
     "input_schema_json": json.dumps(SCHEMA),
 }
-NOT_YET = {"metrics", "alerts", "cache"}
+QUOTE = {
+    "name": "quote",
+    "description": "Look up a quote.",
+    "read_only": True,
+    "caching": {"ttl_ms": 1000},
+    "timeout_ms": 1000,
+    "input_schema_json": json.dumps({"type": "object", "examples": [{}]}),
+}
+NOT_YET = set()
 
 
 def tools(*definitions):
@@ -79,14 +88,16 @@ def good(tmp_path):
         sealing=SealingSettings(master_key_file=keys / "master.key"),
         secrets=SecretSettings(secrets),
         checkpoints=CheckpointSettings(checkpoint_command="append-only"),
+        telemetry=TelemetrySettings(metrics_address="127.0.0.1:9464"),
         access=AccessSettings("operators", tenants_must_exist=True, trusted_proxies=(ip_network("10.0.0.7/32"),)),
     )
     return Facts(
         settings,
         {"address": "db", "server": "Postgres 18", "may_change_events": False},
-        tools(MAIL),
+        tools(MAIL, QUOTE),
         access_service_pb2.PolicyRevision(revision=2, policy=policy()),
         ["acme"],
+        ['podium_breaker_state{state="open"} == 1'],
     )
 
 
@@ -152,7 +163,14 @@ def built_in(facts):
     facts.read_policy.revision = 0
 
 
+def others_rules(facts):
+    facts.read_rules = ["up == 0"]
+
+
 WRONG = [
+    ("metrics", State.FAIL, settings("telemetry", metrics_address="")),
+    ("metrics", State.WARN, settings("telemetry", metrics_address="0.0.0.0:9464")),
+    ("alerts", State.FAIL, others_rules),
     ("tool-permissions", State.FAIL, tool(permissions=[])),
     ("tool-permissions", State.FAIL, tool(permissions=[], read_only=True, secrets=["key"])),
     ("own-policy", State.FAIL, built_in),
@@ -162,6 +180,7 @@ WRONG = [
     ("attempt-limits", State.FAIL, in_policy(lambda policy: policy.limits.pop(0))),
     ("request-limits", State.WARN, in_policy(lambda policy: policy.limits.pop(1))),
     ("lockout", State.FAIL, in_policy(lambda policy: policy.addresses.ClearField("lockout"))),
+    ("cache", State.WARN, tool(read_only=True)),
     ("timeouts", State.WARN, tool(timeout_ms=0)),
     ("repeats", State.WARN, tool(idempotent=False)),
     ("descriptions", State.FAIL, tool(description="")),
@@ -201,6 +220,7 @@ def test_every_item_that_can_be_wrong_has_been():
 
 
 FINE = [
+    ("metrics", settings("telemetry", metrics_address="", otlp_endpoint="http://127.0.0.1:4318")),
     ("token-keys", settings("tokens", token_public_keys=(), token_jwks_url="https://issuer.example/keys")),
     ("tool-permissions", tool(permissions=[], read_only=True, input_schema_json='{"type": "object"}')),
     ("transport", settings("listening", listen_address="127.0.0.1:7233", tls_certificate_file=None)),

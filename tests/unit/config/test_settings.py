@@ -280,3 +280,38 @@ def test_an_address_of_keys_is_protected_or_on_this_machine(url):
 def test_settings_of_tokens_that_make_no_sense_are_refused(environment):
     [problem] = problems(**environment)
     assert problem.startswith(f"PODIUM_{next(iter(environment))}")
+
+
+def test_opentelemetry_s_own_names_count_where_ours_are_not_set():
+    theirs = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_EXPORTER_OTLP_HEADERS": "a=1, b=2"}
+    telemetry = load_settings(theirs).telemetry
+    assert (telemetry.otlp_endpoint, telemetry.otlp_headers) == ("http://collector:4318", ("a=1", "b=2"))
+    assert load_settings({**theirs, "PODIUM_OTLP_ENDPOINT": "http://ours:4318"}).telemetry.otlp_endpoint == (
+        "http://ours:4318"
+    )
+    assert not load_settings({}).telemetry.is_on
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("METRICS_ADDRESS", "9464"),
+        ("METRICS_ADDRESS", "127.0.0.1:99999"),
+        ("METRICS_TOOLS_MAX", "0"),
+        ("OTLP_ENDPOINT", "collector:4317"),
+        ("OTLP_ENDPOINT", "grpc://collector:4317"),
+        ("OTLP_ENDPOINT", "http://collector:port"),
+        ("OTLP_HEADERS", "no separator"),
+        ("OTLP_TIMEOUT_MS", "0"),
+        ("TRACE_RATIO", "1.5"),
+        ("TRACE_RATIO", "nan"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_telemetry_that_cannot_be_is_refused(name, value):
+    [problem] = problems(**{name: value})
+    assert problem.startswith(f"PODIUM_{name}")
+
+
+def test_what_authenticates_at_the_collector_is_not_shown():
+    assert "hush" not in repr(load_settings({"PODIUM_OTLP_HEADERS": "x-key=hush"}))

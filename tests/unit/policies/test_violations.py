@@ -2,6 +2,7 @@
 
 import pytest
 
+from podium.v1 import definition_pb2
 from podium.v1 import policy_pb2 as pb
 from service.domain.policy_compiling import built_in_policy
 from service.domain.policy_validation import policy_violations, policy_warnings
@@ -12,6 +13,7 @@ ALLOW, FORBID = pb.EFFECT_ALLOW, pb.EFFECT_FORBID
 LOCKOUT = pb.Lockout(failures=5, within_ms=1, block_ms=1)
 EVERYWHERE = pb.ContentPattern(id="k", expression="a*", refuse_input=True)
 LOOK_AHEAD = pb.ContentPattern(id="k", expression="(?=a)", refuse_input=True)
+CACHING = definition_pb2.Caching(ttl_ms=1_000)
 MINUTE = {"count": 10, "period_ms": 60_000}
 
 
@@ -26,6 +28,10 @@ def rule(**fields):
 
 def role(name="a", **fields):
     return pb.Role(name=name, **fields)
+
+
+def bulkhead(**fields):
+    return pb.Bulkhead(**{"id": "b", "max_concurrent": 1, **fields})
 
 
 def limit(**fields):
@@ -46,6 +52,7 @@ RIGHT = [
     {"rules": [rule(condition='has(claims.team) && "ops" in claims.team && arguments.path.startsWith("/srv/")')]},
     {"limits": [limit(per=[pb.LIMIT_KEY_SUBJECT, pb.LIMIT_KEY_TOOL], weights=[pb.Weight(tools="x*", weight=10)])]},
     {"limits": [limit(scope=pb.LIMIT_SCOPE_REQUESTS, per=[pb.LIMIT_KEY_ADDRESS], burst=1)]},
+    {"caches": [pb.CacheRule(id="c", caching=CACHING), pb.CacheRule(id="off", tools=["x*"], disabled=True)]},
     {"addresses": pb.AddressRules(block=["192.0.2.9", " 2001:db8::/32"], lockout=LOCKOUT)},
     {"patterns": [pb.ContentPattern(id="k", expression="sk-[a-z]{8,}", redact_output=True)]},
     {"changes_need_approval": True, "roles": [role(grants=["policies.*"])]},
@@ -95,6 +102,12 @@ WRONG = [
     ({"limits": [limit(scope=2, tools=["x"])]}, "limits[0].tools", "a request has no tool"),
     ({"limits": [limit(weights=[pb.Weight(tools="x", weight=11)])]}, "limits[0].weights[0].weight", "never pass"),
     ({"limits": [limit(weights=[pb.Weight(tools="x")])]}, "limits[0].weights[0].weight", "from 1 to 10"),
+    ({"caches": [pb.CacheRule(id="c")]}, "caches[0]", "does nothing"),
+    ({"caches": [pb.CacheRule(id="c", disabled=True, caching=CACHING)]}, "caches[0].caching", "with disabled"),
+    ({"caches": [pb.CacheRule(id="c", caching={})]}, "caches[0].caching.ttl_ms", "1 millisecond"),
+    ({"caches": [pb.CacheRule(id="c", caching={"ttl_ms": 2**40})]}, "caches[0].caching.ttl_ms", "30 days"),
+    ({"caches": [pb.CacheRule(id="c", tools=["a b"], disabled=True)]}, "caches[0].tools[0]", "fit several"),
+    ({"caches": [pb.CacheRule(id="c", disabled=True)] * 101}, "caches", "at most 100"),
     ({"addresses": pb.AddressRules(block=["10.0.0.1/8"])}, "addresses.block[0]", "CIDR"),
     ({"addresses": pb.AddressRules(allow=["localhost"])}, "addresses.allow[0]", "CIDR"),
     ({"addresses": pb.AddressRules(lockout=pb.Lockout(within_ms=1, block_ms=1))}, "addresses.lockout.failures", "1"),
@@ -102,6 +115,13 @@ WRONG = [
     ({"patterns": [LOOK_AHEAD]}, "patterns[0].expression", "no look-around"),
     ({"patterns": [EVERYWHERE]}, "patterns[0].expression", "found everywhere"),
     ({"patterns": [pb.ContentPattern(id="k", expression="a")]}, "patterns[0]", "does nothing"),
+    ({"bulkheads": [pb.Bulkhead(id="b")]}, "bulkheads[0].max_concurrent", "at least 1"),
+    ({"bulkheads": [bulkhead(), bulkhead()]}, "bulkheads[1].id", "a second time"),
+    ({"bulkheads": [bulkhead(tools=["a b"])]}, "bulkheads[0].tools[0]", "a tool is named"),
+    ({"bulkheads": [bulkhead(executors=[""])]}, "bulkheads[0].executors[0]", "printable"),
+    ({"bulkheads": [bulkhead(executors=["x"], tools=["y"])]}, "bulkheads[0].tools", "all that runs on them"),
+    ({"bulkheads": [bulkhead(executors=["x"], max_queued=1)]}, "bulkheads[0].max_queued", "bulkheads of tools"),
+    ({"bulkheads": [bulkhead(id=f"b{n}") for n in range(101)]}, "bulkheads", "at most 100"),
     ({"changes_need_approval": True}, "changes_need_approval", "policies.approve"),
     ({"rules": [rule(id=f"r{n}") for n in range(1001)]}, "rules", "at most 1000"),
     ({"rules": [rule(id=f"r{n}", condition="true") for n in range(101)]}, "rules", "at most 100"),

@@ -65,11 +65,11 @@ async def told(runner, tenant=ACME, window=ALL_TIME, tools=()):
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_the_rows_do_not_depend_on_batches_restarts_or_failures(seed):
-    # Every five seconds, so that a batch may hold several minutes and a minute several batches.
-    events = history(seed, workflows=6, event_every_us=5_000_000).events
     at_once, piecemeal, chance = Tables(), Tables(), Random(seed)
+    # So that a minute may have several batches, a batch several minutes, and the log several hours.
+    events = history(seed, workflows=6, event_every_us=chance.choice([5_000_000, MINUTE_US])).events
     at_once.apply(events)
     rest = events
     while rest:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 import podium
+from podium import spans
 from podium.v1 import executor_service_pb2 as pb
 from tests.unit.sdk.executor_peer import assignment, running_peer, serving
 from tests.unit.sdk.process_tools import app as process_tools
@@ -233,12 +235,12 @@ async def test_a_tool_in_a_process_says_it_too(peer):
         assert (await session.receive("result")).cache_ttl_ms == 60_000
 
 
-async def result(session):
-    """The next result; calls that wait for others are announced before."""
+async def outcome(session, kind):
+    """The next item of this kind; calls that wait for others are announced before."""
     while (item := await session.next()).HasField("accepted"):
         pass
-    assert item.HasField("result"), item
-    return item.result
+    assert item.WhichOneof("item") == kind, item
+    return getattr(item, kind)
 
 
 async def test_an_executor_takes_enough_to_fill_a_batch_and_runs_no_more_functions_for_it(peer, app):
@@ -257,7 +259,7 @@ async def test_an_executor_takes_enough_to_fill_a_batch_and_runs_no_more_functio
     async with serving(app, peer) as session:
         items = [("assign", assignment("look", f'{{"symbol": "{n}"}}', step=f"s{n}")) for n in range(12)]
         await session.send_items(*items)
-        results = [await result(session) for _ in range(12)]
+        results = [await outcome(session, "result") for _ in range(12)]
         assert [json.loads(each.output.json) for each in results] == [f"{n} s{n}" for n in range(12)]
         await session.send_items(*(("assign", assignment("holds", step=f"h{n}")) for n in range(3)))
         for _ in range(3):
@@ -267,7 +269,7 @@ async def test_an_executor_takes_enough_to_fill_a_batch_and_runs_no_more_functio
         await session.send(cancel=pb.CancelAttempt(attempt=assignment("look", step="last").attempt))
         assert (await session.receive("failure")).failure.reason == "CANCELED"
         gate.set()
-        assert {(await result(session)).attempt.step_id for _ in range(3)} == {"h0", "h1", "h2"}
+        assert {(await outcome(session, "result")).attempt.step_id for _ in range(3)} == {"h0", "h1", "h2"}
     assert len(entered) == 3
 
 
@@ -324,4 +326,105 @@ async def test_a_batch_is_in_the_trace_of_none_of_its_calls(peer, app):
 
     async with serving(app, peer) as session:
         await session.send(assign=assignment("look", '{"symbol": "a"}', trace_context=TRACEPARENT))
-        assert json.loads((await result(session)).output.json) == [TRACEPARENT, False]
+        assert json.loads((await outcome(session, "result")).output.json) == [TRACEPARENT, False]
+
+
+async def test_without_opentelemetry_a_trace_is_text(peer, app, monkeypatch):
+    monkeypatch.setattr("podium.spans.opentelemetry_api", lambda: None)
+
+    @app.tool
+    async def where(ctx: podium.Context) -> list:
+        return [ctx.trace_context, trace.get_current_span().get_span_context().is_valid]
+
+    async with serving(app, peer) as session:
+        await session.send(assign=assignment("where", trace_context=TRACEPARENT))
+        assert json.loads((await session.receive("result")).output.json) == [TRACEPARENT, False]
+
+
+def test_what_cannot_be_loaded_is_not_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
+    assert spans.opentelemetry_api.__wrapped__() is None
+
+
+@pytest.mark.parametrize("traceparent", ["nonsense", "00-0-0-00", "ff-" + "0" * 32])
+async def test_what_is_no_trace_is_no_trace(peer, app, traceparent):
+    @app.tool
+    async def where() -> bool:
+        return trace.get_current_span().get_span_context().is_valid
+
+    async with serving(app, peer) as session:
+        await session.send(assign=assignment("where", trace_context=traceparent))
+        assert (await session.receive("result")).output.json == "false"
+
+
+@pytest.mark.parametrize(
+    ("gives", "message"),
+    [
+        ("leaves", "SystemExit: 3"),
+        ("stops", "RuntimeError: StopIteration"),
+        ("cancels itself", "CancelledError"),
+        ("raises", "ZeroDivisionError: division by zero"),
+    ],
+)
+@pytest.mark.parametrize("on_loop", [True, False])
+async def test_whatever_the_function_of_a_batch_does_ends_its_calls_and_not_the_executor(
+    peer, app, gives, message, on_loop
+):
+    def answers(calls):
+        match gives:
+            case "leaves":
+                sys.exit(3)
+            case "stops":
+                return [StopIteration() for _ in calls]
+            case "cancels itself":
+                raise asyncio.CancelledError
+            case _:
+                return [1 / 0 for _ in calls]
+
+    @app.tool(name="look", batch=podium.Batch(max_wait=0))
+    async def look(calls: list[Look]) -> list[str]:
+        return answers(calls)
+
+    @app.tool(name="look_in_thread", batch=podium.Batch(max_wait=0))
+    def look_in_thread(calls: list[Look]) -> list[str]:
+        return answers(calls)
+
+    async with serving(app, peer) as session:
+        tool = "look" if on_loop else "look_in_thread"
+        await session.send_items(*(("assign", assignment(tool, '{"symbol": "a"}', step=f"s{n}")) for n in range(2)))
+        failures = [await outcome(session, "failure") for _ in range(2)]
+    assert [each.failure.message for each in failures] == [message] * 2
+
+
+async def test_a_thread_that_runs_a_batch_nobody_wants_is_waited_for(peer, app):
+    entered, gate = threading.Event(), threading.Event()
+
+    @app.tool(batch=podium.Batch(max_wait=0))
+    def look(calls: list[Look], contexts: list[podium.Context]) -> list[list]:
+        entered.set()
+        gate.wait(10)
+        return [[call.symbol, ctx.cancelled] for call, ctx in zip(calls, contexts, strict=True)]
+
+    async with serving(app, peer) as session:
+        await session.send(assign=assignment("look", '{"symbol": "a"}'))
+        await asyncio.to_thread(entered.wait, 10)
+        await session.send(cancel=pb.CancelAttempt(attempt=assignment("look").attempt))
+        await session.send(probe=pb.ProbeTool(probe=1, tool="look", timeout_ms=5000))
+        assert (await outcome(session, "probed")).healthy, "the cancel came before it"
+        gate.set()
+        assert json.loads((await outcome(session, "result")).output.json) == ["a", True]
+
+
+async def test_secrets_are_taken_out_of_each_result_of_a_batch(peer, app):
+    @app.tool(batch=podium.Batch(max_wait=0), secrets=["token"])
+    async def look(calls: list[Look], contexts: list[podium.Context]) -> list[str | Exception]:
+        told = [ctx.secret("token") for ctx in contexts]
+        return [ValueError(each) if call.symbol == "bad" else each for call, each in zip(calls, told, strict=True)]
+
+    secrets = [pb.Secret(name="token", value=b"a-long-secret-value")]
+    async with serving(app, peer) as session:
+        items = [assignment("look", f'{{"symbol": "{each}"}}', step=each, secrets=secrets) for each in ("good", "bad")]
+        await session.send_items(*(("assign", each) for each in items))
+        good, bad = await outcome(session, "result"), await outcome(session, "failure")
+    assert "a-long-secret-value" not in good.output.json + bad.failure.message
+    assert bad.failure.message.startswith("ValueError: ")

@@ -175,3 +175,38 @@ def test_a_list_can_be_gone_through_as_it_stands():
     workflow = podium.Workflow()
     workflow.step("tool", value=podium.item["url"], for_each=["a", "b"])
     assert workflow.steps[0].for_each.items.literal_json == '["a","b"]'
+
+
+def test_a_fallback_chain_is_written_in_its_order():
+    workflow = podium.Workflow()
+    search = workflow.step("search")
+    quote = workflow.step("quote", symbol=search.output["symbol"]).fallback(
+        podium.Fallback.tool("mirror", {"code": search.output["symbol"]}, on=["TIMEOUT", "DENIED"]),
+        podium.Fallback.tool("archive", retry=podium.Retry(max_attempts=2)),
+    )
+    assert (
+        quote.fallback(podium.Fallback.stale(max_age="1d"), podium.Fallback.value({"price": None}, on=["*"])) is quote
+    )
+    mirror, archive, stale, value = workflow.steps[1].fallback
+    assert (list(mirror.on), mirror.tool.tool) == (["TIMEOUT", "DENIED"], "mirror")
+    [member] = mirror.tool.arguments.object.members
+    assert (member.name, member.value.reference.step_output) == ("code", "step_1")
+    assert (archive.tool.HasField("arguments"), archive.tool.retry.max_attempts) == (False, 2), (
+        "the step's own arguments"
+    )
+    assert (stale.stale.max_age_ms, list(stale.on)) == (86_400_000, [])
+    assert (value.value_json, list(value.on)) == ('{"price":null}', ["*"])
+
+
+def test_a_link_that_cannot_be_is_refused():
+    workflow, other = podium.Workflow(), podium.Workflow()
+    other.step("search")
+    stranger = other.step("search")
+    step = workflow.step("quote")
+    with pytest.raises(podium.InvalidInput, match="no step step_2"):
+        step.fallback(podium.Fallback.tool("mirror", {"symbol": stranger.output}))
+    with pytest.raises(podium.InvalidInput, match="no JSON form"):
+        podium.Fallback.value(object())
+    with pytest.raises(podium.InvalidInput, match="a list of reasons"):
+        podium.Fallback.stale(on="TIMEOUT")
+    assert not workflow.steps[0].fallback

@@ -93,6 +93,7 @@ class WorkflowPeer(workflow_service_pb2_grpc.WorkflowServiceServicer, tool_servi
         self.tools = tools
         self.events = []
         self.requests = []
+        self.metadata = []
         self.watches = 0
         self.cut_after = []
         self.unavailable = 0
@@ -111,6 +112,7 @@ class WorkflowPeer(workflow_service_pb2_grpc.WorkflowServiceServicer, tool_servi
 
     async def _called(self, request, context):
         self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
         if self.unavailable:
             self.unavailable -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the service restarts")

@@ -193,3 +193,36 @@ async def test_a_value_that_is_too_large_is_refused(file):
 )
 def test_what_is_quoted_is_no_parameter(statement, escaped):
     assert with_literal_colons(statement) == escaped
+
+
+def figures(pool):
+    found = pool.statistics()
+    return {each: getattr(found, each) for each in ("in_use", "waited", "opened", "reused")}
+
+
+async def used(connections):
+    """The figures after three queries in turn, one that fails, and then eight at once on two connections."""
+    for _ in range(3):
+        await connections.query("SELECT 1", {}, 1)
+    with pytest.raises(podium.ToolFailed):
+        await connections.query("SELECT nothing FROM nowhere", {}, 1)
+    one_by_one = figures(connections)
+    await asyncio.gather(*(connections.query("SELECT 1", {}, 1) for _ in range(8)))
+    return one_by_one, figures(connections)
+
+
+async def test_the_connections_to_a_sqlite_file_are_counted(file):
+    connections = SqliteConnections(Database(name="shop", url=f"sqlite:///{file}", max_connections=2))
+    one_by_one, at_once = await used(connections)
+    await connections.close()
+    assert one_by_one == {"in_use": 0, "waited": 0, "opened": 1, "reused": 3}
+    assert (at_once["in_use"], at_once["opened"] + at_once["reused"]) == (0, 12)
+    assert at_once["opened"] <= 2
+
+
+async def test_the_connections_to_a_postgres_database_are_counted(url):
+    connections = PostgresConnections(Database(name="shop", url=url, max_connections=2))
+    one_by_one, at_once = await used(connections)
+    await connections.close()
+    assert one_by_one == {"in_use": 0, "waited": 0, "opened": 1, "reused": 3}
+    assert (at_once["in_use"], at_once["opened"], at_once["reused"]) == (0, 2, 10)

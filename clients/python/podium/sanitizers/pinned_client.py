@@ -177,8 +177,11 @@ class PinnedClient:
         url = httpcore.URL(
             scheme=target.scheme, host=target.host.encode(), port=target.port, target=target.path.encode()
         )
-        async with self._place(), self._pool.stream(method, url, headers=sent, content=body or None) as answer:
-            self._use.served()
+        traced = {"trace": _Reuse(self._use).hear}
+        async with (
+            self._place(),
+            self._pool.stream(method, url, headers=sent, content=body or None, extensions=traced) as answer,
+        ):
             received = bytearray()
             async for part in answer.aiter_stream():
                 received += part
@@ -196,6 +199,20 @@ class PinnedClient:
                 yield
             finally:
                 self._use.given_back()
+
+
+class _Reuse:
+    """Hears from the pool what it does for one request, and counts when it had a connection for it."""
+
+    def __init__(self, use: PoolUse) -> None:
+        self._use = use
+        self._is_new = False
+
+    async def hear(self, event: str, _: object) -> None:
+        if event == "connection.connect_tcp.started":
+            self._is_new = True
+        elif event.endswith("send_request_headers.started") and not self._is_new:
+            self._use.reused()
 
 
 class _PinnedNetwork(httpcore.AsyncNetworkBackend):

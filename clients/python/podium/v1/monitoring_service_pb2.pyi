@@ -88,7 +88,9 @@ Global___ReasonCount: _TypeAlias = ReasonCount  # noqa: Y015
 
 @_typing.final
 class ToolStatistics(_message.Message):
-    """What a tool did in a time. An attempt and a step count in the time in which they ended."""
+    """What a tool did in a time. What ends counts in the time in which it ended; an attempt that starts, in that in which it
+    started. A step that falls back has failed, or was denied, with the tool before, and goes on with that of the link.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -131,7 +133,7 @@ class ToolStatistics(_message.Message):
     rate_limited: _builtins.int
     """Times that a rate limit let a step wait or refused a call."""
     degraded: _builtins.int
-    """Steps whose output came from a fallback."""
+    """Steps of the tool's own whose output came from a fallback."""
     abandoned: _builtins.int
     """Attempts that were given up and may still run."""
     @_builtins.property

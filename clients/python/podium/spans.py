@@ -19,14 +19,14 @@ _FORMAT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 def enter_trace(traceparent: str) -> None:
     """Lets the rest of this task, and the threads that it starts, run in a trace."""
-    if (api := _opentelemetry()) is not None:
+    if (api := opentelemetry_api()) is not None:
         api.attach(api.extract({TRACEPARENT: traceparent}))
 
 
 @contextlib.contextmanager
 def in_trace(traceparent: str) -> Generator[None, None, None]:
     """Runs the block in a trace; with an empty one as it is."""
-    api = _opentelemetry() if traceparent else None
+    api = opentelemetry_api() if traceparent else None
     if api is None:
         yield
         return
@@ -37,10 +37,10 @@ def in_trace(traceparent: str) -> Generator[None, None, None]:
         api.detach(token)
 
 
-def current_traceparent() -> str:
+def span_traceparent() -> str:
     """Returns where the caller is in a trace; empty when it is in none."""
     # A program that has not loaded it is in no trace.
-    if "opentelemetry.trace" not in sys.modules or (api := _opentelemetry()) is None:
+    if "opentelemetry.trace" not in sys.modules or (api := opentelemetry_api()) is None:
         return ""
     carrier: dict[str, str] = {}
     api.inject(carrier)
@@ -63,7 +63,8 @@ class _Api:
 
 
 @functools.cache
-def _opentelemetry() -> _Api | None:
+def opentelemetry_api() -> _Api | None:
+    """Returns what is used of OpenTelemetry's API; None where it is not installed."""
     try:
         return _Api()
     except ImportError:

@@ -1,0 +1,98 @@
+"""The example alerts ask for nothing that a running service does not export."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+
+from podium.v1 import events_pb2
+from service.telemetry.event_counts import EventCounts
+from service.telemetry.metrics import Metrics
+from tests.integration.rig.observed import Scrape, mixed_run
+
+ALERTS = Path(__file__).parents[3] / "docs" / "alerts.yaml"
+SUFFIXES = ("_total", "_bucket", "_count", "_sum")
+
+
+def rules():
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def asked_for(expression):
+    """What an expression names: {metric: labels}, and the labels by which it groups with those of every metric."""
+    grouped = {label.strip() for by in re.findall(r"\bby\s*\(([^)]*)\)", expression) for label in by.split(",")}
+    named = {}
+    for metric, selector in re.findall(r"\b(podium_\w+)(?:\{([^}]*)\})?", expression):
+        named.setdefault(metric, set()).update(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector), grouped)
+    return named
+
+
+def unmet(expression, exported):
+    """What an expression asks for that is not exported: {metric: labels} of what is."""
+    missing = [metric for metric in asked_for(expression) if metric not in exported]
+    for metric, labels in asked_for(expression).items():
+        missing += [f"{metric}.{label}" for label in labels - exported.get(metric, labels)]
+    return missing
+
+
+def exported_by(scrape, declared):
+    """The series that a service has, and the labels of those that need something rare to happen."""
+    found = {}
+    for name, labels in declared.items():
+        family = next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+        assert family in scrape.declared, f"{family} is declared and not exported"
+        found[name] = scrape.labels(name) if scrape.labels(name) is not None else labels
+    return found
+
+
+def declared_series():
+    """Every series that is declared, by the names that it is exported under."""
+    registry = Metrics().registry
+    series = {}
+    for collector in registry._collector_to_names:  # noqa: SLF001 - the registry tells no labels of what has no series
+        labels = set(getattr(collector, "_labelnames", ()))
+        for name in registry._collector_to_names[collector]:  # noqa: SLF001
+            series[name] = labels | ({"le"} if name.endswith("_bucket") else set())
+    return {
+        name: labels
+        for name, labels in series.items()
+        if name.startswith("podium_") and not name.endswith("_created") and _is_exported(name, series)
+    }
+
+
+def _is_exported(name, series):
+    # A counter is registered under its bare name as well, and a histogram too.
+    return name.endswith(SUFFIXES) or not any(f"{name}{suffix}" in series for suffix in SUFFIXES)
+
+
+@pytest.fixture
+async def exported(observed, serve, calls, tenant):
+    await serve()
+    await mixed_run(calls(), calls(subject="bob", roles=["agent"]))
+    scrape = await observed.scrape_until(lambda scrape: scrape.sums("podium_denials_total", tenant=tenant) == 1)
+    return exported_by(scrape, declared_series())
+
+
+async def test_every_metric_and_label_of_the_alerts_is_exported(exported):
+    found = rules()
+    assert len(found) >= 10
+    assert {rule["alert"]: unmet(rule["expr"], exported) for rule in found} == {rule["alert"]: [] for rule in found}
+    assert all(rule["annotations"]["summary"] and rule["labels"]["severity"] for rule in found)
+
+
+async def test_an_alert_on_what_is_not_exported_is_noticed(exported):
+    assert unmet("rate(podium_denials[5m]) > 1", exported) == ["podium_denials"]
+    assert unmet('podium_denials_total{reason="x"}', exported) == ["podium_denials_total.reason"]
+    assert unmet("sum by (executor) (podium_denials_total)", exported) == ["podium_denials_total.executor"]
+
+
+def test_the_state_of_a_breaker_has_the_labels_that_alerts_select():
+    metrics = Metrics()
+    opened = events_pb2.BreakerTransitioned(tool="mail", to_state=events_pb2.BREAKER_STATE_OPEN)
+    EventCounts(metrics, tools_max=10).count_beside("acme", opened)
+    scrape = Scrape(generate_latest(metrics.registry).decode())
+    assert scrape.sums("podium_breaker_state", "tenant", "tool", "state")["acme", "mail", "open"] == 1
+    assert scrape.sums("podium_breaker_state") == 1
+    assert scrape.sums("podium_breaker_transitions_total", "to_state") == {("open",): 1}
