@@ -38,11 +38,11 @@ class CacheSettings:
     tenant_entries: int = 10_000
     """Results of a tenant in memory; of more, the least recently used are forgotten."""
     tenant_bytes: int = 64 * _MIB
-    """How many bytes they may have together."""
+    """Bytes of a tenant's results in memory."""
     entries: int = 100_000
     """Results of all tenants together in memory."""
     size_bytes: int = 256 * _MIB
-    """How many bytes they may have together."""
+    """Bytes of the results of all tenants together in memory."""
     url: str = field(default="", repr=False)
     """redis://user:password@host:port/database keeps results beside memory, in Redis or Valkey; rediss:// with TLS."""
     timeout_ms: int = 50

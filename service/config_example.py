@@ -55,8 +55,8 @@ def descriptions(section: type) -> dict[str, str]:
 
 def shown(setting: Setting, value: object) -> object:
     """A setting's value as JSON has it; of a secret no more than where it leads."""
-    if setting.is_secret and isinstance(value, str):
-        return _without_credentials(value)
+    if setting.is_secret:
+        return _without_credentials(value) if isinstance(value, str) else _HIDDEN if value else _plain(value)
     return _plain(value)
 
 

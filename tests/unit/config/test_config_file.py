@@ -189,6 +189,13 @@ def test_of_a_secret_only_where_it_leads_is_shown(url, told):
     assert shown(setting, url) == told
 
 
+def test_of_a_list_of_secrets_nothing_is_shown():
+    [headers] = [each for each in SETTINGS if each.key == "telemetry.otlp_headers"]
+    assert headers.is_secret
+    assert shown(headers, ("authorization=hunter2",)) == "(hidden)"
+    assert shown(headers, ()) == []
+
+
 def test_check_tells_what_is_set_and_where(written, capsys, monkeypatch):
     monkeypatch.setenv("PODIUM_DATABASE_URL", "postgresql://bob:hunter2@db/podium")
     file = written("[timings]\ndrain_ms = 5_000\n")
