@@ -1,4 +1,4 @@
-"""An hour with a tool that fails 40 % of its calls, in virtual time: with a breaker, a chain and a stale cache, and without.
+"""An hour with a tool that fails 40 % of its calls, in virtual time: with a breaker, a chain and old results, or not.
 
 The chain is an old result of the same question, then another tool, which fails too now and then.
 """
