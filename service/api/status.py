@@ -115,4 +115,6 @@ def status_of(
         checkpoints_component(parts.store, checkpointer),
         executors_component(lambda: len(executors), parts.engine),
     ]
-    return Status(about, parts.store, parts.engine, draining, runners, executors.sessions_of, components)
+    return Status(
+        about, parts.store, parts.engine, draining, runners, executors.sessions_of, components, lambda: parts.load.level
+    )

@@ -13,6 +13,7 @@ from service.cli.fields import Fields
 from service.cli.file_text import parsed
 from service.cli.policy.breakers import read_breaker
 from service.cli.policy.bulkheads import read_bulkhead
+from service.cli.policy.caches import read_cache
 from service.cli.policy.cases import read_case
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _MEMBERS = (
     "patterns",
     "changes_need_approval",
     "breakers",
+    "caches",
     "bulkheads",
     "tests",
 )
@@ -69,6 +71,7 @@ class PolicyFile:
             patterns=[_pattern(fields) for fields in _listed(file, "patterns")],
             breakers=[read_breaker(fields) for fields in _listed(file, "breakers")],
             changes_need_approval=file.truth("changes_need_approval"),
+            caches=[read_cache(fields) for fields in _listed(file, "caches")],
             bulkheads=[read_bulkhead(fields) for fields in _listed(file, "bulkheads")],
         )
         if file.has("addresses"):

@@ -7,6 +7,7 @@ from typing import Any
 from podium.v1 import policy_pb2
 from service.cli.policy.breakers import breaker_content
 from service.cli.policy.bulkheads import bulkhead_content
+from service.cli.policy.caches import cache_content
 from service.cli.policy.durations import duration_text
 from service.cli.policy.file import EFFECTS, KEYS, PERIODS_MS, SCOPES
 
@@ -53,6 +54,7 @@ def policy_content(policy: policy_pb2.Policy) -> dict[str, Any]:
             )
             for pattern in policy.patterns
         ],
+        caches=[cache_content(rule) for rule in policy.caches],
         bulkheads=[bulkhead_content(bulkhead) for bulkhead in policy.bulkheads],
         breakers=[breaker_content(rule) for rule in policy.breakers],
     )

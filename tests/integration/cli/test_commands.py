@@ -156,8 +156,22 @@ def test_a_cycle_is_told_step_by_step(ask, flow):
     assert (ended.code, "a → b → a" in ended.err) == (2, True)
 
 
+def documented_file(number):
+    blocks = (ROOT / "docs" / "workflows.md").read_text().split("```yaml\n")[1:]
+    return blocks[number].partition("```")[0]
+
+
+def test_the_chain_of_the_documentation_is_understood(ask, flow):
+    ended = ask("run", flow(documented_file(1)))
+    assert ended.code == 2
+    assert re.findall(r"(\S+ \w+) is not registered", ended.err) == [
+        "steps[0].fallback[0].tool other_feed",
+        "steps[0].tool market_feed",
+    ]
+
+
 def test_the_file_of_the_documentation_is_understood(ask, flow):
-    documented = (ROOT / "docs" / "workflows.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    documented = documented_file(0)
     ended = ask("run", flow(documented))
     assert ended.code == 2
     assert re.findall(r"steps\[\d\]\.tool (\w+) is not registered", ended.err) == [

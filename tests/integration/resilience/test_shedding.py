@@ -6,6 +6,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from podium.v1 import definition_pb2, value_pb2
+from podium.v1.monitoring_service_pb2 import GetStatusRequest
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor, tool
 
@@ -68,6 +69,7 @@ async def test_as_it_fills_up_low_is_refused_then_normal_then_all_and_what_was_a
                 assert "google.rpc.RetryInfo" in str(error.trailing_metadata())
             for priority in taken:
                 await caller.start(step("work"), priority=priority)
+        assert (await admit(to=held.service).monitoring.GetStatus(GetStatusRequest())).load > 0.8
         held.at(1.0)
         await executor.succeed((await executor.work()).attempt)
         assert (await caller.ended(accepted)).state == value_pb2.WORKFLOW_STATE_SUCCEEDED

@@ -17,6 +17,7 @@ from podium.v1 import (
     monitoring_service_pb2,
     policy_pb2,
     replay_service_pb2,
+    resilience_service_pb2,
     tool_service_pb2,
     workflow_service_pb2,
 )
@@ -86,6 +87,7 @@ def rows(planted):
             "AccessService": _access(planted),
             "AdminService": _admin(planted),
             "MonitoringService": _monitoring(),
+            "ResilienceService": _resilience(planted),
         }.items()
         for method, row in methods.items()
     }
@@ -188,4 +190,20 @@ def _admin(planted):
 
 def _monitoring():
     m = monitoring_service_pb2
-    return {"GetToolStatistics": Row(m.GetToolStatisticsRequest())}
+    return {
+        "GetToolStatistics": Row(m.GetToolStatisticsRequest()),
+        "ListExecutors": Row(m.ListExecutorsRequest()),
+        "GetStatus": Row(m.GetStatusRequest()),
+    }
+
+
+def _resilience(planted):
+    r = resilience_service_pb2
+    return {
+        "ListBreakers": Row(r.ListBreakersRequest()),
+        "GetBreaker": Row(r.GetBreakerRequest(tool=planted.tool), NOT_FOUND),
+        "SetBreaker": Row(r.SetBreakerRequest(tool=planted.tool, action=r.BREAKER_ACTION_RESET), NOT_FOUND),
+        "GetCacheStatistics": Row(r.GetCacheStatisticsRequest()),
+        "ListCacheEntries": Row(r.ListCacheEntriesRequest()),
+        "InvalidateCache": Row(r.InvalidateCacheRequest(tool=planted.tool)),
+    }

@@ -8,7 +8,9 @@ from podium.v1 import (
     audit_service_pb2,
     event_service_pb2,
     executor_service_pb2,
+    monitoring_service_pb2,
     replay_service_pb2,
+    resilience_service_pb2,
     tool_service_pb2,
     workflow_service_pb2,
 )
@@ -19,7 +21,9 @@ FILES = [
     audit_service_pb2,
     event_service_pb2,
     executor_service_pb2,
+    monitoring_service_pb2,
     replay_service_pb2,
+    resilience_service_pb2,
     tool_service_pb2,
     workflow_service_pb2,
 ]

@@ -86,7 +86,9 @@ async def test_what_waits_is_seen_and_how_long(observed, serve, calls, tenant):
     assert scrape.sums("podium_group_commit_seconds_count") > 0
     assert scrape.sums("podium_group_commit_events_sum") > 0
     assert scrape.sums("podium_log_head_position") > 0
-    assert scrape.sums("podium_projection_up", "projection") == {("workflows",): 1, ("audit",): 1}
+    up = scrape.sums("podium_projection_up", "projection")
+    assert {("workflows",), ("audit",)} <= up.keys()
+    assert set(up.values()) == {1}
 
 
 async def test_the_collector_gets_the_same_metrics(observed, serve, calls, tenant):

@@ -3,7 +3,8 @@
 from podium.v1 import definition_pb2, policy_pb2
 from service.admission.bulkhead import BulkheadGuard
 from service.admission.bulkhead_line import PUT_BY_US
-from service.admission.pipeline import ALLOWED, AttemptEnd, Rejected, Wait
+from service.admission.guards import AttemptEnd
+from service.admission.verdicts import ALLOWED, Rejected, Wait
 from service.domain.permissions import DEFAULT_POLICY
 from tests.unit.admission.calls import a_request, a_tool
 

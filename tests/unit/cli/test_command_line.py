@@ -83,9 +83,20 @@ def test_the_commands_are_those_of_the_issue():
             "tenants configure",
             "tenants list",
             "tenants show",
+            "breakers list",
+            "breakers show",
+            "breakers open",
+            "breakers close",
+            "breakers reset",
             "keys list",
             "keys rotate",
             "keys destroy",
+            "breakers list",
+            "breakers show",
+            "breakers open",
+            "breakers close",
+            "breakers reset",
+            "demo breakers",
             "cache invalidate",
             "cache list",
             "cache stats",
@@ -123,6 +134,7 @@ def test_the_commands_are_those_of_the_issue():
             "token inspect",
             "token revoke",
             "demo research",
+            "demo breakers",
         )
     }
 

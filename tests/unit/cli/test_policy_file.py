@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.v1 import definition_pb2 as d
 from podium.v1 import policy_pb2 as pb
 from service.cli.failures import CommandFailed, ExitCode
 from service.cli.policy.cases import read_cases
@@ -59,6 +60,9 @@ breakers:
     record: [TIMEOUT, UNAVAILABLE]
     ignore: [BAD_INPUT]
   - {id: defaults, window: {}}
+caches:
+  - {id: quotes, tools: ["quote*"], ttl: 1m, stale: 1h, shared: true}
+  - {id: never, disabled: true}
 bulkheads:
   - {id: narrow, tools: [refund], max_concurrent: 3, max_queued: 10}
   - {id: billing, executors: ["billing-*"], max_concurrent: 8}
@@ -115,6 +119,10 @@ def test_every_field_reaches_the_policy():
     assert list(policy.bulkheads) == [
         pb.Bulkhead(id="narrow", tools=["refund"], max_concurrent=3, max_queued=10),
         pb.Bulkhead(id="billing", executors=["billing-*"], max_concurrent=8),
+    ]
+    assert list(policy.caches) == [
+        pb.CacheRule(id="quotes", tools=["quote*"], caching=d.Caching(ttl_ms=60_000, stale_ms=3_600_000, shared=True)),
+        pb.CacheRule(id="never", disabled=True),
     ]
     assert list(policy.patterns) == [
         pb.ContentPattern(id="api-key", expression="sk-[a-z]+", refuse_input=True, redact_output=True)
