@@ -160,9 +160,10 @@ def serve(
     """Serve until SIGTERM or SIGINT. Raises ServeError."""
     try:
         uvloop.run(_serve(settings, on_ready, make_log))
-        StopSignals.ended()
     except (StoreError, DatabaseError, ListenError, MasterKeyError, MetricsUnavailable) as error:
         raise ServeError(str(error)) from None
+    finally:
+        StopSignals.ended()
 
 
 async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, make_log: OpenLog) -> None:

@@ -1,4 +1,4 @@
-"""An hour with a tool that fails 40 % of its calls, in virtual time: with a breaker, a chain and a stale cache, and without.
+"""An hour with a tool that fails 40 % of its calls, in virtual time: with a breaker, a chain and old results, or not.
 
 The chain is an old result of the same question, then another tool, which fails too now and then.
 """
@@ -79,7 +79,9 @@ def one_hour(monkeypatch, *, protected):
 
     async def scene(stage):
         asked, calls, tasks = [], Counter(), Tasks()
-        tasks.spawn(answer(await stage.executor(max_attempts=100), SeededChance("broken"), calls))
+        tasks.spawn(
+            answer(await stage.executor(max_attempts=100, tools=(BROKEN, BACKUP)), SeededChance("broken"), calls)
+        )
         for number in range(HOUR_S // EVERY_S):
             question = step("ask", "broken", retry=retry, arguments_json=f'{{"question": {number % QUESTIONS}}}')
             question.fallback.extend(CHAIN if protected else ())
