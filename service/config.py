@@ -1,6 +1,6 @@
 """The service's settings: frozen, checked, and found in the environment or in a file from here and from nowhere else.
 
-What they are called there is in service.config_reading. Settings that would be unsafe or contradict each other are
+What they are called there is in service.settings.reading. Settings that would be unsafe or contradict each other are
 refused before anything starts.
 """
 
@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import NamedTuple, get_type_hints
 from urllib.parse import urlsplit
 
-from service.cache_settings import CacheSettings, cache_problems
-from service.config_file import ConfigFile
-from service.config_reading import CONFIG_NAME, PREFIX, Source, all_settings, read_settings
 from service.domain.addresses import Network
 from service.domain.retry import RetryDefaults
 from service.domain.templates import PARTS_LIMIT
-from service.listening_settings import Listening, listening_problems
-from service.telemetry_settings import TelemetrySettings, telemetry_problems, with_standard_names
-from service.token_settings import TokenSettings, token_problems
+from service.settings.cache import CacheSettings, cache_problems
+from service.settings.file import ConfigFile
+from service.settings.listening import Listening, listening_problems
+from service.settings.reading import CONFIG_NAME, PREFIX, Source, all_settings, read_settings
+from service.settings.telemetry import TelemetrySettings, telemetry_problems, with_standard_names
+from service.settings.tokens import TokenSettings, token_problems
 
 _KIB = 1024
 _CHECKPOINT_EVENTS_MAX = 100_000

@@ -6,7 +6,7 @@ import grpc
 import grpc.aio
 
 from service.config import Settings
-from service.listening_settings import Listening
+from service.settings.listening import Listening
 
 
 class ListenError(Exception):

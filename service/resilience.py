@@ -10,12 +10,12 @@ from service.admission.breaker_book import BreakerBook
 from service.admission.bulkhead import BulkheadGuard
 from service.admission.guards import Guard, Ledger, StaleResults
 from service.admission.verdicts import WaitingLine
-from service.cache_settings import CacheSettings
 from service.domain.permissions import Policy
 from service.engine.breakers import Breakers
 from service.engine.executor_bounds import ExecutorBounds
 from service.engine.result_caching import ResultCaching
 from service.engine.timers import Clock
+from service.settings.cache import CacheSettings
 from store.contract import EventStore
 
 

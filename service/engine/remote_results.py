@@ -25,9 +25,9 @@ from redis.exceptions import RedisError
 from podium.v1 import value_pb2
 from service.admission.cache_flights import Call
 from service.admission.result_cache import Entry, Source
-from service.cache_settings import RemotePlace
 from service.engine.cache_failures import READ, WRITE, CacheFailures
 from service.engine.timers import Clock
+from service.settings.cache import RemotePlace
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from typing import Any
 from podium.v1 import value_pb2
 from service.admission.cache import CacheGuard
 from service.admission.result_cache import CacheBounds, ResultCache
-from service.cache_settings import CacheSettings
 from service.domain.permissions import Policy
 from service.domain.values import SealBrokenError
 from service.engine.cache_failures import CacheFailures
@@ -17,6 +16,7 @@ from service.engine.data_keys import Keyring, derived
 from service.engine.journal import Journal
 from service.engine.keys import StepKey
 from service.engine.timers import Clock
+from service.settings.cache import CacheSettings
 from store.contract import EventStore
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from service.engine.engine import Engine
 from service.projections.runner import ProjectionRunner
-from service.telemetry_settings import TelemetrySettings
+from service.settings.telemetry import TelemetrySettings
 from store.contract import Clock
 from store.event_log import EventLog
 

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
+from service.settings.telemetry import TelemetrySettings
 from service.telemetry.collector import Collector
 from service.telemetry.endpoint import Endpoint
 from service.telemetry.event_counts import EventCounts
@@ -21,7 +22,6 @@ from service.telemetry.span_export import SpanExport
 from service.telemetry.spans import Spans
 from service.telemetry.switch import Observed
 from service.telemetry.trails import Trails
-from service.telemetry_settings import TelemetrySettings
 from store.contract import Clock
 
 _log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from service.cli.child_processes import end_with
 from service.config import CheckpointSettings, Settings, Storage
-from service.listening_settings import Listening
 from service.main import Running, mint_token, serve
+from service.settings.listening import Listening
 
 
 def main(database_url, folder, parent):

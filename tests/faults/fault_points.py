@@ -17,8 +17,8 @@ from service.config import Settings, Storage, Timings
 from service.domain.retry import RetryDefaults
 from service.engine.attempts import Attempts
 from service.engine.keys import StepKey
-from service.listening_settings import Listening
 from service.main import ServeError, serve
+from service.settings.listening import Listening
 from store.limits import StoreLimits
 from store.migrate import migrate
 from store.sqlite import sqlite_log

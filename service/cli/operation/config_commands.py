@@ -74,7 +74,7 @@ def init(
 ) -> None:
     """Write a file of settings to begin with: each with what it does and its default, commented out."""
     from service.cli.output import note, print_json, say
-    from service.config_example import example_file
+    from service.settings.example import example_file
 
     if str(file) == "-":
         print_json({"text": example_file()}) if as_json else say(example_file().rstrip("\n"))
@@ -96,8 +96,8 @@ def init(
 def _effective(file: Path | None) -> Sequence[dict[str, Any]]:
     """Return every setting with its value and its source. Raises CommandFailed when they are not in order."""
     from service.config import ConfigurationError, Settings, find_settings
-    from service.config_example import shown
-    from service.config_reading import Origin, Source, all_settings
+    from service.settings.example import shown
+    from service.settings.reading import Origin, Source, all_settings
 
     try:
         settings, sources = find_settings(file=file)

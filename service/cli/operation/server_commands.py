@@ -123,8 +123,8 @@ def dev_settings(folder: Path, port: int) -> Settings:
     from dataclasses import replace
 
     from service.config import CheckpointSettings, load_settings
-    from service.listening_settings import Listening
-    from service.token_settings import TokenSettings
+    from service.settings.listening import Listening
+    from service.settings.tokens import TokenSettings
 
     settings = load_settings()
     storage = replace(settings.storage, database_url=f"sqlite:///{folder / 'podium.db'}", state_directory=folder)

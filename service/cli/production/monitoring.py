@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.cli.production.facts import Facts, NotSeen, Outcome, failed, passed, warned
-from service.token_settings import is_loopback
+from service.settings.tokens import is_loopback
 
 _ANSWER_BYTES_MAX = 8 * 1024 * 1024
 _TIMEOUT_S = 5.0

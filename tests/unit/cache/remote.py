@@ -4,9 +4,9 @@ import asyncio
 
 from service.admission.result_cache import CacheBounds
 from service.admission.verdicts import Wait
-from service.cache_settings import CacheSettings
 from service.engine.cache_failures import CacheFailures
 from service.engine.remote_results import RemoteResults
+from service.settings.cache import CacheSettings
 from service.tasks import Tasks
 from tests.unit.cache.calls import BOUNDS, CachedCalls, answer_of, step_of
 

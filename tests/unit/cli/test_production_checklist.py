@@ -18,9 +18,9 @@ from service.config import (
     Settings,
     Storage,
 )
-from service.listening_settings import Listening
-from service.telemetry_settings import TelemetrySettings
-from service.token_settings import PublicKeyFile, TokenSettings
+from service.settings.listening import Listening
+from service.settings.telemetry import TelemetrySettings
+from service.settings.tokens import PublicKeyFile, TokenSettings
 
 BY_ID = {item.id: item for item in ITEMS}
 SCHEMA = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.cache_settings import CacheSettings, cache_problems
 from service.config import load_settings
+from service.settings.cache import CacheSettings, cache_problems
 
 
 def test_without_an_address_results_are_in_memory_alone():

@@ -12,9 +12,9 @@ import pytest
 
 from service.cli import main
 from service.config import ConfigurationError, Settings, find_settings, load_settings
-from service.config_example import descriptions, example_file, shown
-from service.config_reading import Origin, all_settings
-from service.token_settings import PublicKeyFile
+from service.settings.example import descriptions, example_file, shown
+from service.settings.reading import Origin, all_settings
+from service.settings.tokens import PublicKeyFile
 
 SETTINGS = all_settings(Settings)
 

@@ -14,8 +14,8 @@ from service.config import (
     load_settings,
 )
 from service.domain.retry import DEFAULTS
-from service.listening_settings import Listening
-from service.token_settings import PublicKeyFile, TokenSettings
+from service.settings.listening import Listening
+from service.settings.tokens import PublicKeyFile, TokenSettings
 
 
 def problems(**environment):

@@ -10,7 +10,7 @@ from tests.integration.rig.service_process import environment
 PROGRAM = """
 import sys
 from service.telemetry.switch import telemetry_of
-from service.telemetry_settings import TelemetrySettings
+from service.settings.telemetry import TelemetrySettings
 import service.main
 made = telemetry_of(TelemetrySettings({settings}), None, None)
 print(made is not None, any(name.startswith(("opentelemetry", "prometheus_client")) for name in sys.modules))

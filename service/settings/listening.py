@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.token_settings import is_loopback
+from service.settings.tokens import is_loopback
 
 _PORT_MAX = 65_535
 

@@ -16,8 +16,8 @@ from typing import get_type_hints
 from urllib.parse import urlsplit
 
 from service.config import Settings
-from service.config_reading import CONFIG_NAME, Setting, all_settings
-from service.token_settings import PublicKeyFile
+from service.settings.reading import CONFIG_NAME, Setting, all_settings
+from service.settings.tokens import PublicKeyFile
 
 _WIDTH = 118
 _HIDDEN = "(hidden)"

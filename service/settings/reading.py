@@ -15,9 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from service.config_file import ConfigFile
 from service.domain.addresses import Network, parse_network
-from service.token_settings import PublicKeyFile
+from service.settings.file import ConfigFile
+from service.settings.tokens import PublicKeyFile
 
 PREFIX = "PODIUM_"
 CONFIG_NAME = "PODIUM_CONFIG"
