@@ -14,6 +14,7 @@ from service.projections.tool_statistics import HOUR_MINUTES, MINUTE_US
 BUCKETS_MAX = 1000
 TOOLS_MAX = 1000
 """How many tools may be named in a request."""
+_YEAR_10000_US = 253_402_300_800 * 1_000_000
 
 
 class ToolStatisticsReader:
@@ -49,6 +50,8 @@ def _window(request: pb.GetToolStatisticsRequest, now_us: int) -> Window:
     for name, at_us in (("from_us", request.from_us), ("to_us", request.to_us)):
         if at_us < 0:
             raise _invalid(name, "is before the Unix epoch")
+        if at_us >= _YEAR_10000_US:
+            raise _invalid(name, "is after the year 9999")
     before = -(-(request.to_us or now_us) // MINUTE_US)
     first = request.from_us // MINUTE_US if request.from_us else max(0, before - HOUR_MINUTES)
     if first >= before:

@@ -22,6 +22,7 @@ _FULL_LAG_S = 1.0
 """When the loop is so late with what it was to do, it is full."""
 _SMOOTHED_OVER_S = 0.3
 _LOOK_EVERY_S = 0.1
+_CLOSE = 0.005
 
 Source = Callable[[], float]
 """How full a part of the service is: 0 empty, 1 full."""
@@ -66,10 +67,15 @@ class Load:
     def look(self, since_s: float) -> float:
         """Ask all parts how full they are, so long after the last time.
 
-        What lasts for a moment only, as one long turn or one large group of appends, is no load: it is smoothed.
+        What lasts for a moment only, as one long turn, a large group of appends or a process that was stopped, is no load:
+        it is smoothed, and one look counts as one, however late it comes.
         """
+        since_s = min(since_s, 2 * _LOOK_EVERY_S)
         fullest = min(1.0, max((source() for source in self._sources), default=0.0))
         self.level += (fullest - self.level) * (1 - math.exp(-since_s / _SMOOTHED_OVER_S))
+        if abs(fullest - self.level) < _CLOSE:
+            # Else what is full would never be called so.
+            self.level = fullest
         return self.level
 
     def admit(self, priority: int) -> None:

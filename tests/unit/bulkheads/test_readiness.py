@@ -27,13 +27,21 @@ def test_a_moment_is_no_load():
     assert max(load.look(0.1) for _ in range(4)) < 0.5
 
 
+def test_one_late_look_is_no_load_and_what_lasts_is():
+    load = Load([lambda: 1.0], lambda: 0.0)
+    assert load.look(30.0) < 0.5
+    levels = [load.look(30.0) for _ in range(20)]
+    assert (levels == sorted(levels), levels[3] > 0.8, levels[-1]) == (True, True, 1.0)
+
+
 @pytest.mark.parametrize(
     ("level", "refused"),
     [(0.49, []), (0.5, [1]), (0.79, [1]), (0.8, [0, 1, 2]), (0.99, [0, 1, 2]), (1.0, [0, 1, 2, 3])],
 )
 def test_who_is_refused_at_which_load(level, refused):
     load = Load([lambda: level], lambda: 0.5)
-    load.look(3600.0)
+    for _ in range(20):
+        load.look(3600.0)
     for priority in definition_pb2.Priority.values():
         if priority in refused:
             with pytest.raises(LimitExceeded, match="takes no more work") as caught:
