@@ -25,6 +25,8 @@ _LOST = "EXECUTOR_LOST"
 _PASSING_US = 10_000_000
 """How long identical calls do not wait for each other after a failure, or a result that is nobody else's."""
 _PASSING_MAX = 10_000
+_PLANS_MAX = 10_000
+"""Versions of tools of which it is remembered how their results are cached."""
 
 
 class RemoteResults(Protocol):
@@ -193,6 +195,9 @@ class CacheGuard:
         tool = (request.tenant, request.tool.name, request.tool_version)
         known = self._plans.get(tool)
         if known is None or known[0] is not policy:
+            if len(self._plans) >= _PLANS_MAX:
+                # Worked out again where they are still used.
+                self._plans.clear()
             known = self._plans[tool] = (policy, plan_of(policy.caches, request.tool))
         return known[1]
 
