@@ -51,10 +51,6 @@ class WaitingSteps:
             # What it waits for may have happened while that it waits was on its way to the log.
             line.stir()
 
-    def move_now(self, line: WaitingLine) -> None:
-        """A guard has room for those in a line."""
-        self._moves.set(line, self._clock.now_us())
-
     def leave(self, key: StepKey) -> None:
         """A step started or ended."""
         if self._tools.pop(key, None) is None:
