@@ -13,10 +13,10 @@ from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, value_pb2
 from service.admission.breaker_book import BreakerBook, ToolBreaker
-from service.admission.breaker_line import LOOK_AGAIN_US, BreakerLine, Step
+from service.admission.breaker_line import BreakerLine
 from service.admission.guards import AttemptEnd, Ledger
 from service.admission.tool_request import ToolRequest
-from service.admission.verdicts import ALLOWED, Allowed, Rejected, Verdict, Wait
+from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Rejected, Step, Verdict, Wait
 from service.domain.breaker import ANY_NUMBER, Transition
 from service.domain.breaker_settings import FORCED_OPEN, HALF_OPEN
 from service.domain.state import US_PER_MS
@@ -34,11 +34,6 @@ class BreakerGuard:
         self._chance = chance
         self._asked: tuple[ToolRequest | None, ToolBreaker | None] = (None, None)
         self._under_way: dict[Hashable, ToolBreaker] = {}
-        self._wake: Callable[[BreakerLine], None] = _nobody
-
-    def on_room(self, wake: Callable[[BreakerLine], None]) -> None:
-        """Have somebody told of a line whose first may be let through now."""
-        self._wake = wake
 
     def check(self, request: ToolRequest, now_us: int) -> Verdict:
         """Decide from memory; see service.admission.pipeline.Guard."""
@@ -126,8 +121,7 @@ class BreakerGuard:
         """Somebody set a breaker. Unless it `is_last`, a turn recorded one behind it, and it is told again."""
         kept.breaker.restore(event, recorded_at_us)
         kept.last, kept.is_owed = event, not is_last
-        if len(kept.line):
-            self._wake(kept.line)
+        kept.line.stir()
 
     def _catch_up(self, kept: ToolBreaker, cause: ToolRequest | tuple[str, str, str, int], now_us: int) -> None:
         """Record what is owed, follow the policy in force, and end a phase whose time is over."""
@@ -162,11 +156,7 @@ class BreakerGuard:
 
     def _wake_those_who_wait(self, kept: ToolBreaker, now_us: int) -> None:
         if len(kept.line) and (kept.breaker.room(now_us) or not kept.breaker.settings.waits):
-            self._wake(kept.line)
-
-
-def _nobody(line: BreakerLine) -> None:
-    """Nobody waits yet."""
+            kept.line.stir()
 
 
 def _step(request: ToolRequest) -> Step:

@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-LOOK_AGAIN_US = 5_000_000
-"""How long those who wait, and the room of those who were woken, are left alone."""
-
-Step = tuple[str, str, str]
-"""(tenant, workflow, step) of a step that waits."""
+from service.admission.verdicts import LOOK_AGAIN_US, Step
 
 
 class BreakerLine:
@@ -30,12 +26,22 @@ class BreakerLine:
         """Until when each of them has its room, the earliest first."""
         self._tickets: dict[Step, int] = {}
         self._last_ticket = 0
+        self._look: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def __contains__(self, step: Step) -> bool:
         return step in self._waiting
+
+    def on_stir(self, look: Callable[[], None]) -> None:
+        """See Stirring."""
+        self._look = look
+
+    def stir(self) -> None:
+        """See Stirring."""
+        if self._look is not None and self._waiting:
+            self._look()
 
     def join(self, step: Step) -> None:
         """A step waits. Joining twice changes nothing."""
@@ -56,8 +62,10 @@ class BreakerLine:
 
     def move_away(self, step: Step) -> None:
         """See WaitingLine."""
-        self._woken.pop(step, None)
         self._waiting.discard(step)
+        if self._woken.pop(step, None) is not None:
+            # It has not started, and its room is another's.
+            self.stir()
 
     def kept_for_others(self, step: Step, now_us: int) -> int:
         """How much of the room is for steps that were woken before this one came."""

@@ -11,15 +11,11 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Protocol
 
+from service.admission.verdicts import LOOK_AGAIN_US, Step
 from service.domain.priorities import RANKS, Turns
 
-LOOK_AGAIN_US = 5_000_000
-"""How long those who wait are left alone when nothing stirs the line."""
 PUT_BY_US = 250_000
 """How long a permit is put by for a step that was woken."""
-
-Step = tuple[str, str, str]
-"""(tenant, workflow, step) of a step that waits or runs."""
 ToolKey = tuple[str, str]
 """(tenant, tool)."""
 
@@ -55,7 +51,7 @@ class BulkheadLine:
         return len(self._waiting)
 
     def on_stir(self, look: Callable[[], None]) -> None:
-        """Take what has the line looked at soon; see service.admission.pipeline.Stirring."""
+        """See Stirring."""
         self._look = look
 
     def stir(self) -> None:

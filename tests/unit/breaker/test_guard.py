@@ -28,7 +28,6 @@ class Stage:
         self.put(**fields)
         self.book = BreakerBook(lambda _tenant: self.policy)
         self.guard = BreakerGuard(self.book, self.ledger, lambda: 0.25)
-        self.guard.on_room(self.woken.append)
 
     def put(self, **fields):
         """Another policy."""
@@ -46,6 +45,12 @@ class Stage:
         assert isinstance(verdict, Allowed)
         self.guard.started(request, self.now_us)
         return request.tenant, request.workflow_id, request.step_id
+
+    def line(self, waits):
+        """The line that all who wait have joined, which tells when it is stirred."""
+        (line,) = {verdict.join() for _, verdict in waits}
+        line.on_stir(lambda: self.woken.append(line))
+        return line
 
     def end(self, step, outcome, **fields):
         self.guard.ended(AttemptEnd(step, self.now_us, outcome=outcome, **fields))
@@ -204,7 +209,7 @@ def test_a_tool_of_which_no_rule_speaks_any_more_is_let_through_and_that_is_reco
 def test_those_who_wait_are_woken_as_many_as_there_are_permits_and_keep_them_from_who_comes_later():
     stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=2, success_threshold=2).open()
     waits = [stage.ask() for _ in range(5)]
-    (line,) = {verdict.join() for _, verdict in waits}
+    line = stage.line(waits)
     assert line.let_through(stage.now_us) == ([], stage.now_us + SECOND_US)
     stage.now_us += SECOND_US
     through, _ = line.let_through(stage.now_us)
@@ -221,10 +226,25 @@ def test_those_who_wait_are_woken_as_many_as_there_are_permits_and_keep_them_fro
     assert line.let_through(stage.now_us)[0] == [("default", steps[0][1], waits[2][0].step_id)]
 
 
+def test_the_room_of_one_that_was_woken_and_ends_before_it_starts_is_told_at_once():
+    stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=1, success_threshold=1).open()
+    line = stage.line([stage.ask() for _ in range(3)])
+    stage.now_us += SECOND_US
+    (first,), _ = line.let_through(stage.now_us)
+    assert stage.woken == []
+    line.leave(first)
+    assert stage.woken == [line]
+    (second,), _ = line.let_through(stage.now_us)
+    # Its start gives no room to anybody.
+    stage.start(step=second[2])
+    line.leave(second)
+    assert stage.woken == [line]
+
+
 def test_all_are_woken_when_it_closes():
     stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=1, success_threshold=1).open()
     waits = [stage.ask() for _ in range(50)]
-    (line,) = {verdict.join() for _, verdict in waits}
+    line = stage.line(waits)
     stage.now_us += SECOND_US
     ((_, _, first),), _ = line.let_through(stage.now_us)
     stage.succeed(stage.start(step=first))
@@ -235,7 +255,7 @@ def test_all_are_woken_when_it_closes():
 def test_who_was_woken_and_does_not_come_loses_the_permit_after_a_while_and_not_the_place():
     stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=1, success_threshold=1).open()
     waits = [stage.ask() for _ in range(3)]
-    (line,) = {verdict.join() for _, verdict in waits}
+    line = stage.line(waits)
     stage.now_us += SECOND_US
     (first,), again_us = line.let_through(stage.now_us)
     assert line.let_through(stage.now_us)[0] == []
