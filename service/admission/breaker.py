@@ -49,7 +49,7 @@ class BreakerGuard:
             room -= kept.line.kept_for_others(step, now_us)
         if room > 0:
             self._asked = (request, kept)
-            timeout_us = breaker.settings.timeout_us
+            timeout_us = breaker.timeout_us
             return Allowed(timeout_ms=timeout_us // US_PER_MS) if timeout_us else ALLOWED
         if breaker.settings.waits:
             return _wait(kept, step, now_us)

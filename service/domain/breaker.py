@@ -105,6 +105,11 @@ class Breaker:
             return max(0, free)
         return 0 if state == FORCED_OPEN else ANY_NUMBER
 
+    @property
+    def timeout_us(self) -> int:
+        """How long an attempt may take that starts now; 0: it sets no bound."""
+        return 0 if self.state in (DISABLED, METRICS_ONLY) else self.settings.timeout_us
+
     def tries_again_at_us(self) -> int:
         """When it will let an attempt through that it does not now; 0: nobody can say."""
         return self.open_until_us if self.state == OPEN else 0

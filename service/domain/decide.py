@@ -18,7 +18,7 @@ from service.domain import commands as c
 from service.domain import retry
 from service.domain import state as s
 from service.domain.errors import IllegalState
-from service.domain.fallback import ends_denied, ends_failed
+from service.domain.fallback import acts_at_once, ends_denied, ends_failed
 from service.domain.settling import settle
 from service.domain.state import Step, TimerKind, Workflow
 from service.domain.values import Ports
@@ -214,8 +214,9 @@ def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rul
     failure, retry_at = command.failure, None
     # A rejection counts as an attempt, so the first begins the budget as the start of one would.
     budget_ends_at_us = 0 if step.attempts_of_call else _budget_ends_at_us(step, command.now_us)
+    taken_over = acts_at_once(state, step, failure)
     # Somebody waits for the answer of a direct call, and knows better whether it is worth the wait.
-    if state.kind not in s.DIRECT:
+    if not taken_over and state.kind not in s.DIRECT:
         retry_at = retry.next_attempt_at_us(
             step.call,
             failure,
@@ -234,8 +235,8 @@ def _reject_attempt(state: Workflow, command: c.RejectAttempt, ports: Ports, rul
         budget_ends_at_us=budget_ends_at_us,
     )
     facts: list[Message] = [rejected] if command.check is None else [command.check, rejected]
-    if retry_at is not None:
-        return facts
+    if taken_over or retry_at is not None:
+        return [*facts, *taken_over]
     return [*facts, *ends_failed(state, step, failure, exhausted=retry.is_repeated(step.call, failure))]
 
 

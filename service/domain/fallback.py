@@ -1,5 +1,7 @@
 """Fallback: where a step would end badly, the next link of its chain that names the failure takes over.
 
+It also takes over where an attempt is rejected, by an open breaker or a full bulkhead, instead of the repetition.
+
 Invariant: links are tried in their order, each at most once, and none in a workflow that is being canceled. A failure
 that no link names, or none is left for, ends the step.
 """
@@ -28,6 +30,14 @@ def ends_failed(state: Workflow, step: Step, failure: value_pb2.Failure, *, exha
     names = {ANY, failure.reason, EXHAUSTED} if exhausted else {ANY, failure.reason}
     taken_over = _taken_over(state, step, failure, names)
     return taken_over or [events_pb2.StepFailed(step_id=step.id, failure=failure)]
+
+
+def acts_at_once(state: Workflow, step: Step, failure: value_pb2.Failure) -> list[Message]:
+    """What follows from an attempt that admission rejected, before it is repeated: nothing, or a link takes over.
+
+    A tool that is known not to be reached is not waited for by a step that has something else to go on with.
+    """
+    return _taken_over(state, step, failure, {ANY, failure.reason})
 
 
 def ends_denied(state: Workflow, step: Step, guard: str, failure: value_pb2.Failure) -> list[Message]:

@@ -1,9 +1,13 @@
 """Fallback chains on virtual time: places of the tool before a link, crashes between links, and old results."""
 
+import dataclasses
+
 import pytest
 
-from podium.v1 import definition_pb2, events_pb2, value_pb2
+from podium.v1 import definition_pb2, events_pb2, policy_pb2, value_pb2
 from service.admission.verdicts import Answered
+from service.domain.permissions import DEFAULT_POLICY
+from service.engine import policies
 from service.resilience import Resilience
 from tests.simulation.stage import TOOLS, play, step
 from tests.simulation.virtual_time import elapse
@@ -88,6 +92,33 @@ def test_a_crash_finds_the_step_at_its_link_again(running):
         (succeeded,) = stage.log.of_kind(workflow_id, "step_succeeded")
         assert (succeeded.attempt, succeeded.degraded_by) == (2, 1)
         assert len(stage.log.of_kind(workflow_id, "fallback_tried")) == 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("on", "waits_s"), [("BREAKER_OPEN", 0), ("*", 0), ("EXHAUSTED", 60)], ids=["named", "any", "exhausted"]
+)
+def test_an_open_breaker_is_waited_for_only_without_a_link_that_is_for_it(monkeypatch, on, waits_s):
+    rule = policy_pb2.BreakerRule(id="any", failure_threshold=1, recovery_timeout_ms=60_000)
+    monkeypatch.setattr(policies, "DEFAULT_POLICY", dataclasses.replace(DEFAULT_POLICY, breakers=(rule,)))
+    opened_by = step("only", retry=definition_pb2.RetryPolicy(max_attempts=1))
+
+    async def scene(stage):
+        executor = await stage.executor()
+        first = await stage.start(opened_by)
+        executor.fail(await executor.hear("assign"))
+        await stage.until_ended(first)
+        began_s = stage.now_s
+        workflow_id = await stage.start(step("only", fallback=[definition_pb2.Fallback(on=[on], value_json="7")]))
+        await stage.until(lambda: stage.log.of_kind(workflow_id, "attempt_rejected"))
+        if waits_s:
+            executor.succeed(await executor.hear("assign"), "8")
+        await stage.until_ended(workflow_id)
+        assert stage.now_s - began_s == pytest.approx(waits_s, abs=0.5)
+        (succeeded,) = stage.log.of_kind(workflow_id, "step_succeeded")
+        assert (succeeded.degraded_by, succeeded.output.json) == ((0, "8") if waits_s else (1, "7"))
+        assert len(stage.log.of_kind(workflow_id, "attempt_rejected")) == 1
 
     play(scene)
 

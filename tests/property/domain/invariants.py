@@ -132,7 +132,8 @@ class AttemptsAreFenced:
 
 class LinksAreInOrder:
     """The links of a chain are tried in their order, none twice, each on a failure that it names and that ends the step
-    otherwise; and an output says from which of them it is."""
+    otherwise or is that of a rejected attempt, which is repeated only where no link names it; and an output says from
+    which of them it is."""
 
     name = "links"
 
@@ -147,6 +148,7 @@ class LinksAreInOrder:
             require(self.name, event == expected, f"{event} follows in the place of {expected}")
         if isinstance(event, e.AttemptStarted | e.AttemptRejected):
             self._look_at_an_attempt(walk, event)
+            self._look_at_a_repetition(walk, event)
         elif isinstance(event, e.FallbackTried):
             self._look_at_a_try(walk, event)
         elif isinstance(event, e.StepFailed | e.StepDenied):
@@ -169,6 +171,12 @@ class LinksAreInOrder:
         self._tries[event.step_id] += 1
         allowed = policy.max_attempts or 3
         require(self.name, self._tries[event.step_id] <= allowed, f"{event.step_id} has more attempts than {allowed}")
+
+    def _look_at_a_repetition(self, walk, event):
+        if isinstance(event, e.AttemptRejected) and event.retry_at_us and not walk.state.canceling:
+            left = self._chain(walk, event.step_id)[self._link[event.step_id] :]
+            named = [link for link in left if is_named(link, event)]
+            require(self.name, not named, f"{event.step_id} waits for its tool, and {named} are for {event.failure}")
 
     def _look_at_a_try(self, walk, event):
         chain, before = self._chain(walk, event.step_id), self._link[event.step_id]

@@ -79,7 +79,10 @@ def chains(draw, needed):
         elif kind == 1:
             links.append(old(*on))
         else:
-            fields = {"retry": pb.RetryPolicy(max_attempts=draw(st.integers(1, 2)), budget_ms=70)} if kind == 2 else {}
+            fields = {}
+            if kind == 2:
+                bounds = {"max_attempts": draw(st.integers(1, 2)), "budget_ms": draw(st.sampled_from([0, 120]))}
+                fields["retry"] = pb.RetryPolicy(initial_backoff_ms=50, **bounds)
             if needed and draw(st.booleans()):
                 fields["arguments"] = {"y": f"${{steps.{needed[0]}.output.x}}"}
             links.append(other(draw(st.sampled_from(["work", "look"])), *on, **fields))

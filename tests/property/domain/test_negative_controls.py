@@ -180,6 +180,14 @@ def gives_up_in_the_place_of_a_link(state, command, ports, rules):
     ]
 
 
+def repeats_in_the_place_of_a_link(state, command, ports, rules):
+    events = decide(state, command, ports, rules)
+    if isinstance(command, c.RejectAttempt) and events and isinstance(events[-1], e.FallbackTried):
+        events.pop()
+        events[-1].retry_at_us = command.now_us + 1
+    return events
+
+
 @after(e.FallbackTried)
 def counts_the_attempts_before_a_link(state, event):
     state.steps[event.step_id].attempts_before = 0
@@ -222,6 +230,7 @@ DECIDERS = [
     ("links", tries_the_first_link_again),
     ("links", says_nothing_of_the_link),
     ("links", gives_up_in_the_place_of_a_link),
+    ("links", repeats_in_the_place_of_a_link),
 ]
 
 

@@ -199,7 +199,8 @@ class Walk:
         def refuse(number):
             if number % 2:
                 return denies(step_id)
-            if number % 3:
+            # Nothing is called at a link for an old result, so there is no attempt to reject.
+            if number % 3 and stale_link(self.step(step_id)) is None:
                 return rejects(step_id, retryable=bool(number % 5), chance=number % 10 / 10)
             return lambda walk: iter(
                 [c.AnswerStep(walk.now_us, step_id, None, value_of(OUTPUTS[number % len(OUTPUTS)]))]

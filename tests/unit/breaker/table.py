@@ -85,6 +85,9 @@ class Play:
         room = self._breaker.room(self._now_us)
         assert room == (ANY_NUMBER if expected == "any" else int(expected))
 
+    def _bound(self, expected_ms):
+        assert self._breaker.timeout_us == int(expected_ms) * 1_000
+
     def _start(self, *keys):
         for key in keys:
             assert self._breaker.room(self._now_us) > 0

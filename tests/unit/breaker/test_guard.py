@@ -180,6 +180,11 @@ def test_the_timeout_of_the_rule_bounds_the_attempt():
     assert Stage(timeout_ms=1_500).ask()[1].timeout_ms == 1_500
 
 
+@pytest.mark.parametrize("mode", [policy_pb2.BREAKER_MODE_DISABLED, policy_pb2.BREAKER_MODE_METRICS_ONLY])
+def test_what_lets_everything_through_bounds_no_attempt(mode):
+    assert Stage(timeout_ms=1_500, mode=mode).ask()[1] is ALLOWED
+
+
 def test_tenants_and_tools_have_breakers_of_their_own():
     stage = Stage().open()
     assert isinstance(stage.ask()[1], Rejected)

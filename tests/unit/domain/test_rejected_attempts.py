@@ -7,6 +7,7 @@ from service.domain.decide import Rules
 from service.domain.retry import RetryDefaults
 from tests.unit.domain.scenario import (
     WORKFLOW_CANCELED,
+    WORKFLOW_SUCCEEDED,
     attempt_failed,
     attempt_started,
     checked,
@@ -131,6 +132,41 @@ def test_rejections_count_anew_for_a_link():
         tried("a", 2, "BREAKER_OPEN", retryable=True),
         degraded("a", 2, "0"),
     ]
+
+
+@pytest.mark.parametrize("reason", ["BREAKER_OPEN", "OVERLOADED"])
+@pytest.mark.parametrize("on", [(), ("*",), ("TIMEOUT", "BREAKER_OPEN", "OVERLOADED")], ids=["all", "any", "named"])
+def test_a_link_for_a_rejection_acts_at_once_though_there_are_retries_left(reason, on):
+    given(plan(fallback=[declared(1, *on)])).when(rejects("a", reason, after_ms=59_000)).then(
+        rejected("a", reason, retry_after_ms=59_000),
+        tried("a", 1, reason, retryable=True, retry_after_ms=59_000),
+        degraded("a", 1, "1"),
+        WORKFLOW_SUCCEEDED,
+    )
+
+
+@pytest.mark.parametrize("reason", ["BREAKER_OPEN", "OVERLOADED"])
+@pytest.mark.parametrize("on", ["EXHAUSTED", "DENIED", "TIMEOUT"])
+def test_a_link_for_other_failures_lets_a_rejection_be_repeated(reason, on):
+    history = given(plan(fallback=[declared(1, on)]), rules=NO_JITTER)
+    history.when(rejects("a", reason)).then(rejected("a", reason, retry_ms=100))
+
+
+def test_a_breaker_that_opens_between_two_attempts_is_fallen_back_from_at_once():
+    link = declared(1, "BREAKER_OPEN")
+    history = given(plan("look", fallback=[link]), breaks("a", retryable=True), waits(100), rules=NO_JITTER)
+    history.when(rejects("a")).then(
+        rejected("a", attempt=2),
+        tried("a", 1, "BREAKER_OPEN", retryable=True),
+        degraded("a", 1, "1"),
+        WORKFLOW_SUCCEEDED,
+    )
+
+
+def test_a_link_that_was_passed_over_is_not_gone_back_to_by_a_rejection():
+    links = [declared(0, "BREAKER_OPEN"), other("look", "TOOL_ERROR")]
+    history = given(plan(fallback=links), begins("a"), fails("a"), rules=NO_JITTER)
+    history.when(rejects("a")).then(rejected("a", attempt=2, retry_ms=100))
 
 
 def test_a_rejected_step_that_is_canceled_ends_with_its_workflow():
