@@ -373,6 +373,7 @@ class Service:
             self._checkpoints,
             self._executors,
             failure=lambda: self.failure,
+            process=self._serving,
         )
 
     async def _watch_log(self, store: EventStore) -> None:

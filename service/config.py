@@ -143,7 +143,7 @@ class Limits:
     watcher_items: int = 1_000
     """Items that wait for one reader of a stream before it reads from the log again."""
     memory_bytes: int = 0
-    """The memory the process may have: less work is taken as it nears that. 0: as much as there is."""
+    """The memory the process may have: less work is taken as it nears that. 0: what its cgroup may have."""
 
     @property
     def json_bounds(self) -> tuple[int, int, int, int]:

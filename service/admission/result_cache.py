@@ -138,6 +138,11 @@ class ResultCache:
         held = self._tenants.get(tenant)
         return (len(held.entries), held.size_bytes) if held is not None else (0, 0)
 
+    @property
+    def total(self) -> tuple[int, int]:
+        """How many entries there are of all tenants, and their bytes."""
+        return len(self._all), self._size_bytes
+
     def figures(self, tenant: str, tool: str) -> ToolFigures:
         """What it did for a tool; whoever knows of more adds it."""
         figures = self._figures.get((tenant, tool))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from podium.v1 import monitoring_service_pb2 as pb
 from service.api.draining import Draining
@@ -15,6 +16,7 @@ from service.api.executor_servicer import ExecutorServicer
 from service.api.parts import ApiParts
 from service.api.status_components import (
     Component,
+    cache_component,
     checkpoints_component,
     executors_component,
     lease_component,
@@ -43,6 +45,14 @@ class About:
     schedule_to_start_ms: int
 
 
+class Process(Protocol):
+    """What the process knows of itself."""
+
+    serves: bool
+    """What health checks are told."""
+    components: list[Component]
+
+
 @dataclass(slots=True)
 class Status:
     """What the report is made of. Parts that have something to tell add themselves to the components."""
@@ -57,6 +67,8 @@ class Status:
     components: list[Component] = field(default_factory=list)
     load: Callable[[], float] = lambda: 0.0
     """How full the service is, 0 to 1."""
+    is_ready: Callable[[], bool] = lambda: True
+    """What health checks are told: not while it is full."""
 
     async def report(self, tenant: str) -> pb.GetStatusResponse:
         """How the service is, for a caller of a tenant."""
@@ -64,8 +76,9 @@ class Status:
         waits = await waits_of(engine, tenant, schedule_to_start_ms=about.schedule_to_start_ms, longest=STUCK_MAX)
         quarantined = [key.workflow_id for key in engine.residency.quarantined if key.tenant == tenant]
         components = [tell() for tell in self.components]
+        works = self.is_ready() and all(each.healthy for each in components if each.essential)
         answer = pb.GetStatusResponse(
-            serving=not self.draining.has_begun and all(each.healthy for each in components if each.essential),
+            serving=works and not self.draining.has_begun,
             version=about.version,
             started_at_us=about.started_at_us,
             components=components,
@@ -106,15 +119,26 @@ def status_of(
     executors: ExecutorServicer,
     *,
     failure: Callable[[], Exception | None],
+    process: Process,
 ) -> Status:
     """The report of a service put together. `failure` tells why the log cannot be written any more."""
     components = [
         log_component(parts.store, failure),
         lease_component(parts.store, parts.clock),
         projections_component(runners),
+        *process.components,
+        cache_component(parts.cache),
         checkpoints_component(parts.store, checkpointer),
         executors_component(lambda: len(executors), parts.engine),
     ]
     return Status(
-        about, parts.store, parts.engine, draining, runners, executors.sessions_of, components, lambda: parts.load.level
+        about,
+        parts.store,
+        parts.engine,
+        draining,
+        runners,
+        executors.sessions_of,
+        components,
+        load=lambda: parts.load.level,
+        is_ready=lambda: process.serves,
     )

@@ -66,6 +66,7 @@ def _step(step: Step) -> dict[str, object]:
         "cached": step.cached,
         "failure": _hex(step.failure),
         "limited_by": step.limited_by,
+        "waits_for": step.waits_for,
         "link": step.link,
         "attempts_before": step.attempts_before,
         "skip_reason": step.skip_reason,

@@ -252,6 +252,7 @@ def _step_queued(state: Workflow, event: events_pb2.StepQueued) -> None:
     step = state.steps[event.step_id]
     step.state = s.QUEUED
     step.deadline_at_us = event.deadline_at_us
+    step.waits_for = event.waits_for
     state.changed[step.id] = None
     state.arm(event.deadline_at_us, TimerKind.QUEUE, step.id, step.attempts)
 

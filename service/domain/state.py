@@ -119,6 +119,8 @@ class Step:
     chunk_count: int = 0
     limited_by: str = ""
     """The rate limit for which it waits, or waited before it waits for a place."""
+    waits_for: str = ""
+    """What it was last queued for, in words."""
     parent: Step | None = None
     item: int = -1
     items: Sequence[Step] = ()

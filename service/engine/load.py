@@ -40,17 +40,23 @@ class LoopLag:
 
 
 class MemoryFill:
-    """How full the memory is that the service may use: nothing below 60 percent of it counts as load."""
+    """How full the memory is that the service may use: nothing below 60 percent of it counts as load.
+
+    Without a bound it is never full.
+    """
 
     _FREE_PART = 0.6
 
     def __init__(self, limit_bytes: int, used_bytes: Callable[[], int]) -> None:
-        self._limit_bytes = limit_bytes
-        self._used_bytes = used_bytes
+        """`limit_bytes` is 0 where there is no bound."""
+        self.limit_bytes = limit_bytes
+        self.used_bytes = used_bytes
 
     def __call__(self) -> float:
         """See Source."""
-        used = self._used_bytes() / self._limit_bytes
+        if not self.limit_bytes:
+            return 0.0
+        used = self.used_bytes() / self.limit_bytes
         return max(0.0, (used - self._FREE_PART) / (1 - self._FREE_PART))
 
 

@@ -1,4 +1,4 @@
-"""The steps of a tenant that wait, for a place, a limit or a breaker: how many there are, and which wait longest."""
+"""The steps of a tenant that wait, and what for: how many there are, and which wait longest."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def _waiting_in(engine: Engine, resident: Resident, schedule_to_start_ms: int) -
 
 
 def _waits_for(engine: Engine, resident: Resident, step: Step) -> str:
-    tenant, tool = resident.key.tenant, step.plan.definition.tool
+    tenant, tool = resident.key.tenant, step.call.tool
     if engine.dispatcher.is_waiting(StepKey(*resident.key, step.id)):
         served = engine.dispatcher.sessions(tenant, tool)
         return f"a free place for {tool}" if served else f"an executor that serves {tool}"
-    return f"the limit {step.limited_by}" if step.limited_by else f"a breaker or a bulkhead of {tool}"
+    return f"the limit {step.limited_by}" if step.limited_by else step.waits_for or f"a place for {tool}"

@@ -60,7 +60,7 @@ class RemoteResults:
         self._spawn = spawn
         self._failures = failures
         self._failed = failed
-        self._failures_in_a_row = 0
+        self.failures_in_a_row = 0
         self._pause_until_us = 0
         self._is_probing = False
         self._cache = RedisCache(
@@ -89,11 +89,11 @@ class RemoteResults:
 
     def is_available(self, now_us: int) -> bool:
         """Whether it did not fail lately; after a pause the first to ask tries it for all."""
-        return not self._failures_in_a_row or (now_us >= self._pause_until_us and not self._is_probing)
+        return not self.failures_in_a_row or (now_us >= self._pause_until_us and not self._is_probing)
 
     def ask(self, call: Call, then: Callable[[Entry | None], None]) -> None:
         """Look for a result; `then` is called in any case."""
-        self._is_probing = bool(self._failures_in_a_row)
+        self._is_probing = bool(self.failures_in_a_row)
         self._spawn(self._ask(call, then))
 
     def put(self, call: Call, entry: Entry) -> None:
@@ -101,7 +101,7 @@ class RemoteResults:
         now_us = self._clock.now_us()
         lifetime_us = entry.stale_until_us - now_us
         if lifetime_us >= _US_PER_MS and entry.size_bytes <= _VALUE_MAX_BYTES and self.is_available(now_us):
-            self._is_probing = bool(self._failures_in_a_row)
+            self._is_probing = bool(self.failures_in_a_row)
             self._spawn(self._put(call, entry, lifetime_us / 1_000_000))
 
     async def _ask(self, call: Call, then: Callable[[Entry | None], None]) -> None:
@@ -133,12 +133,12 @@ class RemoteResults:
             return None
         finally:
             self._is_probing = False
-        self._failures_in_a_row = 0
+        self.failures_in_a_row = 0
         return answer
 
     def _note(self, call: Call, operation: str, error: Exception) -> None:
-        self._failures_in_a_row += 1
-        pause_us = min(_LONGEST_PAUSE_US, _FIRST_PAUSE_US << min(self._failures_in_a_row - 1, 10))
+        self.failures_in_a_row += 1
+        pause_us = min(_LONGEST_PAUSE_US, _FIRST_PAUSE_US << min(self.failures_in_a_row - 1, 10))
         self._pause_until_us = self._clock.now_us() + pause_us
         # The text of an error may hold an address with its password.
         self._failures.note(call.tenant, operation, f"the remote cache does not answer: {type(error).__name__}")

@@ -51,6 +51,8 @@ class ResultCaching:
         self.invalidations.on_invalidation(self.guard.invalidate)
         self.remote_place = str(settings.remote or "")
         """Where results are kept beside memory, without credentials; empty: nowhere."""
+        self.remote_failures: Callable[[], int] = lambda: 0
+        """How often the server there failed since it last answered."""
         self._failures: CacheFailures | None = None
         self._close: Callable[[], Coroutine[Any, Any, None]] | None = None
 
@@ -75,6 +77,7 @@ class ResultCaching:
             failed=self._failed,
         )
         self._close = remote.close
+        self.remote_failures = lambda: remote.failures_in_a_row
         self.guard.use_remote(remote)
 
     def wakes(self, ask_again: Callable[[StepKey], None]) -> None:

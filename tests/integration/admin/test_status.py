@@ -8,7 +8,9 @@ from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import refusal_of
 
 pytestmark = pytest.mark.both_databases
-PARTS = {"log": True, "lease": True, "projections": False, "checkpoints": False, "executors": False}
+PARTS = {"log": True, "lease": True} | dict.fromkeys(
+    ("projections", "loop", "memory", "cache", "checkpoints", "executors"), False
+)
 """Those that are always there, and whether the service is NOT_SERVING without them."""
 
 
@@ -22,7 +24,10 @@ async def test_the_operator_learns_who_owns_the_log_and_how_each_part_is(admit, 
     assert answer.version
     assert answer.started_at_us > 0
     parts = {each.component: each for each in answer.components}
-    assert PARTS.items() <= {name: each.essential for name, each in parts.items()}.items()
+    assert {name: each.essential for name, each in parts.items()} == PARTS
+    assert parts["loop"].detail.endswith(" ms late")
+    assert int(parts["memory"].detail.split(" MiB")[0]) > 0
+    assert " results, " in parts["cache"].detail
     assert all(each.healthy for each in parts.values())
     assert f"at position {answer.head}" in parts["log"].detail or answer.head > 0
     assert ":" in answer.owner

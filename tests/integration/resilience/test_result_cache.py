@@ -8,6 +8,7 @@ import pytest
 import podium
 from podium.v1 import admin_service_pb2, executor_service_pb2, policy_pb2, tool_service_pb2, value_pb2
 from podium.v1 import resilience_service_pb2 as pb
+from podium.v1.monitoring_service_pb2 import GetStatusRequest
 from tests.integration.rig import policies
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import kinds, payload, payloads
@@ -328,6 +329,18 @@ async def test_a_large_result_stays_a_reference(connect, caller):
     assert entry.size_bytes < 2_000
 
 
+async def test_a_step_that_waits_for_another_ones_result_says_so(connect, caller):
+    app = Quotes()
+    await connect(app)
+    calls = await held_back(app, caller, 2)
+    async with asyncio.timeout(20):
+        while not (stuck := (await caller.monitoring.GetStatus(GetStatusRequest())).stuck):
+            pass
+    assert [each.waits_for.split(" of ")[0] for each in stuck] == ["the result"]
+    app.gate.set()
+    assert len({each.outcome.output_json for each in await asyncio.gather(*calls)}) == 1
+
+
 async def test_a_batch_of_identical_calls_calls_the_tool_once(connect, caller):
     app = Quotes()
     await connect(app)
@@ -391,6 +404,10 @@ async def test_a_server_that_fails_is_recorded_and_no_call_fails(own_service, va
     assert told in ([("READ", 1)], [("READ", 1), ("WRITE", 1)])
     errors = (await statistics(ana)).errors
     assert errors >= 1
+    status = await admit(tenant="default", to=service).monitoring.GetStatus(GetStatusRequest())
+    [cache] = [each for each in status.components if each.component == "cache"]
+    assert (cache.healthy, cache.essential, status.serving) == (False, False, True)
+    assert f"127.0.0.1:{valkey.port}/0 has failed" in cache.detail
     await asyncio.to_thread(service.stop)
     if fault == "is gone":
         valkey.start()

@@ -91,13 +91,18 @@ async def test_a_direct_call_is_refused_as_early_and_a_batch_too(held, admit):
         await caller.call("unheard-of", priority=HIGH)
 
 
-async def test_health_checks_are_told_before_the_process_suffers_and_when_it_is_over(held):
+async def test_health_checks_are_told_before_the_process_suffers_and_when_it_is_over(held, admit):
+    operator = admit(tenant="default", to=held.service)
     async with grpc.aio.insecure_channel(held.service.address) as channel:
         watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""), timeout=30)
         told = (answer.status async for answer in watched)
         assert await anext(told) == SERVING
+        assert (await operator.monitoring.GetStatus(GetStatusRequest())).serving
         held.at(1.0)
         assert await anext(told) == NOT_SERVING
+        status = await operator.monitoring.GetStatus(GetStatusRequest())
+        assert (status.serving, status.load > 0.9) == (False, True), "the status says what health checks are told"
         held.at(0.5)
         assert await anext(told) == SERVING
+        assert (await operator.monitoring.GetStatus(GetStatusRequest())).serving
         watched.cancel()

@@ -53,6 +53,7 @@ def test_who_is_refused_at_which_load(level, refused):
 
 def test_memory_counts_as_load_only_when_most_of_it_is_used():
     assert [round(MemoryFill(100, lambda used=used: used)(), 2) for used in (0, 60, 80, 100)] == [0, 0, 0.5, 1]
+    assert MemoryFill(0, lambda: 1 << 40)() == 0, "without a bound it is never full"
 
 
 def test_answers_in_a_row_change_the_health_and_begin_anew_each_time():
