@@ -60,6 +60,11 @@ class Resilience:
         """What steps fall back on that take an old result."""
         return self.cache.guard
 
+    def policy_changed(self, tenant: str) -> None:
+        """Another policy of a tenant is in force: those who wait may not have to any more."""
+        self.bulkheads.policy_changed(tenant)
+        self._breaker_guard.policy_changed(tenant)
+
     def on_room(self, wake: Callable[[WaitingLine], None]) -> None:
         """Have somebody told of a line whose first may be let through now."""
         self._breaker_guard.on_room(wake)

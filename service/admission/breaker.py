@@ -120,6 +120,12 @@ class BreakerGuard:
         for step in kept.breaker.under_way:
             self._under_way[step] = kept
 
+    def policy_changed(self, tenant: str) -> None:
+        """By another policy somebody who waits for a breaker of a tenant asks, and finds out what it means."""
+        for kept in self._book.of_tenant(tenant):
+            if len(kept.line):
+                self._wake(kept.line)
+
     def set(
         self, kept: ToolBreaker, event: events_pb2.BreakerTransitioned, recorded_at_us: int, *, is_last: bool
     ) -> None:
