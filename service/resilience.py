@@ -58,3 +58,8 @@ class Resilience:
     def stale_results(self) -> StaleResults:
         """What steps fall back on that take an old result."""
         return self.cache.guard
+
+    def policy_changed(self, tenant: str) -> None:
+        """Another policy of a tenant is in force: those who wait may not have to any more."""
+        self.bulkheads.policy_changed(tenant)
+        self._breaker_guard.policy_changed(tenant)

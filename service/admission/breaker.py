@@ -115,6 +115,12 @@ class BreakerGuard:
         for step in kept.breaker.under_way:
             self._under_way[step] = kept
 
+    def policy_changed(self, tenant: str) -> None:
+        """By another policy somebody who waits for a breaker of a tenant asks, and finds out what it means."""
+        for kept in self._book.of_tenant(tenant):
+            if len(kept.line):
+                self._wake(kept.line)
+
     def set(
         self, kept: ToolBreaker, event: events_pb2.BreakerTransitioned, recorded_at_us: int, *, is_last: bool
     ) -> None:
@@ -155,7 +161,7 @@ class BreakerGuard:
         self._wake_those_who_wait(kept, now_us)
 
     def _wake_those_who_wait(self, kept: ToolBreaker, now_us: int) -> None:
-        if len(kept.line) and (kept.breaker.room(now_us) or not kept.breaker.settings.waits):
+        if len(kept.line) and kept.room_for_those_who_wait(now_us):
             kept.line.stir()
 
 
@@ -168,7 +174,7 @@ def _wait(kept: ToolBreaker, step: Step, now_us: int) -> Wait:
         kept.line.join(step)
         return kept.line
 
-    again_us = kept.breaker.tries_again_at_us()
+    again_us = kept.breaker.over_at_us
     until_us = min(again_us if again_us > now_us else now_us + LOOK_AGAIN_US, now_us + LOOK_AGAIN_US)
     return Wait(until_us, f"the breaker of {kept.tool}", join=join)
 

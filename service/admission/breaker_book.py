@@ -34,7 +34,7 @@ class ToolBreaker:
         """Its last transition."""
         self.is_owed = False
         """The last transition is not on record, because the append that it was in failed."""
-        self.line = BreakerLine(self._room_for_those_who_wait, self.breaker.tries_again_at_us)
+        self.line = BreakerLine(self.room_for_those_who_wait, lambda: self.breaker.over_at_us)
 
     @property
     def stream_id(self) -> str:
@@ -64,9 +64,10 @@ class ToolBreaker:
         cause.policy_revision = self._book.policy_of(self.tenant).revision
         return cause
 
-    def _room_for_those_who_wait(self, now_us: int) -> int:
-        if not self.is_current:
-            # One of them asks, and finds out what the policy means for the others.
+    def room_for_those_who_wait(self, now_us: int) -> int:
+        """How many of those who wait are to ask now."""
+        if not self.is_current or self.breaker.is_overdue(now_us):
+            # One of them asks, in a turn that records what the policy, or the time, means for the others.
             return 1
         return self.breaker.room(now_us) if self.breaker.settings.waits else ANY_NUMBER
 

@@ -15,10 +15,10 @@ from service.admission.verdicts import LOOK_AGAIN_US, Step
 class BreakerLine:
     """Steps that wait for one breaker."""
 
-    def __init__(self, room: Callable[[int], int], tries_again_at_us: Callable[[], int]) -> None:
-        """`room` is how many may start at a time, and `tries_again_at_us` when there will be some (0: unknown)."""
+    def __init__(self, room: Callable[[int], int], over_at_us: Callable[[], int]) -> None:
+        """`room` is how many may start at a time, and `over_at_us` when there may be more (0: unknown)."""
         self._room = room
-        self._tries_again_at_us = tries_again_at_us
+        self._over_at_us = over_at_us
         self._order: list[tuple[int, Step]] = []
         """Ticket and step, as a heap. Those who left are passed over when they come to the front."""
         self._waiting: set[Step] = set()
@@ -88,7 +88,7 @@ class BreakerLine:
         room -= self.kept_for_others(("", "", ""), now_us)
         while self._settle():
             if len(through) >= room:
-                again_us = self._tries_again_at_us()
+                again_us = self._over_at_us()
                 return through, min(again_us if again_us > now_us else now_us + LOOK_AGAIN_US, now_us + LOOK_AGAIN_US)
             _, step = heappop(self._order)
             self._waiting.discard(step)

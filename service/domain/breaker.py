@@ -114,13 +114,22 @@ class Breaker:
         """When it will let an attempt through that it does not now; 0: nobody can say."""
         return self.open_until_us if self.state == OPEN else 0
 
+    @property
+    def over_at_us(self) -> int:
+        """When its phase is over by its time alone; 0: it lasts until something happens."""
+        return self.open_until_us if self.state == OPEN else self._half_open_until_us
+
+    def is_overdue(self, now_us: int) -> bool:
+        """Whether it is half-open for too long, which `pass_time` ends."""
+        return self.state == HALF_OPEN and 0 < self._half_open_until_us <= now_us
+
     def refuse(self) -> None:
         """Count an attempt that was not made."""
         self._rejected += 1
 
     def pass_time(self, now_us: int) -> Transition | None:
         """End a phase that is over by its time alone: half-open that lasted too long."""
-        if self.state == HALF_OPEN and self._half_open_until_us and now_us >= self._half_open_until_us:
+        if self.is_overdue(now_us):
             return self._open("HALF_OPEN_TIMEOUT", now_us, since_us=self._half_open_until_us)
         return None
 

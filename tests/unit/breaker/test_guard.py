@@ -273,3 +273,113 @@ def test_who_was_woken_and_does_not_come_loses_the_permit_after_a_while_and_not_
     verdict.join()
     stage.end(second, None)
     assert line.let_through(stage.now_us)[0] == [first]
+
+
+def waiting(permits=1, **fields):
+    """A half-open breaker with its permits out, and six steps that wait in its line."""
+    rule = {"when_open": policy_pb2.WHEN_OPEN_WAIT, "half_open_permits": permits, "success_threshold": permits}
+    stage = Stage(**{**rule, **fields}).half_open()
+    held = [stage.start() for _ in range(permits)]
+    (line,) = {stage.ask()[1].join() for _ in range(6)}
+    stage.woken.clear()
+    stage.ledger.take()
+    return stage, held, line
+
+
+def move(stage, line):
+    """Those who are let through ask, until nobody moves; how many start, and how many are rejected."""
+    started = rejected = 0
+    while through := line.let_through(stage.now_us)[0]:
+        for _, _, step in through:
+            request, verdict = stage.ask(step=step)
+            if isinstance(verdict, Wait):
+                verdict.join()
+            elif isinstance(verdict, Rejected):
+                rejected += 1
+            else:
+                stage.guard.started(request, stage.now_us)
+                started += 1
+    return started, rejected
+
+
+def test_half_open_that_lasts_too_long_wakes_one_who_ends_it_and_then_as_many_as_there_are_permits():
+    stage, _, line = waiting(half_open_max_ms=3_000)
+    over_us = stage.now_us + 3 * SECOND_US
+    assert line.let_through(stage.now_us) == ([], over_us)
+    stage.now_us = over_us
+    (asking,), _ = line.let_through(stage.now_us)
+    assert line.let_through(stage.now_us)[0] == []
+    verdict = stage.ask(step=asking[2])[1]
+    assert stage.recorded() == [("breaker/search", "HALF_OPEN_TIMEOUT")]
+    assert verdict.until_us == stage.now_us + SECOND_US
+    verdict.join()
+    assert line.let_through(stage.now_us) == ([], stage.now_us + SECOND_US)
+    stage.now_us += SECOND_US
+    assert line.let_through(stage.now_us)[0] == [asking]
+
+
+def test_without_a_bound_half_open_keeps_those_who_wait():
+    stage, _, line = waiting()
+    stage.now_us += 1_000 * SECOND_US
+    assert line.let_through(stage.now_us)[0] == []
+
+
+CHANGES = {
+    # Of two permits that are out: what the policy says then, how many start, what is recorded, and the permits out.
+    "nothing else": ({}, 0, [], 2),
+    "more permits": ({"half_open_permits": 4}, 2, [], 4),
+    "fewer permits than are out": ({"half_open_permits": 1}, 0, [], 2),
+    "no rule": ({"id": ""}, 6, ["POLICY_CHANGED"], 0),
+    "disabled": ({"mode": policy_pb2.BREAKER_MODE_DISABLED}, 6, ["POLICY_CHANGED"], 0),
+    "only metrics": ({"mode": policy_pb2.BREAKER_MODE_METRICS_ONLY}, 6, ["POLICY_CHANGED"], 0),
+    "held open": ({"mode": policy_pb2.BREAKER_MODE_FORCED_OPEN}, 0, ["POLICY_CHANGED"], 0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_policy_change_while_it_is_half_open_holds_at_once_for_those_who_wait(change):
+    fields, started, recorded, taken = CHANGES[change]
+    rule = {"when_open": policy_pb2.WHEN_OPEN_WAIT, "half_open_permits": 2, "success_threshold": 5}
+    stage, held, line = waiting(2, **rule)
+    stage.put(**{**rule, **fields})
+    stage.guard.policy_changed("another")
+    assert stage.woken == []
+    stage.guard.policy_changed("default")
+    assert stage.woken == [line]
+    assert move(stage, line) == (started, 0)
+    assert [reason for _, reason in stage.recorded()] == recorded
+    assert stage.breaker.permits_taken == taken
+    # What has a permit of the phase that is over gives none of another back.
+    for step in held:
+        stage.end(step, None)
+    assert stage.breaker.permits_taken == max(0, taken - 2)
+    assert not set(held) & set(stage.breaker.under_way)
+
+
+def test_permits_that_are_too_many_by_another_policy_come_back_before_the_next_is_given_out():
+    stage, held, line = waiting(2)
+    stage.put(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=1, success_threshold=2)
+    stage.guard.policy_changed("default")
+    assert move(stage, line) == (0, 0)
+    stage.end(held[0], None)
+    assert move(stage, line) == (0, 0)
+    stage.end(held[1], None)
+    assert move(stage, line) == (1, 0)
+
+
+def test_those_who_wait_are_rejected_when_the_policy_says_so_now():
+    stage, _, line = waiting()
+    stage.put(half_open_permits=1, success_threshold=1)
+    stage.guard.policy_changed("default")
+    assert move(stage, line) == (0, 6)
+
+
+def test_a_rule_that_comes_back_finds_the_breaker_closed():
+    stage, _, line = waiting()
+    stage.put(id="")
+    stage.guard.policy_changed("default")
+    assert move(stage, line) == (6, 0)
+    stage.put(half_open_permits=1)
+    assert stage.ask()[1] is ALLOWED
+    assert stage.breaker.permits_taken == 0
+    assert [reason for _, reason in stage.recorded()] == ["POLICY_CHANGED"] * 2
