@@ -71,12 +71,18 @@ class _Gathering:
     called: bool = False
     task: asyncio.Task[None] | None = None
 
-    def give_up(self, member: _Member) -> None:
-        """Nobody waits for this call any more; and nobody for the function, once that is said of all."""
+    def give_up(self, member: _Member) -> bool:
+        """Nobody waits for this call any more; and nobody for the function, once that is said of all.
+
+        Returns:
+            Whether the batch is stopped by that: it takes no more calls, though its task has yet to notice.
+        """
         member.wanted = False
         wanted = any(each.wanted for each in self.members)
-        if not wanted and self.task is not None and (self.stoppable or not self.called):
-            self.task.cancel()
+        if wanted or self.task is None or (self.called and not self.stoppable):
+            return False
+        self.task.cancel()
+        return True
 
 
 class Gatherer:
@@ -120,7 +126,8 @@ class Gatherer:
         except asyncio.CancelledError:
             if member.output.cancelled():
                 raise
-            gathering.give_up(member)
+            if gathering.give_up(member):
+                self._close(gathering)
             if not gathering.called:
                 raise
             # As for a function in a thread: it sees that the call is not wanted, and what it did is told.
@@ -137,8 +144,13 @@ class Gatherer:
         gathering.members.append(member)
         if len(gathering.members) == self._max_calls:
             gathering.full.set()
-            self._gathering = None
+            self._close(gathering)
         return gathering
+
+    def _close(self, gathering: _Gathering) -> None:
+        """Whoever comes now begins another batch."""
+        if self._gathering is gathering:
+            self._gathering = None
 
     async def _run(self, gathering: _Gathering) -> None:
         try:
@@ -166,8 +178,7 @@ class Gatherer:
         except TimeoutError:
             pass
         finally:
-            if self._gathering is gathering:
-                self._gathering = None
+            self._close(gathering)
 
     async def _call(self, members: list[_Member]) -> object:
         signature, function = self._tool.signature, self._tool.function
