@@ -73,8 +73,8 @@ class Load:
     def look(self, since_s: float) -> float:
         """Ask all parts how full they are, so long after the last time.
 
-        What lasts for a moment only, as one long turn, a large group of appends or a process that was stopped, is no load:
-        it is smoothed, and one look counts as one, however late it comes.
+        What lasts for a moment only, as one long turn, a large group of appends or a process that was stopped, is no
+        load: it is smoothed, and one look counts as one, however late it comes.
         """
         since_s = min(since_s, 2 * _LOOK_EVERY_S)
         fullest = min(1.0, max((source() for source in self._sources), default=0.0))
