@@ -19,6 +19,7 @@ from service.admission.tool_request import ToolRequest
 from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Rejected, Step, Verdict, Wait
 from service.domain.breaker import ANY_NUMBER, Transition
 from service.domain.breaker_settings import FORCED_OPEN, HALF_OPEN
+from service.domain.priorities import rank_of
 from service.domain.state import US_PER_MS
 
 
@@ -52,7 +53,7 @@ class BreakerGuard:
             timeout_us = breaker.timeout_us
             return Allowed(timeout_ms=timeout_us // US_PER_MS) if timeout_us else ALLOWED
         if breaker.settings.waits:
-            return _wait(kept, step, now_us)
+            return _wait(kept, step, rank_of(request.priority), now_us)
         breaker.refuse()
         return Rejected(self.name, _failure(kept, now_us), self._chance())
 
@@ -169,9 +170,9 @@ def _step(request: ToolRequest) -> Step:
     return request.tenant, request.workflow_id, request.step_id
 
 
-def _wait(kept: ToolBreaker, step: Step, now_us: int) -> Wait:
+def _wait(kept: ToolBreaker, step: Step, rank: int, now_us: int) -> Wait:
     def join() -> BreakerLine:
-        kept.line.join(step)
+        kept.line.join(step, rank)
         return kept.line
 
     again_us = kept.breaker.over_at_us

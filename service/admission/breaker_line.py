@@ -1,4 +1,4 @@
-"""The line of steps that wait for a breaker, in the order in which they came.
+"""The line of steps that wait for a breaker: by priority, and in the order in which they came.
 
 As many are woken as there is room for, however many wait. Who was woken keeps its room for a while, so that nobody who
 comes later takes it, and its ticket until it starts or ends, so that it does not lose its place when it cannot start.
@@ -7,8 +7,8 @@ comes later takes it, and its ticket until it starts or ends, so that it does no
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
 
+from service.admission.ranked_order import RankedOrder
 from service.admission.verdicts import LOOK_AGAIN_US, Step
 
 
@@ -19,9 +19,7 @@ class BreakerLine:
         """`room` is how many may start at a time, and `over_at_us` when there may be more (0: unknown)."""
         self._room = room
         self._over_at_us = over_at_us
-        self._order: list[tuple[int, Step]] = []
-        """Ticket and step, as a heap. Those who left are passed over when they come to the front."""
-        self._waiting: set[Step] = set()
+        self._waiting = RankedOrder()
         self._woken: dict[Step, int] = {}
         """Until when each of them has its room, the earliest first."""
         self._tickets: dict[Step, int] = {}
@@ -43,8 +41,8 @@ class BreakerLine:
         if self._look is not None and self._waiting:
             self._look()
 
-    def join(self, step: Step) -> None:
-        """A step waits. Joining twice changes nothing."""
+    def join(self, step: Step, rank: int) -> None:
+        """A step waits, before those of lower rank. Joining twice changes nothing."""
         if step in self._waiting:
             return
         ticket = self._tickets.get(step)
@@ -52,8 +50,7 @@ class BreakerLine:
             self._last_ticket += 1
             ticket = self._tickets[step] = self._last_ticket
         self._woken.pop(step, None)
-        self._waiting.add(step)
-        heappush(self._order, (ticket, step))
+        self._waiting.add(step, rank, ticket)
 
     def leave(self, step: Step) -> None:
         """See WaitingLine."""
@@ -86,18 +83,11 @@ class BreakerLine:
         through: list[Step] = []
         room = self._room(now_us)
         room -= self.kept_for_others(("", "", ""), now_us)
-        while self._settle():
+        while self._waiting:
             if len(through) >= room:
                 again_us = self._over_at_us()
                 return through, min(again_us if again_us > now_us else now_us + LOOK_AGAIN_US, now_us + LOOK_AGAIN_US)
-            _, step = heappop(self._order)
-            self._waiting.discard(step)
+            step = self._waiting.take()
             self._woken[step] = now_us + LOOK_AGAIN_US
             through.append(step)
         return through, None
-
-    def _settle(self) -> bool:
-        """Whether anybody waits."""
-        while self._order and self._order[0][1] not in self._waiting:
-            heappop(self._order)
-        return bool(self._order)

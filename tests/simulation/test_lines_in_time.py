@@ -60,7 +60,7 @@ def left_over(life):
     places = [(life, path) for path in KEPT] + [
         (kept.line, name)
         for kept in attrgetter("_resilience._breaker_guard._book")(life)
-        for name in ("_order", "_waiting", "_woken", "_tickets")
+        for name in ("_waiting", "_woken", "_tickets")
     ]
     assert len(places) > len(KEPT), "a breaker was asked"
     counts = {f"{type(owner).__name__}.{path}": len(attrgetter(path)(owner)) for owner, path in places}

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from podium.v1 import events_pb2, policy_pb2, value_pb2
+from podium.v1 import definition_pb2, events_pb2, policy_pb2, value_pb2
 from service.admission.breaker import BreakerGuard
 from service.admission.breaker_book import BreakerBook
 from service.admission.guards import AttemptEnd, Ledger
@@ -34,9 +34,10 @@ class Stage:
         rules = (policy_pb2.BreakerRule(**{**RULE, **fields}),) if fields.get("id", "r") else ()
         self.policy = dataclasses.replace(DEFAULT_POLICY, revision=DEFAULT_POLICY.revision + 1, breakers=rules)
 
-    def ask(self, *, tenant="default", step=None, tool="search"):
+    def ask(self, *, tenant="default", step=None, tool="search", priority=0):
         self.number += 1
         request = a_request(tenant=tenant, step_id=step or f"s{self.number}", tool=a_tool(name=tool))
+        request.priority = priority
         return request, self.guard.check(request, self.now_us)
 
     def start(self, **fields):
@@ -244,6 +245,17 @@ def test_the_room_of_one_that_was_woken_and_ends_before_it_starts_is_told_at_onc
     stage.start(step=second[2])
     line.leave(second)
     assert stage.woken == [line]
+
+
+def test_those_who_wait_are_woken_by_priority_and_a_low_one_does_not_wait_for_ever():
+    low, high = definition_pb2.PRIORITY_LOW, definition_pb2.PRIORITY_HIGH
+    stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=18, success_threshold=18).open()
+    priorities = [low, 0, high, low, 0, *[high] * 20]
+    line = stage.line([stage.ask(priority=priority) for priority in priorities])
+    stage.now_us += SECOND_US
+    numbers = [int(step[2].removeprefix("s")) - 2 for step in line.let_through(stage.now_us)[0]]
+    # Sixteen of high priority in their order; then those who were passed over as often, the lowest first.
+    assert numbers == [2, *range(5, 20), 0, 1]
 
 
 def test_all_are_woken_when_it_closes():
