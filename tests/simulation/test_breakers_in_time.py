@@ -221,6 +221,86 @@ def test_what_an_executor_that_is_lost_or_a_workflow_that_is_canceled_had_comes_
     play(scene)
 
 
+@pytest.mark.parametrize(("ending", "held_s"), [("canceled", 3), ("out of time", 2)])
+def test_the_permit_of_an_attempt_without_an_answer_comes_back_when_it_is_given_up(ruled, ending, held_s):
+    # Its executor hears of a cancel and has the grace to answer; a workflow that is out of time has none.
+    ruled(
+        policy_pb2.BreakerRule(
+            id="r",
+            when_open=policy_pb2.WHEN_OPEN_WAIT,
+            failure_threshold=1,
+            recovery_timeout_ms=1_000,
+            success_threshold=1,
+            half_open_permits=1,
+        )
+    )
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        await opened(stage, executor, failures=1)
+        await elapse(1)
+        request = workflow_service_pb2.StartWorkflowRequest(
+            steps=[once()], timeout_ms=2_000 if ending == "out of time" else 0
+        )
+        ended = (await stage.ask("workflows", "StartWorkflow", request)).workflow_id
+        await executor.hear("assign")
+        waiting = await stage.start(once())
+        if ending == "canceled":
+            cancel = workflow_service_pb2.CancelWorkflowRequest(workflow_id=ended)
+            await stage.ask("workflows", "CancelWorkflow", cancel)
+        await elapse(held_s - 0.5)
+        assert stage.log.of_kind(waiting, "attempt_started") == []
+        began_s = stage.now_s
+        assigned = await executor.hear("assign")
+        assert assigned.attempt.workflow_id == waiting
+        assert stage.now_s - began_s < 1
+        assert stage.log.ended(ended)
+        executor.succeed(assigned)
+        await stage.until_ended(waiting)
+        assert transitions(stage)[-1] == (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW")
+
+    play(scene)
+
+
+def test_those_who_wait_are_served_after_a_half_open_that_lasts_too_long(ruled):
+    ruled(
+        policy_pb2.BreakerRule(
+            id="r",
+            when_open=policy_pb2.WHEN_OPEN_WAIT,
+            failure_threshold=1,
+            recovery_timeout_ms=1_000,
+            success_threshold=1,
+            half_open_permits=1,
+            half_open_max_ms=2_000,
+        )
+    )
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        await opened(stage, executor, failures=1)
+        await elapse(1)
+        hung = await stage.start(once())
+        await executor.hear("assign")
+        began_s = stage.now_s
+        waiting = [await stage.start(once()) for _ in range(3)]
+        assigned = await executor.hear("assign")
+        # Two seconds half-open, and one open.
+        assert 2.9 < stage.now_s - began_s < 3.5
+        assert not stage.log.ended(hung)
+        executor.succeed(assigned)
+        for _ in range(2):
+            executor.succeed(await executor.hear("assign"))
+        for workflow_id in waiting:
+            await stage.until_ended(workflow_id)
+        assert transitions(stage)[2:] == [
+            (HALF_OPEN, OPEN, "HALF_OPEN_TIMEOUT"),
+            (OPEN, HALF_OPEN, "RECOVERY_TIMEOUT"),
+            (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW"),
+        ]
+
+    play(scene)
+
+
 def test_a_transition_whose_append_was_refused_is_recorded_by_the_next_turn(ruled):
     ruled(policy_pb2.BreakerRule(id="r", failure_threshold=1, recovery_timeout_ms=5_000))
 

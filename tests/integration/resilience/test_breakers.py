@@ -9,6 +9,7 @@ from podium.v1 import events_pb2, policy_pb2, value_pb2
 from podium.v1 import resilience_service_pb2 as pb
 from service.clock import SystemClock
 from tests.integration.rig import policies
+from tests.integration.rig.caller import step
 from tests.integration.rig.history import payloads
 from tests.integration.rig.refusal import refusal_of
 
@@ -151,6 +152,24 @@ async def test_what_cannot_be_set_is_refused(connect, caller, admit):
     assert (by_policy.code, by_policy.reason) == ("FAILED_PRECONDITION", "BREAKER_HELD_BY_POLICY")
     stranger = admit("zoe", roles=["viewer"])
     assert (await refusal_of(tell(stranger, "OPEN"))).code == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize("rules", [[], [policy_pb2.BreakerRule(id="off", mode=policy_pb2.BREAKER_MODE_DISABLED)]])
+async def test_those_who_wait_go_as_soon_as_the_policy_lifts_the_breaker(connect, caller, rules):
+    app = vendor()
+    await connect(app)
+    await with_rule(caller, failure_threshold=1, when_open=policy_pb2.WHEN_OPEN_WAIT)
+    app.down = True
+    await caller.call("buy")
+    app.down = False
+    waiting = [await caller.start(step("buy")) for _ in range(5)]
+    for workflow_id in waiting:
+        assert (await caller.steps(workflow_id))["step_1"].state == value_pb2.STEP_STATE_QUEUED
+    await policies.apply(caller, policies.policy(breakers=rules))
+    # Nobody looks by the clock alone before five seconds.
+    async with asyncio.timeout(3):
+        for workflow_id in waiting:
+            await caller.ended(workflow_id)
 
 
 async def test_breakers_are_their_tenants(connect, caller, admit):
