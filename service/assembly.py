@@ -176,14 +176,17 @@ class Service:
         return self._api_parts(engine, store, catalog, payloads)
 
     def _observed(self, engine: Engine, store: EventLog, runners: list[ProjectionRunner]) -> Observed:
-        limits = self._settings.limits
         return Observed(
             engine=engine,
             store=store,
             runners=runners,
             sessions=lambda: len(self._executors),
-            waiting_appends_limit=limits.waiting_appends,
-            resident_limit=limits.resident_workflows,
+            waiting_appends_limit=self._settings.limits.waiting_appends,
+            resident_limit=self._settings.limits.resident_workflows,
+            load=self._serving.load,
+            lag=self._serving.lag,
+            cache=self._resilience.cache.results,
+            bulkheads=self._resilience.bulkheads,
         )
 
     def begin_work(self, parts: ApiParts) -> None:

@@ -8,7 +8,7 @@ known whether or not there is a bulkhead, so that one which comes with a new pol
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from podium.v1 import policy_pb2, value_pb2
@@ -48,6 +48,10 @@ class _Bulkheads:
         self.policy = policy
         self._of_tools = [each for each in policy.bulkheads if not each.executors]
         self._known: dict[str, Compartment | None] = {}
+
+    def seen(self) -> list[tuple[str, Compartment | None]]:
+        """The tools that were asked about, and what they are left."""
+        return list(self._known.items())
 
     def of(self, tool: str) -> Compartment | None:
         """What a tool is left; None: it has no bulkhead."""
@@ -139,10 +143,12 @@ class BulkheadGuard:
             bulkheads.running[tool] -= 1
             self._stir(step[0], tool)
 
-    def counts(self, tenant: str, tool: str) -> tuple[int, int]:
-        """How many attempts of a tool run, and how many steps of it wait."""
-        running = sum(step[0] == tenant and each == tool for step, each in self._running.items())
-        return running, sum(step[0] == tenant and each == tool for step, (each, _) in self._queued.items())
+    def figures(self) -> Iterator[tuple[ToolKey, int, int]]:
+        """How many attempts run and how many steps wait, of each tool with a bulkhead. May be called by any thread."""
+        for tenant, bulkheads in list(self._bulkheads.items()):
+            for tool, compartment in bulkheads.seen():
+                if compartment is not None:
+                    yield (tenant, tool), bulkheads.running[tool], bulkheads.queued[tool]
 
     def policy_changed(self, tenant: str) -> None:
         """By another policy the lines of a tenant may move."""

@@ -7,7 +7,7 @@ found that another tenant put there.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 from podium.v1 import value_pb2
@@ -79,9 +79,12 @@ class ToolFigures:
     expirations: int = 0
     invalidations: int = 0
     errors: int = 0
+    size_bytes: int = 0
+    """What its results in memory take now."""
 
 
-FIGURES = tuple(each.name for each in fields(ToolFigures))
+FIGURES = tuple(each.name for each in fields(ToolFigures) if each.name != "size_bytes")
+"""Those that are told by name."""
 
 
 class _Tenant:
@@ -158,6 +161,12 @@ class ResultCache:
         """The tools of which there are figures, by name."""
         return sorted(tool for owner, tool in self._figures if owner == tenant)
 
+    def all_figures(self) -> Iterator[tuple[tuple[str, str], ToolFigures]]:
+        """Those of all tenants' tools, (tenant, tool) with its figures. May be called by any thread."""
+        for tenant, held in list(self._tenants.items()):
+            for tool, figures in list(held.figures.items()):
+                yield (tenant, tool), figures
+
     def _of(self, tenant: str, key: bytes, now_us: int) -> Entry | None:
         held = self._tenants.get(tenant)
         entry = held.entries.get(key) if held is not None else None
@@ -191,7 +200,9 @@ class ResultCache:
         held.entries[entry.key] = self._all[entry.key] = entry
         held.size_bytes += size
         self._size_bytes += size
-        self.figures(entry.tenant, entry.tool).stores += 1
+        figures = self.figures(entry.tenant, entry.tool)
+        figures.stores += 1
+        figures.size_bytes += size
         while len(held.entries) > bounds.tenant_entries or held.size_bytes > bounds.tenant_bytes:
             self._evict(next(iter(held.entries.values())))
         while len(self._all) > bounds.entries or self._size_bytes > bounds.size_bytes:
@@ -228,6 +239,7 @@ class ResultCache:
         held = self._tenants[entry.tenant]
         del held.entries[entry.key], self._all[entry.key]
         size = entry.size_bytes
+        held.figures[entry.tool].size_bytes -= size
         held.size_bytes -= size
         self._size_bytes -= size
         if not held.entries:

@@ -34,7 +34,7 @@ class EventCounts:
 
     def __init__(self, metrics: Metrics, tools_max: int) -> None:
         self._metrics = metrics
-        self._tools = ToolLabels(tools_max)
+        self.tools = ToolLabels(tools_max)
         self._reasons = Reasons()
         self._tenants = ToolLabels(tools_max)
         # Asking a metric for the series of a label costs more than to count.
@@ -99,7 +99,7 @@ class EventCounts:
                     self.waiting.pop((trail.tenant, trail.workflow_id, step_id), None)
 
     def _tool(self, trail: Trail, payload: Any) -> tuple[str, str]:  # noqa: ANN401 - any event of a step
-        return self._tools.of(trail.tenant, trail.tool_of(payload.step_id))
+        return self.tools.of(trail.tenant, trail.tool_of(payload.step_id))
 
     def _tenant(self, tenant: str) -> str:
         return self._tenants.of(tenant, "")[0]
@@ -153,13 +153,13 @@ class EventCounts:
         self._metrics.cache_hits.labels(*self._tool(trail, event), kind).inc()
 
     def _breaker_transitioned(self, tenant: str, event: e.BreakerTransitioned) -> None:
-        tool = self._tools.of(tenant, event.tool)
+        tool = self.tools.of(tenant, event.tool)
         self._metrics.breaker_transitions.labels(*tool, _state(event.to_state)).inc()
         self.breaker_is(tenant, event)
 
     def breaker_is(self, tenant: str, event: e.BreakerTransitioned) -> None:
         """Tell the state of a breaker after its last transition."""
-        tool = self._tools.of(tenant, event.tool)
+        tool = self.tools.of(tenant, event.tool)
         for state in e.BreakerState.values():
             if state:
                 self._metrics.breaker_state.labels(*tool, _state(state)).set(state == event.to_state)
@@ -172,7 +172,7 @@ class EventCounts:
 
     def _health_changed(self, tenant: str, event: e.ToolHealthChanged) -> None:
         healthy = str(event.healthy).lower()
-        self._metrics.health_changes.labels(*self._tools.of(tenant, event.tool), healthy).inc()
+        self._metrics.health_changes.labels(*self.tools.of(tenant, event.tool), healthy).inc()
 
     def _authentication_failed(self, _tenant: str, event: e.AuthenticationFailed) -> None:
         self._metrics.refusals.labels("authentication", event.reason).inc(event.count)

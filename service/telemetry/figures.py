@@ -1,21 +1,21 @@
 """Figures of the running process, read when somebody asks for the metrics, from whatever thread that is.
 
-So each is one look at a number or a length, never a walk over what the loop may be changing.
+So each is one look at a number or a length, never a walk over what the loop may be changing; where each
+tool has one, the tools are copied in one step first.
 """
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 from service.projections.runner import ProjectionRunner
 from service.telemetry.event_counts import EventCounts
 from service.telemetry.follower import Follower
-from service.telemetry.metrics import Metrics
+from service.telemetry.labels import ToolLabels
+from service.telemetry.metrics import MemoryMetrics, Metrics
 from service.telemetry.switch import Observed
 from store.contract import Clock
 
-LOOP_LOOK_S = 0.5
 _US_PER_S = 1_000_000
 
 
@@ -36,14 +36,19 @@ def show(metrics: Metrics, process: Observed, follower: Follower, counts: EventC
         metrics.projection_up.labels(runner.name).set_function(partial(_up, runner))
     store.measure(partial(_committed, metrics))
 
+    metrics.load.set_function(lambda: process.load.level)
+    metrics.loop_lag.set_function(lambda: process.lag.late_s)
+    _show_by_tool(metrics.of_memory, process, counts.tools)
 
-async def watch_loop(metrics: Metrics) -> None:
-    """Measure how late the loop is, until cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + LOOP_LOOK_S
-        await asyncio.sleep(LOOP_LOOK_S)
-        metrics.loop_lag.set(max(0.0, loop.time() - due))
+
+def _show_by_tool(metrics: MemoryMetrics, process: Observed, labels: ToolLabels) -> None:
+    cache, bulkheads = process.cache.all_figures, process.bulkheads.figures
+    metrics.cache_misses.show(lambda: ((*tool, of.misses) for tool, of in cache()), labels)
+    metrics.cache_evictions.show(lambda: ((*tool, of.evictions) for tool, of in cache()), labels)
+    metrics.cache_errors.show(lambda: ((*tool, of.errors) for tool, of in cache()), labels)
+    metrics.cache_bytes.show(lambda: ((*tool, of.size_bytes) for tool, of in cache()), labels)
+    metrics.bulkhead_running.show(lambda: ((*tool, running) for tool, running, _ in bulkheads()), labels)
+    metrics.bulkhead_queued.show(lambda: ((*tool, queued) for tool, _, queued in bulkheads()), labels)
 
 
 def _age_s(counts: EventCounts, clock: Clock) -> float:

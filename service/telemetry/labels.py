@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 OTHER = "other"
 REASONS_MAX = 64
 
@@ -12,15 +14,18 @@ class ToolLabels:
     def __init__(self, tools_max: int) -> None:
         self._max = tools_max
         self._known: set[tuple[str, str]] = set()
+        self._adding = Lock()
 
     def of(self, tenant: str, tool: str) -> tuple[str, str]:
         """The labels of a tenant's tool."""
         pair = (tenant, tool)
         if pair in self._known:
             return pair
-        if len(self._known) >= self._max:
-            return OTHER, OTHER
-        self._known.add(pair)
+        # Whoever reads the metrics asks from another thread than whoever counts.
+        with self._adding:
+            if len(self._known) >= self._max and pair not in self._known:
+                return OTHER, OTHER
+            self._known.add(pair)
         return pair
 
 

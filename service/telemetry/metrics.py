@@ -6,11 +6,31 @@ Invariant: every label but those of tenants, tools and reasons, which `labels` b
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-TOOL = ("tenant", "tool")
+from service.telemetry.by_tool import TOOL, ByTool
+
 DURATION_BUCKETS_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 5, 20, 60, 300, 1_800)
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1, 5)
 COMMIT_BUCKETS_EVENTS = (1, 4, 16, 64, 256, 1_024)
+
+
+class MemoryMetrics:
+    """Those by tool that are no events: they are in memory, and begin with the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, what: str) -> ByTool:
+            return ByTool(CounterMetricFamily, f"podium_{name}", what, registry)
+
+        def gauge(name: str, what: str) -> ByTool:
+            return ByTool(GaugeMetricFamily, f"podium_{name}", what, registry)
+
+        self.cache_misses = counter("cache_misses", "Calls whose result was not in the cache.")
+        self.cache_evictions = counter("cache_evictions", "Results that made room for others.")
+        self.cache_errors = counter("cache_errors", "Times that the cache's server failed.")
+        self.cache_bytes = gauge("cache_bytes", "What the results in memory take.")
+        self.bulkhead_running = gauge("bulkhead_running", "Attempts that run, of a tool with a bulkhead.")
+        self.bulkhead_queued = gauge("bulkhead_queued", "Steps that wait, of a tool with a bulkhead.")
 
 
 class Metrics:
@@ -53,6 +73,8 @@ class Metrics:
         self.breaker_state = gauge("breaker_state", "1 for the state that a breaker is in.", *TOOL, "state")
         self.health_changes = counter("tool_health_changes", "Changes of tools' health.", *TOOL, "healthy")
         # From the process.
+        self.load = gauge("load", "How full the service is, from 0 to 1: as full as its fullest part.")
+        self.of_memory = MemoryMetrics(registry)
         self.queued_steps = gauge("queued_steps", "Steps that wait for a place, a limit or a breaker.")
         self.queue_age = gauge("queue_oldest_age_seconds", "For how long the first of them has waited.")
         self.running = gauge("running_attempts", "Attempts that run.")

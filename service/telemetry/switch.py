@@ -7,7 +7,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from service.admission.bulkhead import BulkheadGuard
+from service.admission.result_cache import ResultCache
 from service.engine.engine import Engine
+from service.engine.load import Load, LoopLag
 from service.projections.runner import ProjectionRunner
 from service.settings.telemetry import TelemetrySettings
 from store.contract import Clock
@@ -28,6 +31,10 @@ class Observed:
     sessions: Callable[[], int]
     waiting_appends_limit: int
     resident_limit: int
+    load: Load
+    lag: LoopLag
+    cache: ResultCache
+    bulkheads: BulkheadGuard
 
 
 class Telemetry(Protocol):

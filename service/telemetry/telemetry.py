@@ -14,7 +14,7 @@ from service.settings.telemetry import TelemetrySettings
 from service.telemetry.collector import Collector
 from service.telemetry.endpoint import Endpoint
 from service.telemetry.event_counts import EventCounts
-from service.telemetry.figures import show, watch_loop
+from service.telemetry.figures import show
 from service.telemetry.follower import Follower
 from service.telemetry.metric_export import MetricExport
 from service.telemetry.metrics import Metrics
@@ -54,7 +54,6 @@ class Telemetry:
         follower = Follower(observed.store, self.metrics, counts, trails, spans)
         show(self.metrics, observed, follower, counts, self._clock)
         self._spawn(follower.run())
-        self._spawn(watch_loop(self.metrics))
         if self._endpoint is not None:
             stack.push_async_callback(self._endpoint.close)
             self._endpoint.start()

@@ -52,7 +52,7 @@ def declared_series():
     registry = Metrics().registry
     series = {}
     for collector in registry._collector_to_names:  # noqa: SLF001 - the registry tells no labels of what has no series
-        labels = set(getattr(collector, "_labelnames", ()))
+        labels = set(getattr(collector, "labelnames", getattr(collector, "_labelnames", ())))
         for name in registry._collector_to_names[collector]:  # noqa: SLF001
             series[name] = labels | ({"le"} if name.endswith("_bucket") else set())
     return {

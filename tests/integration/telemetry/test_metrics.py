@@ -2,8 +2,11 @@
 
 from collections import Counter
 
+from podium.v1 import policy_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.observed import mixed_run
+from tests.integration.rig.policies import apply, policy
+from tests.integration.rig.toolbox import toolbox
 
 STEP_ENDS = {
     "step_succeeded": "succeeded",
@@ -89,6 +92,32 @@ async def test_what_waits_is_seen_and_how_long(observed, serve, calls, tenant):
     up = scrape.sums("podium_projection_up", "projection")
     assert {("workflows",), ("audit",)} <= up.keys()
     assert set(up.values()) == {1}
+
+
+async def test_cache_bulkheads_and_load_are_read_as_they_are(observed, serve, calls, tenant):
+    app = toolbox()
+    app.tools["echo"].definition.caching.ttl_ms = 600_000
+    await serve(app)
+    ana = calls()
+    before = (await observed.scrape()).sums("podium_cache_misses_total", tenant=tenant)
+    await apply(ana, policy(bulkheads=[policy_pb2.Bulkhead(id="one", tools=["gated"], max_concurrent=1)]))
+    for _ in range(3):
+        await ana.call("echo", {"value": 1})
+    workflow_id = await ana.start(*(step("gated", {"gate": "b"}, id=each) for each in "xyz"))
+    await app.entered["b"].wait()
+    scrape = await observed.scrape_until(lambda scrape: scrape.sums("podium_bulkhead_queued", tenant=tenant) == 2)
+    assert scrape.sums("podium_bulkhead_running", "tenant", "tool", tenant=tenant) == {(tenant, "gated"): 1}
+    assert (before, scrape.sums("podium_cache_misses_total", "tool", tenant=tenant)) == (0, {("echo",): 1})
+    assert scrape.sums("podium_cache_bytes", "tool", tenant=tenant)["echo",] > 1000
+    assert scrape.sums("podium_cache_evictions_total", tenant=tenant) == 0
+    assert scrape.sums("podium_cache_errors_total", tenant=tenant) == 0
+    assert 0 < scrape.sums("podium_load") < 1
+    assert 0 <= scrape.sums("podium_loop_lag_seconds") < 1
+    app.gates["b"].set()
+    await ana.ended(workflow_id)
+    scrape = await observed.scrape()
+    assert scrape.sums("podium_bulkhead_queued", tenant=tenant) == 0
+    assert scrape.sums("podium_bulkhead_running", tenant=tenant) == 0
 
 
 async def test_the_collector_gets_the_same_metrics(observed, serve, calls, tenant):

@@ -3,7 +3,7 @@
 from podium.v1 import definition_pb2, events_pb2, policy_pb2, value_pb2
 from service.admission.cache import CacheGuard
 from service.admission.guards import AttemptEnd
-from service.admission.result_cache import CacheBounds, ResultCache
+from service.admission.result_cache import FIGURES, CacheBounds, ResultCache
 from service.admission.verdicts import Allowed, Answered, Wait
 from service.domain.permissions import Policy
 from service.engine.cache_invalidations import CacheInvalidations
@@ -112,7 +112,7 @@ class CachedCalls:
 
     def figures(self, tool="quote", tenant="default"):
         figures = self.results.figures(tenant, tool)
-        return {name: getattr(figures, name) for name in figures.__slots__ if getattr(figures, name)}
+        return {name: getattr(figures, name) for name in FIGURES if getattr(figures, name)}
 
 
 def answer_of(verdict):

@@ -24,6 +24,18 @@ def test_over_the_bound_the_least_recently_used_result_is_forgotten():
     assert calls.figures()["evictions"] == 1
 
 
+def test_the_bytes_of_each_tool_add_up_to_those_of_all():
+    calls = bounded(tenant_entries=3)
+    for value in "1234":
+        calls.produce(value, tenant="acme" if value == "1" else "default")
+    calls.produce("5", f'"{"x" * 2_000}"')
+    by_tenant = {tenant: figures.size_bytes for (tenant, _), figures in calls.results.all_figures()}
+    assert by_tenant == {tenant: calls.results.size(tenant)[1] for tenant in ("acme", "default")}
+    assert sum(by_tenant.values()) == calls.results.total[1] > 0
+    calls.results.end("default", "", b"")
+    assert [figures.size_bytes for (tenant, _), figures in calls.results.all_figures() if tenant == "default"] == [0]
+
+
 @pytest.mark.parametrize("bound", ["tenant_bytes", "size_bytes"])
 def test_bytes_are_bounded_too(bound):
     calls = bounded(**{bound: 10_000})

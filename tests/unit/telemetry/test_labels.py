@@ -7,6 +7,7 @@ from service.telemetry.event_counts import EventCounts
 from service.telemetry.labels import Reasons, ToolLabels
 from service.telemetry.metrics import Metrics
 from service.telemetry.trails import Trail
+from tests.integration.rig.observed import Scrape
 
 
 def test_the_first_tools_have_names_and_the_rest_count_together():
@@ -18,6 +19,15 @@ def test_the_first_tools_have_names_and_the_rest_count_together():
         ("a", "x"),
     ]
     assert labels.of("b", "x") == ("other", "other")
+
+
+def test_figures_of_memory_have_as_few_series_and_the_rest_is_one_sum():
+    metrics = Metrics()
+    metrics.of_memory.cache_misses.show(lambda: [("a", tool, 1) for tool in "vwxyz"], ToolLabels(tools_max=2))
+    for _ in range(2):
+        scrape = Scrape(generate_latest(metrics.registry).decode())
+        found = scrape.sums("podium_cache_misses_total", "tenant", "tool")
+        assert found == {("a", "v"): 1, ("a", "w"): 1, ("other", "other"): 3}
 
 
 def test_a_reason_is_a_short_name_and_there_are_so_many():
