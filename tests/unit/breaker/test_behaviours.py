@@ -95,4 +95,4 @@ def test_the_table_finds_a_breaker_that_is_broken(broken):
 
 
 def test_the_documentation_has_the_table():
-    assert table_text() in (ROOT / "docs" / "resilience.md").read_text()
+    assert table_text() in (ROOT / "docs" / "breakers.md").read_text()
