@@ -20,8 +20,10 @@ from service.domain.caching import Plan, call_key, plan_of
 from service.domain.permissions import Policy
 
 _US_PER_MS = 1000
+_LOST = "EXECUTOR_LOST"
+"""A failure of the executor, which says nothing about the call."""
 _PASSING_US = 10_000_000
-"""How long identical calls do not wait for each other after a result that is nobody else's."""
+"""How long identical calls do not wait for each other after a failure, or a result that is nobody else's."""
 _PASSING_MAX = 10_000
 
 
@@ -65,7 +67,7 @@ class CacheGuard:
         self._asked: tuple[ToolRequest | None, Call | None] = (None, None)
         """The request that was let through last, and its call."""
         self._passing: OrderedDict[bytes, int] = OrderedDict()
-        """Calls whose last result was not to be kept, and until when they do not wait for each other."""
+        """Calls that failed, or whose result was not to be kept, and until when they do not wait for each other."""
 
     def use_remote(self, remote: RemoteResults) -> None:
         """Keep results there as well, and look there for those that are not in memory."""
@@ -102,7 +104,7 @@ class CacheGuard:
         self._asked = (request, call)
         return ALLOWED
 
-    def started(self, request: ToolRequest, now_us: int) -> None:  # noqa: ARG002 - a guard's signature
+    def started(self, request: ToolRequest, now_us: int) -> None:
         """The call that was let through calls the tool: identical ones wait for it; see Counting."""
         asked, call = self._asked
         if asked is not request or call is None:
@@ -110,9 +112,12 @@ class CacheGuard:
         self._asked = (None, None)
         self.results.figures(request.tenant, request.tool.name).misses += 1
         step = (request.tenant, request.workflow_id, request.step_id)
-        if call.key in self._passing:
+        if self.flights.find(call.key) is not None:
+            # It was handed the lead.
+            return
+        if self._passing.get(call.key, 0) > now_us:
             self.flights.begin_alone(call, step)
-        elif self.flights.find(call.key) is None:
+        else:
             self.flights.begin(call, step)
 
     def resumed(self, step: Step, attempt: int, tool: str) -> None:
@@ -124,8 +129,13 @@ class CacheGuard:
             return
         if isinstance(end.outcome, events_pb2.StepSucceeded):
             self.flights.succeeded(end.step)
-        else:
-            self.flights.left(end.step)
+            return
+        flight = self.flights.led_by(end.step)
+        if flight is not None and end.outcome is not None and end.outcome.failure.reason != _LOST:
+            # Likely it fails for the others too: one after another they would wait for every failure before their own.
+            self._pass(flight.call.key, end.now_us)
+            self.flights.finish(flight)
+        self.flights.left(end.step)
 
     def durable(self, step: Step, outcome: events_pb2.StepSucceeded, position: int, now_us: int) -> None:
         """A success is durable: keep it, and answer those who waited for it; see Keeping."""

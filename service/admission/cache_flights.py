@@ -138,12 +138,16 @@ class Flights:
         if flight is not None:
             self._ending[step] = flight
 
+    def led_by(self, step: Step) -> Flight | None:
+        """The flight that a step leads."""
+        return self._leading.get(step)
+
     def take_ending(self, step: Step) -> Flight | None:
         """The flight whose leader's success is durable now, or was undone."""
         return self._ending.pop(step, None)
 
     def left(self, step: Step) -> None:
-        """A step ended without success, or never began: if it led, the next one does."""
+        """A step was canceled or lost, or never began: if it led, the next one does."""
         self._given.pop(step, None)
         awaited = self._waiting.get(step)
         if awaited is not None:

@@ -87,8 +87,8 @@ class CachedCalls:
         self.position += 1
         self.guard.durable(step_of(request), outcome, self.position, self.now_us)
 
-    def fail(self, request):
-        self.end(request, events_pb2.AttemptFailed(attempt=1))
+    def fail(self, request, reason="BROKEN"):
+        self.end(request, events_pb2.AttemptFailed(attempt=1, failure=value_pb2.Failure(reason=reason)))
 
     def produce(self, value="1", output='"out"', *, ttl_ms=None, **more):
         """A whole call that calls the tool."""

@@ -234,14 +234,14 @@ def test_a_result_that_could_not_be_recorded_is_nobodys_and_the_next_goes(calls)
     assert calls.results.size("default") == (0, 0)
 
 
-@pytest.mark.parametrize("ending", ["fails", "is canceled or lost"])
-def test_when_the_leader_ends_without_a_result_exactly_one_follower_goes(calls, ending):
+@pytest.mark.parametrize("ending", ["is canceled", "is lost"])
+def test_when_the_leader_ends_and_the_tool_did_not_fail_exactly_one_follower_goes(calls, ending):
     leader = calls.start(calls.request())
     followers = [calls.request() for _ in range(5)]
     for each in followers:
         calls.follow(each)
-    if ending == "fails":
-        calls.fail(leader)
+    if ending == "is lost":
+        calls.fail(leader, "EXECUTOR_LOST")
     calls.end(leader)
     assert calls.woken == [step_of(followers[0])]
     # The others that ask, and newcomers, wait on.
@@ -252,12 +252,58 @@ def test_when_the_leader_ends_without_a_result_exactly_one_follower_goes(calls, 
     assert {answer_of(calls.ask(each)) for each in followers[1:]} == {'"second"'}
 
 
+def test_when_the_leader_fails_all_followers_go_and_nobody_waits_for_another_for_a_while(calls):
+    leader = calls.start(calls.request())
+    followers = [calls.request() for _ in range(5)]
+    for each in followers:
+        calls.follow(each)
+    calls.fail(leader)
+    calls.end(leader)
+    assert calls.woken == [step_of(each) for each in followers]
+    for each in (*followers, calls.request()):
+        calls.start(each)
+    # A result that one of them has after all is everybody's.
+    calls.succeed(followers[3], '"second"')
+    assert calls.answer() == '"second"'
+
+
+def test_some_time_after_a_failure_identical_calls_wait_for_each_other_again(calls):
+    calls.fail(calls.start(calls.request()))
+    calls.tick(9_999)
+    calls.start(calls.request())
+    calls.start(calls.request())
+    calls.tick(1)
+    leader = calls.start(calls.request())
+    follower = calls.request()
+    calls.follow(follower)
+    calls.succeed(leader)
+    assert calls.woken == [step_of(follower)]
+
+
+def test_who_was_handed_the_lead_keeps_it_when_an_older_call_fails_meanwhile(calls):
+    calls.fail(calls.start(calls.request()))
+    alone = calls.start(calls.request())
+    calls.tick(10_000)
+    leader = calls.start(calls.request())
+    first, second = calls.request(), calls.request()
+    calls.follow(first)
+    calls.follow(second)
+    calls.end(leader)
+    calls.fail(alone)
+    calls.start(first)
+    calls.succeed(first)
+    assert calls.woken == [step_of(first), step_of(second)]
+    assert calls.guard.flights.is_idle is False
+    assert answer_of(calls.ask(second)) == '"out"'
+    assert (len(calls.guard.flights), calls.guard.flights.is_idle) == (0, True)
+
+
 def test_a_follower_that_ends_before_it_goes_hands_over(calls):
     leader = calls.start(calls.request())
     first, second = calls.request(), calls.request()
     calls.follow(first)
     line = calls.follow(second)
-    calls.fail(leader)
+    calls.end(leader)
     # It was canceled while it waited for a place.
     calls.end(first)
     assert calls.woken == [step_of(first), step_of(second)]
@@ -270,7 +316,7 @@ def test_a_follower_that_left_the_line_is_passed_over(calls):
     first, second = calls.request(), calls.request()
     calls.follow(first).leave(step_of(first))
     calls.follow(second)
-    calls.fail(leader)
+    calls.end(leader)
     assert calls.woken == [step_of(second)]
 
 
@@ -280,7 +326,7 @@ def test_a_follower_that_ended_is_handed_nothing_even_before_its_end_is_durable(
     calls.follow(first)
     calls.follow(second)
     calls.end(first)
-    calls.fail(leader)
+    calls.end(leader)
     assert calls.woken == [step_of(second)]
 
 
