@@ -95,7 +95,7 @@ class CheckpointSettings:
     """A checkpoint is due after this time when the log has grown at all."""
     checkpoint_file: Path | None = None
     """Each checkpoint is appended to it. Of use where whoever can change the database cannot change the file."""
-    checkpoint_command: str = ""
+    checkpoint_command: str = field(default="", repr=False)
     """A program and its arguments, run without a shell, with each checkpoint on its standard input."""
     checkpoint_key_file: Path | None = None
     """The key that signs, made when it is missing; unset: checkpoint.key in the state directory."""

@@ -21,6 +21,7 @@ from service.settings.tokens import PublicKeyFile
 
 _WIDTH = 118
 _HIDDEN = "(hidden)"
+_WEB = ("http", "https")
 _HEAD = f"""Podium's settings. What is commented out has its default; what the environment sets wins over this file.
 The service reads it with `podium serve --config FILE` or {CONFIG_NAME}=FILE, and `podium config check FILE` tells what
 is wrong with it. Paths are relative to where the service is started."""
@@ -54,7 +55,10 @@ def descriptions(section: type) -> dict[str, str]:
 
 
 def shown(setting: Setting, value: object) -> object:
-    """A setting's value as JSON has it; of a secret no more than where it leads."""
+    """A setting's value as JSON has it; of a secret no more than where an address leads.
+
+    What is no address is hidden whole: headers, and a command, whose arguments may be a password.
+    """
     if setting.is_secret:
         return _without_credentials(value) if isinstance(value, str) else _HIDDEN if value else _plain(value)
     return _plain(value)
@@ -83,15 +87,21 @@ def _plain(value: object) -> object:
 
 
 def _without_credentials(url: str) -> str:
+    if not url:
+        return ""
     try:
         parts = urlsplit(url)
     except ValueError:
         return _HIDDEN
-    if not parts.scheme:
-        return _HIDDEN if url else ""
+    # A password with a slash of its own ends the host too early, and goes on in the path.
+    if not url.startswith(f"{parts.scheme}://") or (parts.netloc and "@" in parts.path):
+        return _HIDDEN
     user, at, hosts = parts.netloc.rpartition("@")
+    # A user alone, and any in an address of the web, may be a token.
+    name, colon, _ = user.partition(":")
+    told = name if colon and parts.scheme not in _WEB else _HIDDEN if user else ""
     query = f"?{_HIDDEN}" if parts.query else ""
-    return f"{parts.scheme}://{user.partition(':')[0]}{at}{hosts}{parts.path}{query}"
+    return f"{parts.scheme}://{told}{at}{hosts}{parts.path}{query}"
 
 
 def _comment(text: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ class TelemetrySettings:
     """host:port at which Prometheus finds the metrics of all tenants; port 0: any that is free; empty: nowhere."""
     metrics_tools_max: int = 100
     """Tools, of all tenants together, that have metrics of their own; the rest count as "other"."""
-    otlp_endpoint: str = ""
+    otlp_endpoint: str = field(default="", repr=False)
     """The http or https address of an OpenTelemetry collector, without /v1/traces; empty: nothing is sent."""
     otlp_headers: tuple[str, ...] = field(default=(), repr=False)
     """What is sent with it, as NAME=VALUE, several joined by commas."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,7 +40,7 @@ class TokenSettings:
     """The service's own key, made when it is missing; unset: token.key in the state directory."""
     token_public_keys: tuple[PublicKeyFile, ...] = ()
     """ID=ALGORITHM:PATH, in the environment several joined by commas. With any, the service's own key is not used."""
-    token_jwks_url: str = ""
+    token_jwks_url: str = field(default="", repr=False)
     """Where an issuer publishes its keys, https unless on this machine. With it, the service's own key is not used."""
     token_jwks_refresh_s: int = 300
     """How often they are fetched."""

@@ -1,24 +1,27 @@
 """What makes two calls of a function the same: its arguments, bound to its parameters, in a form that can be compared.
 
-Arguments are the same when they are equal and of the same type, all the way down: 1, 1.0 and True are three calls. The
-object that a method belongs to is told apart by what it is, not by what it equals, and is not kept alive.
+Arguments are the same when they are equal and of the same type, all the way down: 1, 1.0 and True are three calls. What
+Python calls equal although it can be told apart, such as 0.0 and -0.0 or a moment in two time zones, is not the same.
+The object that a method belongs to is told apart by what it is, not by what it equals, and is not kept alive.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import inspect
 import threading
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from podium.context import Context
 
 _OWNERS = ("self", "cls")
-_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+_PLAIN = frozenset({str, int, bool, bytes, type(None)})
 
 
 class Owner:
@@ -100,18 +103,47 @@ def canonical(value: Any) -> Hashable:  # noqa: ANN401 -- any argument
         return kind, value
     if isinstance(value, Context):
         raise TypeError("a podium.Context is another for each call; declare the tool's caching instead")
-    if isinstance(value, tuple | list | deque):
-        return kind, tuple(canonical(each) for each in value)
-    if isinstance(value, Mapping):
-        return kind, frozenset((canonical(name), canonical(each)) for name, each in value.items())
-    if isinstance(value, AbstractSet):
-        return kind, frozenset(canonical(each) for each in value)
-    if isinstance(value, bytearray):
-        return kind, bytes(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, Hashable):
-        return kind, tuple(canonical(getattr(value, each.name)) for each in dataclasses.fields(value))
+    parts = _parts(value)
+    if parts is not None:
+        return kind, parts
     try:
         hash(value)
     except TypeError:
         raise TypeError(f"a {kind.__name__} can be neither hashed nor taken apart") from None
-    return kind, value
+    return kind, value, _spelling(value)
+
+
+def _parts(value: Any) -> Hashable | None:  # noqa: ANN401 -- any argument
+    """Returns what a value consists of; None: it is compared as a whole."""
+    if isinstance(value, tuple | list | deque):
+        return tuple(canonical(each) for each in value)
+    if isinstance(value, OrderedDict):
+        # The only mapping whose order counts when it is compared.
+        return tuple((canonical(name), canonical(each)) for name, each in value.items())
+    if isinstance(value, Mapping):
+        return frozenset((canonical(name), canonical(each)) for name, each in value.items())
+    if isinstance(value, AbstractSet):
+        return frozenset(canonical(each) for each in value)
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if _is_compared_by_fields(value):
+        return tuple(canonical(getattr(value, each.name)) for each in dataclasses.fields(value) if each.compare)
+    return None
+
+
+def _is_compared_by_fields(value: object) -> bool:
+    # A frozen one has a hash, by which 1 and True in a field are the same.
+    return dataclasses.is_dataclass(value) and not isinstance(value, type) and type(value).__eq__ is not object.__eq__
+
+
+def _spelling(value: object) -> Hashable:
+    """Returns what tells a value from those that equal it and are of its type; None: nothing is known to."""
+    if isinstance(value, float | complex | Decimal):
+        return repr(value)
+    if isinstance(value, dt.datetime | dt.time):
+        return value.isoformat(), value.fold, canonical(value.tzinfo)
+    if isinstance(value, dt.timezone):
+        return repr(value)
+    if isinstance(value, range):
+        return value.start, value.stop, value.step
+    return None

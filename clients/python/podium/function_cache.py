@@ -6,6 +6,7 @@ changes what another will get.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import threading
@@ -66,6 +67,11 @@ class Flight:
         # A task that stops waiting must not cancel it for the others.
         self.future.set_running_or_notify_cancel()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody will ever end it: it runs in a task, and the task's loop was closed."""
+        return isinstance(self.caller, asyncio.Task) and self.caller.get_loop().is_closed()
+
 
 Ending: TypeAlias = Landed | Literal["abandoned", "not kept"]
 Entered: TypeAlias = Landed | Flight | Future[Ending] | None
@@ -107,6 +113,9 @@ class FunctionCache:
                 if age_s >= self._ttl_s + self._stale_s:
                     self._drop(key)
             flight = self._flights.get(key)
+            if flight is not None and flight.is_lost:
+                self.abandon(flight)
+                flight = None
             if flight is not None and flight.caller != caller:
                 self._coalesced += 1
                 return flight.future
@@ -163,7 +172,9 @@ class FunctionCache:
         """Ends a flight whose caller was stopped: the first of those who wait runs the function in turn."""
         with self._lock:
             self._leave(flight)
-        flight.future.set_result("abandoned")
+            # The task of one that was lost is thrown away later, and is stopped by that.
+            if not flight.future.done():
+                flight.future.set_result("abandoned")
 
     def invalidate(self, key: Key | None = None) -> int:
         """Forgets one result, or all, and what runs that are under way will give. Returns how many were forgotten."""

@@ -181,6 +181,13 @@ def test_names_in_the_environment_are_unambiguous():
         ("postgresql://db/podium?password=hunter2", "postgresql://db/podium?(hidden)"),
         ("hunter2", "(hidden)"),
         ("postgresql://[hunter2", "(hidden)"),
+        ("postgresql://hunter2@db/podium", "postgresql://(hidden)@db/podium"),
+        ("postgresql://bob:12/hunter2@db/podium", "(hidden)"),
+        ("HTTP://hunter2:hunter2@db/v1#hunter2", "(hidden)"),
+        ("http://hunter2:@db:4318/v1?k=hunter2#hunter2", "http://(hidden)@db:4318/v1?(hidden)"),
+        ("redis://:hunter2@db/0", "redis://@db/0"),
+        ("push:hunter2", "(hidden)"),
+        ("", ""),
     ],
 )
 def test_of_a_secret_only_where_it_leads_is_shown(url, told):
@@ -194,6 +201,56 @@ def test_of_a_list_of_secrets_nothing_is_shown():
     assert headers.is_secret
     assert shown(headers, ("authorization=hunter2",)) == "(hidden)"
     assert shown(headers, ()) == []
+
+
+CANNOT_BE_SECRET = {
+    "listening.listen_address",
+    "tokens.token_issuer",
+    "tokens.token_audience",
+    "tokens.token_roles_claim",
+    "tokens.token_claims",
+    "access.operator_tenant",
+    "checkpoints.log_origin",
+    "telemetry.metrics_address",
+    "telemetry.otlp_service_name",
+    "telemetry.log_format",
+}
+"""Settings that are text and hold nothing that nobody should read. A new one is put here, or has repr=False."""
+CREDENTIALS = {
+    "storage.database_url": "postgresql://bob:hunter2@db/podium?password=hunter2",
+    "tokens.token_jwks_url": "https://keys/jwks.json?key=hunter2",
+    "checkpoints.checkpoint_command": "curl -H 'Authorization: hunter2' https://witness",
+    "telemetry.otlp_endpoint": "http://hunter2:hunter2@127.0.0.1:4318",
+    "telemetry.otlp_headers": ["authorization=hunter2", "x=hunter2"],
+    "cache.url": "redis://bob:hunter2@localhost/0",
+}
+
+
+def test_every_setting_that_may_hold_a_credential_is_known_to():
+    texts = {setting.key for setting in SETTINGS if setting.kind in (str, str | None, tuple[str, ...])}
+    assert {setting.key for setting in SETTINGS if setting.is_secret} == set(CREDENTIALS)
+    assert texts == CANNOT_BE_SECRET | set(CREDENTIALS)
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_no_command_prints_a_credential(written, capsys, command, options):
+    tables = [key.split(".") + [value] for key, value in CREDENTIALS.items()]
+    file = written("".join(f"{section}.{name} = {json.dumps(value)}\n" for section, name, value in tables))
+    settings, _ = find_settings({}, file)
+    assert "hunter2" not in repr(settings)
+    code, out, err = run(capsys, "config", command, str(file), *options)
+    assert code == 0, err
+    assert "hunter2" not in out + err
+    assert out.count("(hidden)") >= len(CREDENTIALS) - 1, "the cache is told without its password"
+    assert "redis://bob@localhost/0" in out
+
+
+@pytest.mark.parametrize("key", sorted(CREDENTIALS))
+def test_a_setting_that_is_not_marked_would_be_printed(key):
+    """Negative control: it is the mark that hides a value."""
+    [setting] = [each for each in SETTINGS if each.key == key]
+    assert "hunter2" in str(shown(setting._replace(is_secret=False), CREDENTIALS[key]))
 
 
 def test_check_tells_what_is_set_and_where(written, capsys, monkeypatch):

@@ -3,12 +3,15 @@
 import asyncio
 import collections
 import dataclasses
+import datetime as dt
 import enum
 import functools
 import gc
 import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -58,8 +61,24 @@ class Range:
     last: int
 
 
+class Opaque:
+    __hash__ = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """Cannot be changed, and so has a hash."""
+
+    value: object
+    note: object = dataclasses.field(default=None, compare=False)
+
+
 class Colour(enum.Enum):
     RED = "red"
+
+
+NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
+BERLIN, PARIS = ZoneInfo("Europe/Berlin"), ZoneInfo("Europe/Paris")
 
 
 def counts(function):
@@ -91,6 +110,13 @@ def test_arguments_are_bound_before_they_are_compared(source):
         (collections.deque([1]), collections.deque([1])),
         (Colour.RED, Colour.RED),
         (None, None),
+        (Fixed([1, {"a": Fixed(2)}]), Fixed([1, {"a": Fixed(2)}])),
+        (Fixed(1, note=Opaque()), Fixed(1)),
+        (Fixed, Fixed),
+        (Decimal("1.0"), Decimal("1.0")),
+        (NOON, NOON.replace()),
+        (NOON.astimezone(BERLIN), NOON.astimezone(BERLIN)),
+        (range(3), range(3)),
     ],
 )
 def test_what_is_equal_is_one_call_whether_or_not_it_has_a_hash(source, one, other):
@@ -113,12 +139,52 @@ def test_what_is_equal_is_one_call_whether_or_not_it_has_a_hash(source, one, oth
         (Range(1, 2), (1, 2)),
         ({1}, frozenset({1})),
         (Colour.RED, "red"),
+        (Fixed(1), Fixed(True)),
+        (Fixed(1), Fixed(1.0)),
+        (Fixed((1, Fixed(0))), Fixed((1, Fixed(False)))),
+        ({Fixed(1)}, {Fixed(True)}),
     ],
 )
 def test_what_is_of_another_type_is_another_call(source, one, other):
     cached = cacheable(ttl=60)(source)
     cached(one)
     cached(other)
+    assert len(source.runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (0.0, -0.0),
+        (complex(0, 0.0), complex(0, -0.0)),
+        (Decimal("1.0"), Decimal("1.00")),
+        (NOON, NOON.astimezone(BERLIN)),
+        (NOON.astimezone(PARIS), NOON.astimezone(BERLIN)),
+        (NOON, NOON.replace(tzinfo=dt.timezone(dt.timedelta(0), "Z"))),
+        (
+            dt.datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN),
+            dt.datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1),
+        ),
+        (
+            dt.time(1, tzinfo=dt.UTC),
+            dt.time(2, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+        ),
+        (range(0), range(1, 1)),
+    ],
+)
+def test_what_is_equal_and_can_be_told_apart_is_another_call(source, one, other):
+    assert one == other
+    cached = cacheable(ttl=60)(source)
+    for each in (one, other, Fixed([one]), Fixed([other])):
+        cached(each)
+        cached(each)
+    assert len(source.runs) == 4
+
+
+def test_a_mapping_whose_order_counts_is_another_call_in_another_order(source):
+    cached = cacheable(ttl=60)(source)
+    cached(collections.OrderedDict(a=1, b=2))
+    cached(collections.OrderedDict(b=2, a=1))
     assert len(source.runs) == 2
 
 
@@ -129,10 +195,6 @@ def test_an_argument_that_was_changed_is_another_argument(source):
     argument.append(2)
     assert cached(argument) == {"run": 2}
     assert cached([1]) == {"run": 1}
-
-
-class Opaque:
-    __hash__ = None
 
 
 def nested(depth):
@@ -486,6 +548,36 @@ async def test_tasks_of_two_loops_share_a_run(source):
     assert get_cache_stats(slow).coalesced == 1
     gate.set()
     assert await asyncio.gather(elsewhere, here) == [{"run": 1}, {"run": 1}]
+
+
+async def test_a_run_whose_loop_was_closed_is_waited_for_by_nobody(source):
+    entered = threading.Event()
+
+    @cacheable(ttl=60)
+    async def slow():
+        entered.set()
+        if source()["run"] == 1:
+            await asyncio.get_running_loop().create_future()
+        return "done"
+
+    def leave(loop):
+        lost = loop.create_task(slow())
+        loop.run_until_complete(asyncio.sleep(0))
+        return lost
+
+    loop = asyncio.new_event_loop()
+    lost = await asyncio.to_thread(leave, loop)
+    waiting = asyncio.create_task(slow())
+    await asyncio.sleep(0)
+    assert get_cache_stats(slow).coalesced == 1
+    loop.close()
+    async with asyncio.timeout(WITHIN_S):
+        assert await slow() == "done"
+        assert await waiting == "done", "who comes later wakes those who wait"
+    assert len(source.runs) == 2
+    # The task ends where it is thrown away, and tells nobody.
+    lost.get_coro().close()
+    assert await slow() == "done"
 
 
 def test_it_stays_the_function_that_it_was():
