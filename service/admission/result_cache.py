@@ -163,9 +163,7 @@ class ResultCache:
 
     def all_figures(self) -> Iterator[tuple[tuple[str, str], ToolFigures]]:
         """Those of all tenants' tools, (tenant, tool) with its figures. May be called by any thread."""
-        for tenant, held in list(self._tenants.items()):
-            for tool, figures in list(held.figures.items()):
-                yield (tenant, tool), figures
+        yield from list(self._figures.items())
 
     def _of(self, tenant: str, key: bytes, now_us: int) -> Entry | None:
         held = self._tenants.get(tenant)
@@ -239,7 +237,7 @@ class ResultCache:
         held = self._tenants[entry.tenant]
         del held.entries[entry.key], self._all[entry.key]
         size = entry.size_bytes
-        held.figures[entry.tool].size_bytes -= size
+        self.figures(entry.tenant, entry.tool).size_bytes -= size
         held.size_bytes -= size
         self._size_bytes -= size
         if not held.entries:
