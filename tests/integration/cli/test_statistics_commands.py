@@ -15,6 +15,7 @@ from podium.v1 import definition_pb2, monitoring_service_pb2
 from service.projections.tool_statistics import MINUTE_US
 from tests.integration.cli.conftest import COMMAND
 from tests.integration.rig.caller import step
+from tests.integration.rig.degraded_run import KINDS, degraded_run, feeds
 from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.service_process import environment
 from tests.integration.rig.tool_recount import COUNTS, differences, exact_percentile, recount
@@ -101,6 +102,35 @@ async def test_what_is_told_of_tools_of_which_one_fails_is_what_the_log_says(
             assert tool["latency"]["p90_us"] == pytest.approx(exact_percentile(exact[name].latency, 90), rel=0.0101)
     assert tools.keys() == exact.keys()
     assert tools["unreliable"]["errors_percent"] == pytest.approx(40, abs=5)
+
+
+async def test_what_is_told_of_a_broken_tool_and_what_took_its_place_is_what_the_log_says(
+    caller, connect, service, tenant, podium_command
+):
+    app = feeds()
+    await connect(app)
+    await degraded_run(caller, app)
+    events = await caller.log()
+    exact = recount(events)
+    told = await statistics(caller, SimpleNamespace(token=f"0:{events[-1].position}"))
+    assert differences(by_tool(told.total), exact) == []
+    token = service.token("ana", tenant=tenant)
+    at = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token}
+    seen = await asyncio.to_thread(podium_command, "top", "--once", "--json", "--window", "1h", **at)
+    assert seen.code == 0, seen.err
+    tools = {tool["tool"]: tool for tool in seen.json["tools"]}
+    assert tools.keys() == exact.keys() == {"feed", "archive"}
+    for name, tool in tools.items():
+        assert {count: tool[count] for count in COUNTS} == {count: exact[name].counts[count] for count in COUNTS}
+        assert tool["errors"] == exact[name].errors
+    feed, archive = tools["feed"], tools["archive"]
+    assert (feed["attempts"], feed["errors"], feed["breaker_opened"]) == (3, {"BROKEN": 2}, 1)
+    assert (feed["breaker_rejected"], feed["degraded"]) == (5, 5)
+    assert (feed["cache_hits"], feed["cache_stale"], archive["cache_hits"]) == (2, 2, 1)
+    assert feed["breaker"].lower().endswith("open")
+    for kind in KINDS:
+        lacking = next(event for event in events if event.HasField(kind))
+        assert differences(by_tool(told.total), recount([event for event in events if event is not lacking])) != []
 
 
 async def test_an_event_that_was_not_counted_is_noticed(caller, run):

@@ -2,8 +2,9 @@
 
 from collections import Counter
 
-from podium.v1 import policy_pb2
+from podium.v1 import events_pb2, policy_pb2
 from tests.integration.rig.caller import step
+from tests.integration.rig.degraded_run import degraded_run, feeds
 from tests.integration.rig.observed import mixed_run
 from tests.integration.rig.policies import apply, policy
 from tests.integration.rig.toolbox import toolbox
@@ -67,6 +68,59 @@ async def test_the_counters_equal_the_log(observed, serve, calls, tenant):
     # The negative control: the walk notices what was not counted.
     expected["steps"]["flaky", "failed"] += 1
     assert told(scrape, tenant) != expected
+
+
+async def recount_of_what_took_its_place(ana):
+    """The same of breakers, chains and the cache: by the tool that the step had come to, or that the event names."""
+    tools, found = {}, {name: Counter() for name in ("rejected", "fallbacks", "hits", "transitions", "degraded")}
+    for event in await ana.log():
+        kind = event.WhichOneof("payload")
+        payload = getattr(event, kind)
+        if kind == "steps_added":
+            tools |= {(event.stream_id, each.id): each.tool for each in payload.steps}
+        step = (event.stream_id, getattr(payload, "step_id", ""))
+        if kind == "attempt_rejected":
+            found["rejected"][tools[step], payload.guard] += 1
+        elif kind == "fallback_tried":
+            found["fallbacks"][(tools[step],)] += 1
+            tools[step] = payload.tool or tools[step]
+        elif kind == "cache_hit":
+            found["hits"][payload.tool, "stale" if payload.stale else "fresh"] += 1
+        elif kind == "breaker_transitioned":
+            state = events_pb2.BreakerState.Name(payload.to_state).removeprefix("BREAKER_STATE_").lower()
+            found["transitions"][payload.tool, state] += 1
+        elif kind == "step_succeeded" and payload.degraded_by:
+            found["degraded"][(tools[step],)] += 1
+    return found
+
+
+def told_of_what_took_its_place(scrape, tenant):
+    """The same as a scrape tells it."""
+    return {
+        "rejected": scrape.sums("podium_attempts_rejected_total", "tool", "guard", tenant=tenant),
+        "fallbacks": scrape.sums("podium_fallbacks_total", "tool", tenant=tenant),
+        "hits": scrape.sums("podium_cache_hits_total", "tool", "kind", tenant=tenant),
+        "transitions": scrape.sums("podium_breaker_transitions_total", "tool", "to_state", tenant=tenant),
+        "degraded": scrape.sums("podium_steps_degraded_total", "tool", tenant=tenant),
+    }
+
+
+async def test_the_counters_of_a_broken_tool_and_what_took_its_place_equal_the_log(observed, serve, calls, tenant):
+    app = await serve(feeds())
+    ana = calls()
+    await degraded_run(ana, app)
+    expected = await recount_of_what_took_its_place(ana)
+    assert all(expected.values())
+    scrape = await observed.scrape_until(
+        lambda scrape: told_of_what_took_its_place(scrape, tenant)["degraded"] == expected["degraded"]
+    )
+    assert told_of_what_took_its_place(scrape, tenant) == expected
+    assert scrape.sums("podium_breaker_state", "state", tenant=tenant, tool="feed")["open",] == 1
+    # The negative control: the walk notices what was not counted.
+    for counts in expected.values():
+        counts[next(iter(counts))] += 1
+        assert told_of_what_took_its_place(scrape, tenant) != expected
+        counts[next(iter(counts))] -= 1
 
 
 async def test_what_waits_is_seen_and_how_long(observed, serve, calls, tenant):
