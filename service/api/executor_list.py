@@ -32,16 +32,6 @@ def executors_page(parts: ApiParts, request: pb.ListExecutorsRequest) -> pb.List
 
 def _status(executor: Executor) -> pb.ExecutorStatus:
     session = executor.session
-    tools = [
-        pb.ServedTool(
-            tool=tool,
-            version=version,
-            healthy=tool not in executor.unfit,
-            message=executor.unfit.get(tool, ""),
-            probed_at_us=executor.probed.get(tool, 0),
-        )
-        for tool, version in sorted(executor.serves.items())
-    ]
     return pb.ExecutorStatus(
         session_id=session.session_id,
         executor=session.executor,
@@ -49,6 +39,18 @@ def _status(executor: Executor) -> pb.ExecutorStatus:
         attempts=len(executor.holding),
         max_attempts=executor.max_attempts,
         leaving=executor.leaving,
-        tools=tools,
+        tools=[_tool(executor, *tool) for tool in sorted(executor.serves.items())],
         heard_at_us=session.heard_us,
+    )
+
+
+def _tool(executor: Executor, tool: str, version: int) -> pb.ServedTool:
+    probed_at_us, said = executor.probed.get(tool, (0, ""))
+    return pb.ServedTool(
+        tool=tool,
+        version=version,
+        healthy=tool not in executor.unfit,
+        # Why it is unfit stays told while it says, not often enough yet, that it is well.
+        message=executor.unfit.get(tool) or said,
+        probed_at_us=probed_at_us,
     )

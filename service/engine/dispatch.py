@@ -74,8 +74,8 @@ class Executor:
         """(workflow, step, attempt) of what was assigned and has not come back."""
         self.unfit: dict[str, str] = {}
         """Tools that it cannot run now, by its own word, and why."""
-        self.probed: dict[str, int] = {}
-        """When it was last asked about a tool, microseconds since the Unix epoch."""
+        self.probed: dict[str, tuple[int, str]] = {}
+        """When it was last asked about a tool, microseconds since the Unix epoch, and what it said then."""
 
     @property
     def free(self) -> int:

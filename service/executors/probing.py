@@ -79,7 +79,7 @@ class Probes:
         """Take an answer, with its message as it may be told."""
         name = self._open.pop(answer.probe, None)
         if name is not None:
-            self._settle(name, healthy=answer.healthy, message="" if answer.healthy else message)
+            self._settle(name, healthy=answer.healthy, message=message)
 
     def _due(self, name: str) -> None:
         probed = self._tools[name]
@@ -100,7 +100,7 @@ class Probes:
         self._timers.clear(name)
         wait_us = int(probed.interval_us * (1 - _JITTER * self._chance()))
         self._timers.set(name, max(self._clock.now_us(), probed.asked_us + wait_us))
-        self._executor.probed[name] = probed.asked_us
+        self._executor.probed[name] = (probed.asked_us, message)
         answers = probed.health.answered(healthy=healthy)
         if not answers:
             return
@@ -111,7 +111,7 @@ class Probes:
             session_id=session.session_id,
             healthy=healthy,
             answers=answers,
-            message=message,
+            message="" if healthy else message,
         )
         self._changed(event, lambda: self._take_effect(name, healthy=healthy, message=message))
 

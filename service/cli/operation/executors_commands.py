@@ -30,7 +30,10 @@ def list_executors(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List the executors of your tenant: what they have to do, and which of their tools cannot be run now."""
+    """List the executors of your tenant: what they have to do, and which of their tools cannot be run now.
+
+    Tools that are well may have said something too when they were last asked, as how their pools are used.
+    """
     from podium.v1 import monitoring_service_pb2 as pb
     from podium.v1 import monitoring_service_pb2_grpc
     from service.cli.connecting import with_service
@@ -54,12 +57,13 @@ def list_executors(
     elif not connected:
         note(f"no executor that serves {tool} is connected" if tool else "no executor is connected")
     else:
-        columns = ("executor", "session", "attempts", "state", "tools", "unhealthy")
+        columns = ("executor", "session", "attempts", "state", "tools", "unhealthy", "said")
         table(columns, [_row(executor) for executor in connected])
 
 
 def _row(executor: monitoring_service_pb2.ExecutorStatus) -> tuple[str, ...]:
-    unhealthy = [f"{each.tool}: {each.message}" if each.message else each.tool for each in _unhealthy(executor)]
+    unhealthy = [_told(each) for each in executor.tools if not each.healthy]
+    said = [_told(each) for each in executor.tools if each.healthy and each.message]
     return (
         executor.executor,
         executor.session_id,
@@ -67,11 +71,12 @@ def _row(executor: monitoring_service_pb2.ExecutorStatus) -> tuple[str, ...]:
         "leaving" if executor.leaving else "connected",
         str(len(executor.tools)),
         "; ".join(unhealthy) or "-",
+        "; ".join(said) or "-",
     )
 
 
-def _unhealthy(executor: monitoring_service_pb2.ExecutorStatus) -> list[monitoring_service_pb2.ServedTool]:
-    return [each for each in executor.tools if not each.healthy]
+def _told(tool: monitoring_service_pb2.ServedTool) -> str:
+    return f"{tool.tool}: {tool.message}" if tool.message else tool.tool
 
 
 def _print(executor: monitoring_service_pb2.ExecutorStatus) -> None:

@@ -25,8 +25,8 @@ STUCK = ("waits since", "for", "workflow", "step")
 def status(address: Address = None, token: Token = None, as_json: Json = False) -> None:
     """Show how the service is: who owns the log, how far the read models are, what runs, and what waits for how long.
 
-    Exits with 0 when it takes work, and with 1 when it does not: it stops, or a part that it cannot do without is not
-    well. Figures of the whole service and its names are told to the operator's tenant alone.
+    Exits with 0 when it takes work, and with 1 when it does not: it stops or is full, or a part that it cannot do
+    without is not well. Figures of the whole service and its names are told to the operator's tenant alone.
     """
     from podium.v1 import monitoring_service_pb2 as messages
     from podium.v1 import monitoring_service_pb2_grpc as stubs

@@ -60,6 +60,20 @@ async def test_steps_wait_for_a_healthy_executor_and_go_on_when_it_has_recovered
     ]
 
 
+async def test_what_a_healthy_tool_said_last_is_told_and_is_no_event(caller):
+    async with raw_executor(caller, WORK) as executor:
+        for message in ("pool: 1 of 9 in use", "pool: 2 of 9 in use"):
+            while True:
+                probe = await executor.expect("probe")
+                answer = executor_service_pb2.ToolProbed(probe=probe.probe, healthy=True, message=message)
+                await executor.send(("probed", answer))
+                (only,) = (await executors(caller)).executors
+                if only.tools[0].message == message:
+                    break
+            assert only.tools[0].healthy
+    assert await changes(caller) == []
+
+
 async def test_no_answer_in_time_is_one_that_says_no(caller):
     async with raw_executor(caller, WORK) as executor:
         for _ in range(3):

@@ -330,7 +330,7 @@ class ServedTool(_message.Message):
     healthy: _builtins.bool
     """Whether the executor can run it, by its own word. True for tools that are not probed."""
     message: _builtins.str
-    """Why not."""
+    """Why not; of one that is well, what its last answer said."""
     probed_at_us: _builtins.int
     """When it was last asked, microseconds since the Unix epoch; 0: never."""
     def __init__(
