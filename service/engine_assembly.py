@@ -94,7 +94,6 @@ def assemble_engine(parts: EngineParts) -> Engine:
         ),
     )
     parts.resilience.cache.wakes(engine.ask_again)
-    parts.resilience.on_room(engine.effects.waiting.move_now)
     return engine
 
 

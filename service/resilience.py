@@ -9,7 +9,6 @@ from service.admission.breaker import BreakerGuard
 from service.admission.breaker_book import BreakerBook
 from service.admission.bulkhead import BulkheadGuard
 from service.admission.guards import Guard, Ledger, StaleResults
-from service.admission.verdicts import WaitingLine
 from service.domain.permissions import Policy
 from service.engine.breakers import Breakers
 from service.engine.executor_bounds import ExecutorBounds
@@ -64,7 +63,3 @@ class Resilience:
         """Another policy of a tenant is in force: those who wait may not have to any more."""
         self.bulkheads.policy_changed(tenant)
         self._breaker_guard.policy_changed(tenant)
-
-    def on_room(self, wake: Callable[[WaitingLine], None]) -> None:
-        """Have somebody told of a line whose first may be let through now."""
-        self._breaker_guard.on_room(wake)

@@ -13,12 +13,13 @@ from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, value_pb2
 from service.admission.breaker_book import BreakerBook, ToolBreaker
-from service.admission.breaker_line import LOOK_AGAIN_US, BreakerLine, Step
+from service.admission.breaker_line import BreakerLine
 from service.admission.guards import AttemptEnd, Ledger
 from service.admission.tool_request import ToolRequest
-from service.admission.verdicts import ALLOWED, Allowed, Rejected, Verdict, Wait
+from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Rejected, Step, Verdict, Wait
 from service.domain.breaker import ANY_NUMBER, Transition
 from service.domain.breaker_settings import FORCED_OPEN, HALF_OPEN
+from service.domain.priorities import rank_of
 from service.domain.state import US_PER_MS
 
 
@@ -34,11 +35,6 @@ class BreakerGuard:
         self._chance = chance
         self._asked: tuple[ToolRequest | None, ToolBreaker | None] = (None, None)
         self._under_way: dict[Hashable, ToolBreaker] = {}
-        self._wake: Callable[[BreakerLine], None] = _nobody
-
-    def on_room(self, wake: Callable[[BreakerLine], None]) -> None:
-        """Have somebody told of a line whose first may be let through now."""
-        self._wake = wake
 
     def check(self, request: ToolRequest, now_us: int) -> Verdict:
         """Decide from memory; see service.admission.pipeline.Guard."""
@@ -57,7 +53,7 @@ class BreakerGuard:
             timeout_us = breaker.settings.timeout_us
             return Allowed(timeout_ms=timeout_us // US_PER_MS) if timeout_us else ALLOWED
         if breaker.settings.waits:
-            return _wait(kept, step, now_us)
+            return _wait(kept, step, rank_of(request.priority), now_us)
         breaker.refuse()
         return Rejected(self.name, _failure(kept, now_us), self._chance())
 
@@ -123,8 +119,7 @@ class BreakerGuard:
     def policy_changed(self, tenant: str) -> None:
         """By another policy somebody who waits for a breaker of a tenant asks, and finds out what it means."""
         for kept in self._book.of_tenant(tenant):
-            if len(kept.line):
-                self._wake(kept.line)
+            kept.line.stir()
 
     def set(
         self, kept: ToolBreaker, event: events_pb2.BreakerTransitioned, recorded_at_us: int, *, is_last: bool
@@ -132,8 +127,7 @@ class BreakerGuard:
         """Somebody set a breaker. Unless it `is_last`, a turn recorded one behind it, and it is told again."""
         kept.breaker.restore(event, recorded_at_us)
         kept.last, kept.is_owed = event, not is_last
-        if len(kept.line):
-            self._wake(kept.line)
+        kept.line.stir()
 
     def _catch_up(self, kept: ToolBreaker, cause: ToolRequest | tuple[str, str, str, int], now_us: int) -> None:
         """Record what is owed, follow the policy in force, and end a phase whose time is over."""
@@ -168,20 +162,16 @@ class BreakerGuard:
 
     def _wake_those_who_wait(self, kept: ToolBreaker, now_us: int) -> None:
         if len(kept.line) and kept.room_for_those_who_wait(now_us):
-            self._wake(kept.line)
-
-
-def _nobody(line: BreakerLine) -> None:
-    """Nobody waits yet."""
+            kept.line.stir()
 
 
 def _step(request: ToolRequest) -> Step:
     return request.tenant, request.workflow_id, request.step_id
 
 
-def _wait(kept: ToolBreaker, step: Step, now_us: int) -> Wait:
+def _wait(kept: ToolBreaker, step: Step, rank: int, now_us: int) -> Wait:
     def join() -> BreakerLine:
-        kept.line.join(step)
+        kept.line.join(step, rank)
         return kept.line
 
     again_us = kept.breaker.over_at_us

@@ -1,4 +1,4 @@
-"""The line of steps that wait for a breaker, in the order in which they came.
+"""The line of steps that wait for a breaker: by priority, and in the order in which they came.
 
 As many are woken as there is room for, however many wait. Who was woken keeps its room for a while, so that nobody who
 comes later takes it, and its ticket until it starts or ends, so that it does not lose its place when it cannot start.
@@ -7,13 +7,9 @@ comes later takes it, and its ticket until it starts or ends, so that it does no
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
 
-LOOK_AGAIN_US = 5_000_000
-"""How long those who wait, and the room of those who were woken, are left alone."""
-
-Step = tuple[str, str, str]
-"""(tenant, workflow, step) of a step that waits."""
+from service.admission.ranked_order import RankedOrder
+from service.admission.verdicts import LOOK_AGAIN_US, Step
 
 
 class BreakerLine:
@@ -23,13 +19,12 @@ class BreakerLine:
         """`room` is how many may start at a time, and `over_at_us` when there may be more (0: unknown)."""
         self._room = room
         self._over_at_us = over_at_us
-        self._order: list[tuple[int, Step]] = []
-        """Ticket and step, as a heap. Those who left are passed over when they come to the front."""
-        self._waiting: set[Step] = set()
+        self._waiting = RankedOrder()
         self._woken: dict[Step, int] = {}
         """Until when each of them has its room, the earliest first."""
         self._tickets: dict[Step, int] = {}
         self._last_ticket = 0
+        self._look: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -37,8 +32,17 @@ class BreakerLine:
     def __contains__(self, step: Step) -> bool:
         return step in self._waiting
 
-    def join(self, step: Step) -> None:
-        """A step waits. Joining twice changes nothing."""
+    def on_stir(self, look: Callable[[], None]) -> None:
+        """See Stirring."""
+        self._look = look
+
+    def stir(self) -> None:
+        """See Stirring."""
+        if self._look is not None and self._waiting:
+            self._look()
+
+    def join(self, step: Step, rank: int) -> None:
+        """A step waits, before those of lower rank. Joining twice changes nothing."""
         if step in self._waiting:
             return
         ticket = self._tickets.get(step)
@@ -46,8 +50,7 @@ class BreakerLine:
             self._last_ticket += 1
             ticket = self._tickets[step] = self._last_ticket
         self._woken.pop(step, None)
-        self._waiting.add(step)
-        heappush(self._order, (ticket, step))
+        self._waiting.add(step, rank, ticket)
 
     def leave(self, step: Step) -> None:
         """See WaitingLine."""
@@ -56,8 +59,10 @@ class BreakerLine:
 
     def move_away(self, step: Step) -> None:
         """See WaitingLine."""
-        self._woken.pop(step, None)
         self._waiting.discard(step)
+        if self._woken.pop(step, None) is not None:
+            # It has not started, and its room is another's.
+            self.stir()
 
     def kept_for_others(self, step: Step, now_us: int) -> int:
         """How much of the room is for steps that were woken before this one came."""
@@ -78,18 +83,11 @@ class BreakerLine:
         through: list[Step] = []
         room = self._room(now_us)
         room -= self.kept_for_others(("", "", ""), now_us)
-        while self._settle():
+        while self._waiting:
             if len(through) >= room:
                 again_us = self._over_at_us()
                 return through, min(again_us if again_us > now_us else now_us + LOOK_AGAIN_US, now_us + LOOK_AGAIN_US)
-            _, step = heappop(self._order)
-            self._waiting.discard(step)
+            step = self._waiting.take()
             self._woken[step] = now_us + LOOK_AGAIN_US
             through.append(step)
         return through, None
-
-    def _settle(self) -> bool:
-        """Whether anybody waits."""
-        while self._order and self._order[0][1] not in self._waiting:
-            heappop(self._order)
-        return bool(self._order)

@@ -13,10 +13,10 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from podium.v1 import policy_pb2, value_pb2
-from service.admission.bulkhead_line import LOOK_AGAIN_US, BulkheadLine, Step, ToolKey
+from service.admission.bulkhead_line import BulkheadLine, ToolKey
 from service.admission.guards import AttemptEnd
 from service.admission.tool_request import ToolRequest
-from service.admission.verdicts import ALLOWED, Allowed, Rejected, Wait
+from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Rejected, Step, Wait
 from service.domain.permissions import Policy
 from service.domain.priorities import rank_of
 

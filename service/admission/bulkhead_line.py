@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from heapq import heappop, heappush
 from typing import Protocol
 
-from service.domain.priorities import RANKS, Turns
+from service.admission.ranked_order import RankedOrder
+from service.admission.verdicts import LOOK_AGAIN_US, Step
 
-LOOK_AGAIN_US = 5_000_000
-"""How long those who wait are left alone when nothing stirs the line."""
 PUT_BY_US = 250_000
 """How long a permit is put by for a step that was woken."""
-
-Step = tuple[str, str, str]
-"""(tenant, workflow, step) of a step that waits or runs."""
 ToolKey = tuple[str, str]
 """(tenant, tool)."""
 
@@ -40,12 +35,9 @@ class BulkheadLine:
     def __init__(self, key: ToolKey, permits: Permits) -> None:
         self.key = key
         self._permits = permits
-        self._heaps: tuple[list[tuple[int, Step]], ...] = tuple([] for _ in range(RANKS))
-        """By rank: tickets and steps. Those who left are passed over when they come to the front."""
-        self._waiting: set[Step] = set()
+        self._waiting = RankedOrder()
         self._put_by: OrderedDict[Step, int] = OrderedDict()
         """Of the steps that were woken: until when a permit is theirs."""
-        self._turns = Turns()
         self._look: Callable[[], None] | None = None
 
     def __contains__(self, step: Step) -> bool:
@@ -55,7 +47,7 @@ class BulkheadLine:
         return len(self._waiting)
 
     def on_stir(self, look: Callable[[], None]) -> None:
-        """Take what has the line looked at soon; see service.admission.pipeline.Stirring."""
+        """See Stirring."""
         self._look = look
 
     def stir(self) -> None:
@@ -78,9 +70,7 @@ class BulkheadLine:
     def join(self, step: Step, rank: int, ticket: int) -> None:
         """A step waits, before all of its rank that came later. Joining twice changes nothing."""
         self._put_by.pop(step, None)
-        if step not in self._waiting:
-            self._waiting.add(step)
-            heappush(self._heaps[rank], (ticket, step))
+        self._waiting.add(step, rank, ticket)
 
     def leave(self, step: Step) -> None:
         """A step started or ended."""
@@ -100,9 +90,7 @@ class BulkheadLine:
         self._end_overdue(now_us)
         through: list[Step] = []
         while self._waiting and self._has_permit():
-            rank = self._turns.next([self._first(heap) for heap in self._heaps])
-            _, step = heappop(self._heaps[rank])
-            self._waiting.discard(step)
+            step = self._waiting.take()
             self._put_by[step] = now_us + PUT_BY_US
             through.append(step)
         if not self._waiting:
@@ -112,12 +100,6 @@ class BulkheadLine:
     def _has_permit(self) -> bool:
         free = self._permits.free(self.key)
         return free is None or free > len(self._put_by)
-
-    def _first(self, heap: list[tuple[int, Step]]) -> bool:
-        """Whether anybody of a rank waits, who is then the first of its heap."""
-        while heap and heap[0][1] not in self._waiting:
-            heappop(heap)
-        return bool(heap)
 
     def _end_overdue(self, now_us: int) -> None:
         while self._put_by and next(iter(self._put_by.values())) <= now_us:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from podium.v1 import events_pb2, value_pb2
-from service.admission.cache_flights import LOOK_AGAIN_US, Call, Flight, Flights, Step
+from service.admission.cache_flights import Call, Flight, Flights
 from service.admission.guards import AttemptEnd
 from service.admission.result_cache import Entry, ResultCache, Source
 from service.admission.tool_request import ToolRequest
-from service.admission.verdicts import ALLOWED, Allowed, Answered, Wait
+from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Answered, Step, Wait
 from service.domain.caching import Plan, call_key, plan_of
 from service.domain.permissions import Policy
 

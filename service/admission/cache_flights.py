@@ -10,13 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.admission.result_cache import Entry
+from service.admission.verdicts import LOOK_AGAIN_US, Step
 from service.domain.caching import Plan
-
-LOOK_AGAIN_US = 5_000_000
-"""How often a line is looked at although nothing has happened to its flight."""
-
-Step = tuple[str, str, str]
-"""(tenant, workflow, step)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from podium.v1 import events_pb2, policy_pb2
 from service.admission.limits import Key, Limit, Limits
 from service.admission.tool_request import ToolRequest
-from service.admission.verdicts import ALLOWED, Allowed, Wait
-from service.admission.waiting_lines import LOOK_AGAIN_US, Line, Lines, Step
+from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Step, Wait
+from service.admission.waiting_lines import Line, Lines
 from service.domain.permissions import Policy
 from service.domain.rate_limit import allowed_at_us
 

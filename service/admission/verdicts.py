@@ -7,6 +7,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from podium.v1 import events_pb2, value_pb2
 
+LOOK_AGAIN_US = 5_000_000
+"""How long those who wait are left alone at most when nothing happens: the policy may have changed since."""
+
+Step = tuple[str, str, str]
+"""(tenant, workflow, step)."""
+
 
 class Allowed(NamedTuple):
     """The guard has nothing against the call. `check` is what a guard of permissions puts on record.
@@ -50,21 +56,21 @@ class Rejected(NamedTuple):
 
 
 class WaitingLine(Protocol):
-    """Calls that wait in a guard's own order. Named by their steps: (tenant, workflow, step)."""
+    """Calls that wait in a guard's own order, named by their steps."""
 
-    def __contains__(self, step: tuple[str, str, str]) -> bool:
+    def __contains__(self, step: Step) -> bool:
         """Whether a step waits in it."""
 
     def __hash__(self) -> int:
         """A line is itself and no other."""
 
-    def let_through(self, now_us: int) -> tuple[list[tuple[str, str, str]], int | None]:
+    def let_through(self, now_us: int) -> tuple[list[Step], int | None]:
         """Take out those that may be asked for again now, and tell when the next may be; None: nobody is left."""
 
-    def leave(self, step: tuple[str, str, str]) -> None:
+    def leave(self, step: Step) -> None:
         """A step that joined has started or ended."""
 
-    def move_away(self, step: tuple[str, str, str]) -> None:
+    def move_away(self, step: Step) -> None:
         """A step that joined waits in another line."""
 
 

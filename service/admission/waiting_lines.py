@@ -10,13 +10,8 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 
 from service.admission.limits import Key, Limit
+from service.admission.verdicts import LOOK_AGAIN_US, Step
 from service.domain.rate_limit import after_event, allowed_at_us
-
-LOOK_AGAIN_US = 5_000_000
-"""How long those who wait are left alone: when the policy has changed, they are let through this late at most."""
-
-Step = tuple[str, str, str]
-"""(tenant, workflow, step) of a step that waits."""
 
 
 class Line:

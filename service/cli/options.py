@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -21,6 +21,10 @@ Token: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs, one value a line.")]
 OnBehalfOf: TypeAlias = Annotated[
     str, typer.Option("--on-behalf-of", metavar="NAME", help="The person or system for whom you act.")
+]
+Priority: TypeAlias = Annotated[
+    Literal["low", "normal", "high"] | None,
+    typer.Option("--priority", help="What goes first when there is too much: high before normal before low."),
 ]
 Tenant: TypeAlias = Annotated[str, typer.Option(metavar="NAME", help="Whose data.")]
 StateDirectory: TypeAlias = Annotated[

@@ -22,8 +22,8 @@ class WaitingSteps:
         self._offer = offer
         self._tools: dict[StepKey, tuple[ToolVersion, int]] = {}
         """Of all who wait: the tool and the priority."""
-        self._lines: dict[StepKey, WaitingLine] = {}
-        """Also of steps that were let through: they keep their ticket until they start or end."""
+        self._lines: dict[StepKey, list[WaitingLine]] = {}
+        """Every line that a step has stood in, the latest last: each keeps its ticket until it starts or ends."""
         self._moves: Timers[WaitingLine] = Timers(clock, self._move)
         self._alone: Timers[StepKey] = Timers(clock, self._wake)
 
@@ -34,8 +34,8 @@ class WaitingSteps:
 
     def holds(self, key: StepKey) -> bool:
         """Whether the step waits here."""
-        line = self._lines.get(key)
-        return self._alone.due_at_us(key) is not None if line is None else key in line
+        lines = self._lines.get(key)
+        return self._alone.due_at_us(key) is not None or (lines is not None and key in lines[-1])
 
     def join(self, key: StepKey, tool: ToolVersion, wait: Wait, priority: int = 0) -> None:
         """A step waits."""
@@ -43,28 +43,29 @@ class WaitingSteps:
         if wait.join is None:
             self._alone.set(key, wait.until_us)
             return
-        before, line = self._lines.get(key), wait.join()
-        if before is not None and before is not line:
-            before.move_away(key)
-        self._lines[key] = line
+        line = wait.join()
+        self._stand_in(key, line)
         self._moves.set(line, wait.until_us)
         if isinstance(line, Stirring):
             line.on_stir(partial(self._look_soon, line))
             # What it waits for may have happened while that it waits was on its way to the log.
             line.stir()
 
-    def move_now(self, line: WaitingLine) -> None:
-        """A guard has room for those in a line."""
-        self._moves.set(line, self._clock.now_us())
-
     def leave(self, key: StepKey) -> None:
         """A step started or ended."""
         if self._tools.pop(key, None) is None:
             return
         self._alone.clear(key)
-        line = self._lines.pop(key, None)
-        if line is not None:
+        for line in self._lines.pop(key, ()):
             line.leave(key)
+
+    def _stand_in(self, key: StepKey, line: WaitingLine) -> None:
+        lines = self._lines.setdefault(key, [])
+        if lines and lines[-1] is not line:
+            lines[-1].move_away(key)
+        if line in lines:
+            lines.remove(line)
+        lines.append(line)
 
     def _look_soon(self, line: WaitingLine) -> None:
         self._moves.set(line, self._clock.now_us())

@@ -121,6 +121,39 @@ def test_a_thousand_that_wait_send_exactly_the_permits_through_and_then_all(rule
     play(scene)
 
 
+def test_the_room_of_a_woken_step_that_is_canceled_is_used_at_once(ruled):
+    ruled(
+        policy_pb2.BreakerRule(
+            id="waits",
+            tools=["work"],
+            when_open=policy_pb2.WHEN_OPEN_WAIT,
+            failure_threshold=1,
+            recovery_timeout_ms=4_000,
+            success_threshold=1,
+        )
+    )
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=1)
+        await opened(stage, executor, failures=1)
+        first, second = await stage.start(once()), await stage.start(once())
+        await elapse(1)
+        await stage.start(step("other", "watched"))
+        other = await executor.hear("assign")
+        for _ in range(4):
+            executor.beat(other)
+            await elapse(1)
+        # The first was woken, and waits for the only place.
+        request = workflow_service_pb2.CancelWorkflowRequest(workflow_id=first)
+        await stage.ask("workflows", "CancelWorkflow", request)
+        canceled_s = stage.now_s
+        executor.succeed(other)
+        assert (await executor.hear("assign")).attempt.workflow_id == second
+        assert stage.now_s - canceled_s < 1
+
+    play(scene)
+
+
 def test_state_counts_and_permits_survive_a_crash(ruled):
     ruled(policy_pb2.BreakerRule(id="r", failure_threshold=3, recovery_timeout_ms=10_000, success_threshold=2))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.examples import example
-from service.cli.options import Address, Json, OnBehalfOf, Token
+from service.cli.options import Address, Json, OnBehalfOf, Priority, Token
 
 if TYPE_CHECKING:
     from podium import Outcome
@@ -33,6 +33,7 @@ def call(
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long it may take: 30s, 5m.")] = None,
     request_id: Annotated[str, typer.Option(metavar="ID", help="The same id calls the tool only once.")] = "",
     on_behalf_of: OnBehalfOf = "",
+    priority: Priority = None,
     address: Address = None,
     token: Token = None,
     as_json: Json = False,
@@ -48,7 +49,12 @@ def call(
 
     async def ask(service: Service) -> Outcome:
         return await service.client.try_call(
-            tool, values, timeout=limit, request_id=request_id or None, on_behalf_of=on_behalf_of
+            tool,
+            values,
+            timeout=limit,
+            request_id=request_id or None,
+            on_behalf_of=on_behalf_of,
+            priority=priority,
         )
 
     outcome = with_service(address, token, ask)

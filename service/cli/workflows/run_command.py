@@ -9,7 +9,7 @@ import typer
 
 from service.cli.examples import example
 from service.cli.failures import ExitCode
-from service.cli.options import Address, Json, OnBehalfOf, Token
+from service.cli.options import Address, Json, OnBehalfOf, Priority, Token
 
 if TYPE_CHECKING:
     from podium import StepStatus, WorkflowStatus
@@ -28,6 +28,7 @@ def run_file(
     input_json: Annotated[
         str | None, typer.Option("--input", metavar="JSON", help="The workflow's input, instead of the file's; @FILE.")
     ] = None,
+    *,
     watch: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Follow it to its end, or only start it and print its id.")
     ] = True,
@@ -35,6 +36,7 @@ def run_file(
         str, typer.Option(metavar="ID", help="The same id starts the workflow only once, however often it is sent.")
     ] = "",
     on_behalf_of: OnBehalfOf = "",
+    priority: Priority = None,
     address: Address = None,
     token: Token = None,
     as_json: Json = False,
@@ -50,7 +52,7 @@ def run_file(
     from service.cli.connecting import with_service
     from service.cli.workflows.watching import tell_that_it_goes_on
 
-    request = _request(file, input_json, request_id, on_behalf_of)
+    request = _request(file, input_json, request_id, on_behalf_of, priority)
     started: list[str] = []
     try:
         code = with_service(
@@ -62,9 +64,12 @@ def run_file(
     raise typer.Exit(code)
 
 
-def _request(file: str, input_json: str | None, request_id: str, on_behalf_of: str) -> StartWorkflowRequest:
+def _request(
+    file: str, input_json: str | None, request_id: str, on_behalf_of: str, priority: Priority
+) -> StartWorkflowRequest:
     import json
 
+    from podium.priority import priority_message
     from service.cli.json_options import json_option, read_text
     from service.cli.workflows.file import read_workflow
 
@@ -73,6 +78,7 @@ def _request(file: str, input_json: str | None, request_id: str, on_behalf_of: s
     if input_json is not None:
         request.input_json = json.dumps(json_option(input_json, "--input"), ensure_ascii=False)
     request.request_id, request.on_behalf_of = request_id, on_behalf_of
+    request.priority = priority_message(priority) or request.priority
     return request
 
 

@@ -120,6 +120,25 @@ def test_a_result_is_one_object_for_programs(ask, flow):
     assert result["steps"]["names"]["attempts"] == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "recorded"),
+    [((), "PRIORITY_LOW"), (("--priority", "high"), "PRIORITY_HIGH")],
+)
+def test_a_priority_of_the_command_takes_the_place_of_the_one_of_the_file(ask, flow, options, recorded):
+    started = ask("run", flow("priority: low\n" + FLOW), "--no-watch", *options).out.strip()
+    (first,) = ask("events", started, "--type", "workflow_started", "--json").lines
+    assert first["workflow_started"]["priority"] == recorded
+
+
+def test_a_call_has_the_priority_that_it_is_given(ask):
+    ask("call", "split", "text=a", "--priority", "low")
+    *_, called = ask("events", "--type", "workflow_started", "--json").lines
+    assert called["workflow_started"]["priority"] == "PRIORITY_LOW"
+    refused = ask("call", "split", "text=a", "--priority", "urgent")
+    assert refused.code == 2
+    assert "--priority" in refused.err
+
+
 def test_a_file_comes_on_standard_input_and_is_only_started(ask):
     started = ask("run", "-", "--no-watch", "--json", given=FLOW)
     assert started.json["step_ids"] == ["names", "greet"]

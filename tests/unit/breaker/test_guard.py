@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from podium.v1 import events_pb2, policy_pb2, value_pb2
+from podium.v1 import definition_pb2, events_pb2, policy_pb2, value_pb2
 from service.admission.breaker import BreakerGuard
 from service.admission.breaker_book import BreakerBook
 from service.admission.guards import AttemptEnd, Ledger
@@ -28,16 +28,16 @@ class Stage:
         self.put(**fields)
         self.book = BreakerBook(lambda _tenant: self.policy)
         self.guard = BreakerGuard(self.book, self.ledger, lambda: 0.25)
-        self.guard.on_room(self.woken.append)
 
     def put(self, **fields):
         """Another policy."""
         rules = (policy_pb2.BreakerRule(**{**RULE, **fields}),) if fields.get("id", "r") else ()
         self.policy = dataclasses.replace(DEFAULT_POLICY, revision=DEFAULT_POLICY.revision + 1, breakers=rules)
 
-    def ask(self, *, tenant="default", step=None, tool="search"):
+    def ask(self, *, tenant="default", step=None, tool="search", priority=0):
         self.number += 1
         request = a_request(tenant=tenant, step_id=step or f"s{self.number}", tool=a_tool(name=tool))
+        request.priority = priority
         return request, self.guard.check(request, self.now_us)
 
     def start(self, **fields):
@@ -46,6 +46,12 @@ class Stage:
         assert isinstance(verdict, Allowed)
         self.guard.started(request, self.now_us)
         return request.tenant, request.workflow_id, request.step_id
+
+    def line(self, waits):
+        """The line that all who wait have joined, which tells when it is stirred."""
+        (line,) = {verdict.join() for _, verdict in waits}
+        line.on_stir(lambda: self.woken.append(line))
+        return line
 
     def end(self, step, outcome, **fields):
         self.guard.ended(AttemptEnd(step, self.now_us, outcome=outcome, **fields))
@@ -204,7 +210,7 @@ def test_a_tool_of_which_no_rule_speaks_any_more_is_let_through_and_that_is_reco
 def test_those_who_wait_are_woken_as_many_as_there_are_permits_and_keep_them_from_who_comes_later():
     stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=2, success_threshold=2).open()
     waits = [stage.ask() for _ in range(5)]
-    (line,) = {verdict.join() for _, verdict in waits}
+    line = stage.line(waits)
     assert line.let_through(stage.now_us) == ([], stage.now_us + SECOND_US)
     stage.now_us += SECOND_US
     through, _ = line.let_through(stage.now_us)
@@ -221,10 +227,36 @@ def test_those_who_wait_are_woken_as_many_as_there_are_permits_and_keep_them_fro
     assert line.let_through(stage.now_us)[0] == [("default", steps[0][1], waits[2][0].step_id)]
 
 
+def test_the_room_of_one_that_was_woken_and_ends_before_it_starts_is_told_at_once():
+    stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=1, success_threshold=1).open()
+    line = stage.line([stage.ask() for _ in range(3)])
+    stage.now_us += SECOND_US
+    (first,), _ = line.let_through(stage.now_us)
+    assert stage.woken == []
+    line.leave(first)
+    assert stage.woken == [line]
+    (second,), _ = line.let_through(stage.now_us)
+    # Its start gives no room to anybody.
+    stage.start(step=second[2])
+    line.leave(second)
+    assert stage.woken == [line]
+
+
+def test_those_who_wait_are_woken_by_priority_and_a_low_one_does_not_wait_for_ever():
+    low, high = definition_pb2.PRIORITY_LOW, definition_pb2.PRIORITY_HIGH
+    stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=18, success_threshold=18).open()
+    priorities = [low, 0, high, low, 0, *[high] * 20]
+    line = stage.line([stage.ask(priority=priority) for priority in priorities])
+    stage.now_us += SECOND_US
+    numbers = [int(step[2].removeprefix("s")) - 2 for step in line.let_through(stage.now_us)[0]]
+    # Sixteen of high priority in their order; then those who were passed over as often, the lowest first.
+    assert numbers == [2, *range(5, 20), 0, 1]
+
+
 def test_all_are_woken_when_it_closes():
     stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=1, success_threshold=1).open()
     waits = [stage.ask() for _ in range(50)]
-    (line,) = {verdict.join() for _, verdict in waits}
+    line = stage.line(waits)
     stage.now_us += SECOND_US
     ((_, _, first),), _ = line.let_through(stage.now_us)
     stage.succeed(stage.start(step=first))
@@ -235,7 +267,7 @@ def test_all_are_woken_when_it_closes():
 def test_who_was_woken_and_does_not_come_loses_the_permit_after_a_while_and_not_the_place():
     stage = Stage(when_open=policy_pb2.WHEN_OPEN_WAIT, half_open_permits=1, success_threshold=1).open()
     waits = [stage.ask() for _ in range(3)]
-    (line,) = {verdict.join() for _, verdict in waits}
+    line = stage.line(waits)
     stage.now_us += SECOND_US
     (first,), again_us = line.let_through(stage.now_us)
     assert line.let_through(stage.now_us)[0] == []
@@ -255,7 +287,7 @@ def waiting(permits=1, **fields):
     rule = {"when_open": policy_pb2.WHEN_OPEN_WAIT, "half_open_permits": permits, "success_threshold": permits}
     stage = Stage(**{**rule, **fields}).half_open()
     held = [stage.start() for _ in range(permits)]
-    (line,) = {stage.ask()[1].join() for _ in range(6)}
+    line = stage.line([stage.ask() for _ in range(6)])
     stage.woken.clear()
     stage.ledger.take()
     return stage, held, line
