@@ -119,8 +119,7 @@ class BreakerGuard:
     def policy_changed(self, tenant: str) -> None:
         """By another policy somebody who waits for a breaker of a tenant asks, and finds out what it means."""
         for kept in self._book.of_tenant(tenant):
-            if len(kept.line):
-                kept.line.stir()
+            kept.line.stir()
 
     def set(
         self, kept: ToolBreaker, event: events_pb2.BreakerTransitioned, recorded_at_us: int, *, is_last: bool

@@ -35,6 +35,15 @@ class Compartment(NamedTuple):
     """0: no bound."""
 
 
+class _Waiting(NamedTuple):
+    """A step that waits."""
+
+    tool: str
+    ticket: int
+    counts: bool
+    """It waits for a permit or for a place, and not for what another guard lets it wait for."""
+
+
 class _Bulkheads:
     """The bulkheads of a tenant, and what runs and waits behind them, by tool."""
 
@@ -79,8 +88,8 @@ class BulkheadGuard:
         """Of the tenants whose policy has, or had, any."""
         self._running: dict[Step, str] = {}
         """Of every step that runs: its tool."""
-        self._queued: dict[Step, tuple[str, int]] = {}
-        """Of every step that waits, here or for anything else: its tool and its ticket."""
+        self._queued: dict[Step, _Waiting] = {}
+        """Of every step that waits, here or for anything else."""
         self._last_ticket = 0
         self._lines: dict[ToolKey, BulkheadLine] = {}
 
@@ -96,12 +105,14 @@ class BulkheadGuard:
         if compartment is None:
             return ALLOWED
         step = (tenant, request.workflow_id, request.step_id)
-        has_waited = step in self._queued
-        if not has_waited and 0 < compartment.max_queued <= bulkheads.queued[tool]:
-            return self._rejected(compartment)
+        waiting = self._queued.get(step)
         free = compartment.max_concurrent - bulkheads.running[tool]
+        # The permits that are free are for the first of those who wait, with or without a place: the others are queued.
+        queued = bulkheads.queued[tool] - max(0, free)
+        if 0 < compartment.max_queued <= queued and (waiting is None or not waiting.counts):
+            return self._rejected(compartment)
         line = self._lines.get((tenant, tool))
-        if free > 0 if line is None else line.may_start(step, free, now_us, has_waited=has_waited):
+        if free > 0 if line is None else line.may_start(step, free, now_us, has_waited=waiting is not None):
             return ALLOWED
         rank = rank_of(request.priority)
         # Whoever waits is woken when a permit comes back; the time is for what nobody tells.
@@ -123,13 +134,18 @@ class BulkheadGuard:
         del attempt
         self._run(step, tool)
 
-    def queued(self, step: Step, tool: str) -> None:
+    def queued(self, step: Step, tool: str, guard: str = "") -> None:
         """A step waits; see service.admission.pipeline.Queueing."""
-        if step not in self._queued:
+        counts = guard in ("", self.name)
+        known = self._queued.get(step)
+        if known is None:
             self._last_ticket += 1
-            self._queued[step] = (tool, self._last_ticket)
-            if (bulkheads := self._bulkheads.get(step[0])) is not None:
-                bulkheads.queued[tool] += 1
+        elif known.counts == counts:
+            return
+        ticket = self._last_ticket if known is None else known.ticket
+        self._queued[step] = _Waiting(tool, ticket, counts)
+        if (bulkheads := self._bulkheads.get(step[0])) is not None:
+            bulkheads.queued[tool] += counts - (known is not None and known.counts)
 
     def ended(self, end: AttemptEnd) -> None:
         """An attempt ended, or a step waits no more; see service.admission.pipeline.Following."""
@@ -149,6 +165,12 @@ class BulkheadGuard:
             for tool, compartment in bulkheads.seen():
                 if compartment is not None:
                     yield (tenant, tool), bulkheads.running[tool], bulkheads.queued[tool]
+
+    def counts(self, tenant: str, tool: str) -> tuple[int, int]:
+        """How many attempts of a tool run, and how many steps of it wait for a permit or a place."""
+        running = sum(step[0] == tenant and each == tool for step, each in self._running.items())
+        waiting = (each for step, each in self._queued.items() if step[0] == tenant)
+        return running, sum(each.counts and each.tool == tool for each in waiting)
 
     def policy_changed(self, tenant: str) -> None:
         """By another policy the lines of a tenant may move."""
@@ -172,7 +194,9 @@ class BulkheadGuard:
         if bulkheads is None:
             bulkheads = self._bulkheads[tenant] = _Bulkheads(policy)
             bulkheads.running.update(tool for step, tool in self._running.items() if step[0] == tenant)
-            bulkheads.queued.update(tool for step, (tool, _) in self._queued.items() if step[0] == tenant)
+            bulkheads.queued.update(
+                each.tool for step, each in self._queued.items() if step[0] == tenant and each.counts
+            )
         if bulkheads.policy is not policy:
             bulkheads.follow(policy)
         return bulkheads
@@ -191,15 +215,15 @@ class BulkheadGuard:
 
     def _wait_no_more(self, step: Step) -> None:
         found = self._queued.pop(step, None)
-        if found is not None and (bulkheads := self._bulkheads.get(step[0])) is not None:
-            bulkheads.queued[found[0]] -= 1
+        if found is not None and found.counts and (bulkheads := self._bulkheads.get(step[0])) is not None:
+            bulkheads.queued[found.tool] -= 1
 
     def _join(self, step: Step, tool: str, rank: int) -> BulkheadLine:
         key = (step[0], tool)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = BulkheadLine(key, self)
-        ticket = self._queued[step][1] if step in self._queued else self._last_ticket
+        ticket = self._queued[step].ticket if step in self._queued else self._last_ticket
         line.join(step, rank, ticket)
         return line
 

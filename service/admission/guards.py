@@ -91,8 +91,8 @@ class Keeping(Protocol):
 class Queueing(Protocol):
     """A guard that wants to know which steps wait. They wait until an attempt starts or ends."""
 
-    def queued(self, step: tuple[str, str, str], tool: str) -> None:
-        """A step waits, for a place or for what a guard said; told more than once, and again after a restart."""
+    def queued(self, step: tuple[str, str, str], tool: str, guard: str = "") -> None:
+        """A step waits, for a place or because a `guard` lets it; told more than once, and again after a restart."""
 
 
 @runtime_checkable

@@ -42,6 +42,8 @@ class Admission(NamedTuple):
     verdict: Verdict
     permission_checked: events_pb2.PermissionChecked | None = None
     input_rejected: events_pb2.InputRejected | None = None
+    guard: str = ""
+    """Who said something else than that the call is allowed or denied."""
 
 
 class Pipeline:
@@ -106,7 +108,7 @@ class Pipeline:
             elif isinstance(verdict, Denied):
                 return Admission(verdict, verdict.check or checked, _input_rejected(request, verdict))
             else:
-                return Admission(verdict, checked)
+                return Admission(verdict, checked, guard=guard.name)
         return Admission(ALLOWED, checked)
 
     def started(self, request: ToolRequest, now_us: int) -> None:
@@ -114,10 +116,10 @@ class Pipeline:
         for guard in self._counting:
             guard.started(request, now_us)
 
-    def queued(self, step: tuple[str, str, str], tool: str) -> None:
-        """A step waits: whoever counts those who wait is told."""
-        for guard in self._queueing:
-            guard.queued(step, tool)
+    def queued(self, step: tuple[str, str, str], tool: str, guard: str = "") -> None:
+        """A step waits, for a place or because a `guard` lets it: whoever counts those who wait is told."""
+        for each in self._queueing:
+            each.queued(step, tool, guard)
 
     def resumed(self, step: tuple[str, str, str], attempt: int, tool: str) -> None:
         """An attempt was found running, started before this process was: whoever follows attempts is told."""

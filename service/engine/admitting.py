@@ -142,7 +142,8 @@ class Admitting:
                 self._give_up(turn, deny, place)
             else:
                 turn.delayed[StepKey(*resident.key, step.id)] = (tool, verdict)
-                self._give_up(turn, self._queue(turn, step, verdict.reason, limited), place)
+                queue = self._queue(turn, step, verdict.reason, limited, guard=admission.guard)
+                self._give_up(turn, queue, place)
         elif isinstance(verdict, Answered):
             answer = c.AnswerStep(turn.now_us, step.id, admission.permission_checked, verdict.value, verdict.hit)
             self._give_up(turn, answer, place)
@@ -152,8 +153,16 @@ class Admitting:
         if place is not None:
             self._dispatcher.give_back(place)
 
-    def _queue(self, turn: Turn, step: Step, reason: str, limited: events_pb2.RateLimited | None = None) -> c.QueueStep:
-        self._pipeline.queued((*turn.resident.key, step.id), step.call.tool)
+    def _queue(
+        self,
+        turn: Turn,
+        step: Step,
+        reason: str,
+        limited: events_pb2.RateLimited | None = None,
+        *,
+        guard: str = "",
+    ) -> c.QueueStep:
+        self._pipeline.queued((*turn.resident.key, step.id), step.call.tool, guard)
         wait_ms = step.plan.definition.timeouts.schedule_to_start_ms or self._timing.schedule_to_start_ms
         return c.QueueStep(turn.now_us, step.id, reason, wait_ms, limited)
 

@@ -145,8 +145,9 @@ class TurnTaker:
                 step = resident.state.steps[step_id]
                 key, tool = StepKey(tenant, workflow_id, step_id), tool_version(resident, step)
                 turn.queued.append((key, tool))
-                # Told here as well as when it was decided: after a restart it is only found to wait.
-                self._pipeline.queued(key, tool.tool)
+                if key not in turn.delayed:
+                    # Told here as well as when it was decided: after a restart it is only found to wait.
+                    self._pipeline.queued(key, tool.tool)
             elif isinstance(effect, Run):
                 turn.running.append(effect)
             else:

@@ -98,6 +98,33 @@ async def test_a_step_that_finds_the_queue_full_is_tried_again_and_the_rejection
     assert [(each.guard, each.failure.reason) for each in rejected] == [("bulkhead", "OVERLOADED")]
 
 
+async def test_identical_calls_that_wait_for_the_first_of_them_are_not_in_the_queue(caller):
+    await apply(caller, policy(bulkheads=[bulkhead(max_concurrent=2, max_queued=1)]))
+    cached = tool("work", read_only=True, caching=definition_pb2.Caching(ttl_ms=60_000))
+
+    async def begin(arguments):
+        workflow_id = await caller.start(step("work", arguments))
+        return workflow_id, (await caller.steps(workflow_id))["step_1"].state
+
+    async with raw_executor(caller, cached, max_attempts=9) as executor:
+        leader, _ = await begin({"a": 1})
+        held = await executor.work()
+        followers = [await begin({"a": 1}) for _ in range(5)]
+        assert {state for _, state in followers} == {value_pb2.STEP_STATE_QUEUED}
+        other, _ = await begin({"a": 2})
+        attempt = (await executor.work()).attempt
+        assert attempt.workflow_id == other
+        # Negative control: those who wait for a permit fill it.
+        waiting, state = await begin({"a": 3})
+        assert state == value_pb2.STEP_STATE_QUEUED
+        assert (await caller.call("work", {"a": 4})).outcome.failure.reason == "OVERLOADED"
+        for each in (held.attempt, attempt):
+            await executor.succeed(each)
+        await executor.succeed((await executor.work()).attempt)
+        for workflow_id in (leader, other, waiting, *(each for each, _ in followers)):
+            assert (await caller.ended(workflow_id)).state == value_pb2.WORKFLOW_STATE_SUCCEEDED
+
+
 async def test_a_bulkhead_of_another_tool_holds_nobody_back(caller):
     await apply(caller, policy(bulkheads=[bulkhead(tools=["oth*"], max_concurrent=1)]))
     async with raw_executor(caller, WORK) as executor:

@@ -292,7 +292,7 @@ def waiting(permits=1, **fields):
     rule = {"when_open": policy_pb2.WHEN_OPEN_WAIT, "half_open_permits": permits, "success_threshold": permits}
     stage = Stage(**{**rule, **fields}).half_open()
     held = [stage.start() for _ in range(permits)]
-    (line,) = {stage.ask()[1].join() for _ in range(6)}
+    line = stage.line([stage.ask() for _ in range(6)])
     stage.woken.clear()
     stage.ledger.take()
     return stage, held, line

@@ -4,7 +4,7 @@ from podium.v1 import definition_pb2, policy_pb2
 from service.admission.bulkhead import BulkheadGuard
 from service.admission.bulkhead_line import PUT_BY_US
 from service.admission.guards import AttemptEnd
-from service.admission.verdicts import ALLOWED, Rejected, Wait
+from service.admission.verdicts import ALLOWED, Allowed, Rejected, Wait
 from service.domain.permissions import DEFAULT_POLICY
 from tests.unit.admission.calls import a_request, a_tool
 
@@ -118,6 +118,47 @@ def test_more_than_may_wait_are_rejected_with_a_time_to_come_back():
     assert (rejected.failure.reason, rejected.failure.retry_after_ms) == ("OVERLOADED", 1000)
     # Who waits already is never turned away, asked as often as may be.
     assert isinstance(bulkheads.ask("b"), Wait)
+
+
+def test_only_those_who_wait_for_a_permit_or_a_place_are_in_the_queue():
+    bulkheads = Bulkheads(bulkhead(max_concurrent=2, max_queued=1))
+    bulkheads.ask("a")
+    for number in range(9):
+        bulkheads.guard.queued(step(f"follows-{number}"), "search", "cache")
+    assert bulkheads.counts() == (1, 0)
+    assert bulkheads.ask("b") is ALLOWED
+    assert isinstance(bulkheads.ask("c"), Wait)
+    # Whoever has waited for something else comes as anybody does, and the bound of the queue is for it, too.
+    assert isinstance(bulkheads.ask("follows-0"), Rejected)
+    for name in ("follows-0", "c"):
+        bulkheads.end(name)
+    assert isinstance(bulkheads.ask("follows-1"), Wait)
+    assert bulkheads.counts() == (2, 1)
+    # One that waits for another guard by now has left the queue.
+    bulkheads.guard.queued(step("follows-1"), "search", "breaker")
+    assert bulkheads.counts() == (2, 0)
+
+
+def test_who_finds_a_permit_that_is_nobodys_is_never_refused():
+    bulkheads = Bulkheads(bulkhead(max_concurrent=3, max_queued=1))
+    bulkheads.ask("a")
+    # They wait for a place: two for the permits that are free, and one beside them.
+    for name in "bcd":
+        assert isinstance(bulkheads.guard.check(a_request(step_id=name, tool=a_tool("search")), NOW_US), Allowed)
+        bulkheads.guard.queued(step(name), "search")
+    assert isinstance(bulkheads.ask("e"), Rejected)
+    bulkheads.end("d")
+    assert bulkheads.ask("e") is ALLOWED
+
+
+def test_a_bulkhead_that_comes_later_has_only_those_in_its_queue_who_belong_there():
+    bulkheads = Bulkheads()
+    bulkheads.ask("a")
+    bulkheads.guard.queued(step("follows"), "search", "cache")
+    bulkheads.guard.queued(step("waits"), "search")
+    bulkheads.set(bulkhead(max_concurrent=1, max_queued=2))
+    assert isinstance(bulkheads.ask("b"), Wait)
+    assert isinstance(bulkheads.ask("c"), Rejected)
 
 
 def test_of_several_bulkheads_the_narrowest_counts():
