@@ -170,7 +170,7 @@ class Service:
         await self._resilience.load(store)
         engine = self._engine(store, catalog, payloads)
         engine.open_counts.load(await store.open_workflows())
-        self._access.policies.on_change(self._resilience.bulkheads.policy_changed)
+        self._access.policies.on_change(self._resilience.policy_changed)
         self._access.policies.on_change(engine.dispatcher.serve_tenant)
         self._serving = Serving(engine, store, self._settings.limits.memory_bytes, self._randomness.chance)
         return self._api_parts(engine, store, catalog, payloads)

@@ -56,6 +56,11 @@ class Resilience:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
         return [self.cache.guard, self.bulkheads, self._breaker_guard]
 
+    def policy_changed(self, tenant: str) -> None:
+        """By another policy those who wait for a result, or for a place, may go on."""
+        self.cache.guard.policy_changed(tenant)
+        self.bulkheads.policy_changed(tenant)
+
     def stale_results(self) -> StaleResults:
         """What steps fall back on that take an old result."""
         return self.cache.guard
