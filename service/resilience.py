@@ -55,11 +55,12 @@ class Resilience:
         """Cache, bulkheads, breakers: in the order in which they are asked, behind all that may deny."""
         return [self.cache.guard, self.bulkheads, self._breaker_guard]
 
+    def policy_changed(self, tenant: str) -> None:
+        """Another policy of a tenant is in force: those who wait may not have to any more."""
+        self.cache.guard.policy_changed(tenant)
+        self.bulkheads.policy_changed(tenant)
+        self._breaker_guard.policy_changed(tenant)
+
     def stale_results(self) -> StaleResults:
         """What steps fall back on that take an old result."""
         return self.cache.guard
-
-    def policy_changed(self, tenant: str) -> None:
-        """Another policy of a tenant is in force: those who wait may not have to any more."""
-        self.bulkheads.policy_changed(tenant)
-        self._breaker_guard.policy_changed(tenant)

@@ -189,6 +189,10 @@ class CacheGuard:
         self.results.end(tenant, tool, arguments_digest)
         self.flights.invalidate(tenant, tool, arguments_digest)
 
+    def policy_changed(self, tenant: str) -> None:
+        """Under another policy nobody makes the calls any more that are waited for: whoever waits asks anew."""
+        self.flights.invalidate(tenant, "", b"")
+
     # How
 
     def _plan(self, policy: Policy, request: ToolRequest) -> Plan | None:

@@ -103,11 +103,13 @@ class Flights:
     def begin(self, call: Call, leader: Step, *, is_asking: bool = False) -> Flight:
         """A step leads: it calls the tool, or asks the remote cache before."""
         flight = self._by_key[call.key] = Flight(self, call, leader, is_asking=is_asking)
+        self._stop_leading(leader)
         self._leading[leader] = flight
         return flight
 
     def begin_alone(self, call: Call, leader: Step) -> None:
         """A step calls the tool, and nobody waits for it."""
+        self._stop_leading(leader)
         self._leading[leader] = Flight(self, call, leader, is_asking=False)
 
     def take_given(self, step: Step, key: bytes) -> tuple[Flight, Entry] | None:
@@ -117,6 +119,8 @@ class Flights:
 
     def wait(self, flight: Flight, step: Step) -> None:
         """A step stands in line."""
+        if self._leading.get(step) is not flight:
+            self._stop_leading(step)
         flight.waiting[step] = None
         self._waiting[step] = flight
 
@@ -148,6 +152,10 @@ class Flights:
         if awaited is not None:
             # Its line learns of it only when that is durable, and it must not be handed anything until then.
             self.stop_waiting(awaited, step)
+        self._stop_leading(step)
+
+    def _stop_leading(self, step: Step) -> None:
+        """A step leads no more, or soon another flight: what it led goes on without it."""
         flight = self._leading.pop(step, None)
         if flight is None:
             return

@@ -13,6 +13,7 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.page_tokens import page_begins_at, page_token
 from service.domain.errors import InvalidInput, NotFound
+from service.domain.values import SealBrokenError
 
 _REASON_LENGTH = 1000
 
@@ -60,15 +61,21 @@ async def invalidate(parts: p.ApiParts, request: pb.InvalidateCacheRequest) -> p
         raise NotFound("TOOL_NOT_FOUND", f"there is no tool {tool[:100]!r}")
     if request.arguments_json and not tool:
         raise _refusal("arguments_json", "needs a tool: name it too, or leave the arguments out")
-    digest = _arguments_digest(parts, tenant, tool, request.arguments_json) if request.arguments_json else b""
-    count = len(parts.cache.results.matching(tenant, tool, digest))
-    event = events_pb2.CacheInvalidated(tool=tool, arguments_digest=digest, entries=count, reason=request.reason)
-    await parts.cache.invalidations.invalidate(tenant, event, p.cause_of_request())
-    return pb.InvalidateCacheResponse(entries=count)
+    digests = _arguments_digests(parts, tenant, tool, request.arguments_json) if request.arguments_json else [b""]
+    ended = 0
+    for digest in digests:
+        count = len(parts.cache.results.matching(tenant, tool, digest))
+        event = events_pb2.CacheInvalidated(tool=tool, arguments_digest=digest, entries=count, reason=request.reason)
+        await parts.cache.invalidations.invalidate(tenant, event, p.cause_of_request())
+        ended += count
+    return pb.InvalidateCacheResponse(entries=ended)
 
 
-def _arguments_digest(parts: p.ApiParts, tenant: str, tool: str, arguments_json: str) -> bytes:
-    """The digest of arguments, as admission makes it of those that a tool is given."""
+def _arguments_digests(parts: p.ApiParts, tenant: str, tool: str, arguments_json: str) -> list[bytes]:
+    """The digests of arguments, as admission makes them of those that a tool is given.
+
+    Where an argument came from a sealed output the digest is keyed, and where the same was given openly it is not.
+    """
     problem = parts.bounds.problem(arguments_json)
     if problem:
         raise _refusal("arguments_json", problem)
@@ -81,8 +88,14 @@ def _arguments_digest(parts: p.ApiParts, tenant: str, tool: str, arguments_json:
     canonical = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
     newest = parts.catalog.newest(tenant, tool)
     if newest is not None and parts.sensitivity.of_input(tenant, tool, newest.version):
-        return parts.sealing.of(tenant).keyed_digest(canonical)
-    return hashlib.sha256(canonical).digest()
+        # A digest without a key would let anybody who reads the log try out what was sealed.
+        return [parts.sealing.of(tenant).keyed_digest(canonical)]
+    plain = hashlib.sha256(canonical).digest()
+    try:
+        return [plain, parts.sealing.of(tenant).keyed_digest(canonical)]
+    except SealBrokenError:
+        # Without a data key nothing of the tenant was ever sealed.
+        return [plain]
 
 
 def _refusal(field: str, problem: str) -> InvalidInput:

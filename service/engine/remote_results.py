@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -31,7 +33,10 @@ from service.settings.cache import RemotePlace
 
 logger = logging.getLogger(__name__)
 
-_CONNECTIONS = 32
+_CONNECTIONS = 8
+"""More would not be faster: what a call costs here is more than what it costs the server."""
+_LOOKS = 10
+"""How often an answer is looked for within its time."""
 _US_PER_MS = 1000
 _FIRST_PAUSE_US, _LONGEST_PAUSE_US = 250_000, 30_000_000
 _MAC_BYTES = 32
@@ -63,21 +68,23 @@ class RemoteResults:
         self.failures_in_a_row = 0
         self._pause_until_us = 0
         self._is_probing = False
+        self._places = asyncio.Semaphore(_CONNECTIONS)
+        """As many as there are connections: the wait for one is ours, and says nothing about the server."""
         self._cache = RedisCache(
             serializer=NullSerializer(encoding=None),
-            timeout=0,  # the wait for a connection counts too, and is bounded here
+            # Every wait is bounded here: the libraries' clocks would run while this process is busy.
+            timeout=0,
             endpoint=place.host,
             port=place.port,
             db=place.database,
             password=place.password or None,
             ssl=place.tls,
             pool_max_size=_CONNECTIONS,
-            create_connection_timeout=self._timeout_s,
             connection_pool_class=BlockingConnectionPool,
             connection_pool_kwargs={
                 "username": place.user or None,
-                "timeout": self._timeout_s,
-                "socket_timeout": self._timeout_s,
+                "timeout": None,
+                "socket_timeout": None,
                 # Repeated asking is decided here, by the pause.
                 "retry": Retry(NoBackoff(), 0),
             },
@@ -108,7 +115,7 @@ class RemoteResults:
         name = self._name(call)
         entry: Entry | None = None
         try:
-            data = await self._within_time(call, READ, self._cache.get(name))
+            data = await self._within_time(call, READ, partial(self._cache.get, name))
             if isinstance(data, bytes):
                 entry = self._opened(call, name, data)
         finally:
@@ -116,13 +123,35 @@ class RemoteResults:
 
     async def _put(self, call: Call, entry: Entry, lifetime_s: float) -> None:
         name = self._name(call)
-        await self._within_time(call, WRITE, self._cache.set(name, self._closed(name, entry), ttl=lifetime_s))
+        data = self._closed(name, entry)
+        await self._within_time(call, WRITE, partial(self._cache.set, name, data, ttl=lifetime_s))
 
-    async def _within_time(self, call: Call, operation: str, work: Coroutine[Any, Any, object]) -> object:
-        """What the server answers; None: it fails."""
+    async def _within_time(self, call: Call, operation: str, work: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """What the server answers; None: it fails, or too many ask it to be answered soon."""
+        failures_before = self.failures_in_a_row
+        try:
+            if not await self._has_place():
+                return None
+            try:
+                # It may have failed those who asked before.
+                is_failing = self.failures_in_a_row > failures_before
+                return None if is_failing else await self._answer(call, operation, work)
+            finally:
+                self._places.release()
+        finally:
+            self._is_probing = False
+
+    async def _has_place(self) -> bool:
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await work
+                return await self._places.acquire()
+        except TimeoutError:
+            return False
+
+    async def _answer(self, call: Call, operation: str, work: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        try:
+            async with _looking_for(self._timeout_s):
+                answer = await work()
         except (RedisError, OSError, TimeoutError) as error:
             self._note(call, operation, error)
             return None
@@ -131,8 +160,6 @@ class RemoteResults:
             logger.exception("the remote cache failed in an unknown way")
             self._note(call, operation, error)
             return None
-        finally:
-            self._is_probing = False
         self.failures_in_a_row = 0
         return answer
 
@@ -184,3 +211,29 @@ class RemoteResults:
 
     def _proof(self, name: str, body: bytes) -> bytes:
         return hmac.digest(self._secret, b"body" + name.encode() + b"\0" + body, "sha256")
+
+
+@asynccontextmanager
+async def _looking_for(timeout_s: float) -> AsyncIterator[None]:
+    """Bound the wait for an answer, but not while this process is too busy to take it: that is no fault of the server.
+
+    The time passes in slices, and the loop takes what has arrived between any two of them.
+    """
+    loop = asyncio.get_running_loop()
+    slice_s, looks = timeout_s / _LOOKS, 0
+    timer: asyncio.TimerHandle
+
+    def look() -> None:
+        nonlocal timer, looks
+        looks += 1
+        if looks < _LOOKS:
+            timer = loop.call_later(slice_s, look)
+        else:
+            bound.reschedule(loop.time())
+
+    timer = loop.call_later(slice_s, look)
+    try:
+        async with asyncio.timeout(None) as bound:
+            yield
+    finally:
+        timer.cancel()

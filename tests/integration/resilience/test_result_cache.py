@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Annotated
 
 import pytest
 
@@ -233,6 +234,50 @@ async def test_what_was_under_way_when_it_was_invalidated_is_not_kept(connect, c
     app.gate.set()
     assert (await before).outcome.output_json == '"AAPL 1"'
     assert (await caller.call("quote", {"symbol": "AAPL"})).outcome.output_json == '"AAPL 2"'
+
+
+async def test_arguments_that_came_from_a_sealed_output_are_invalidated_too(connect, caller):
+    """The digest of such arguments is keyed, and that of the same arguments given openly is not."""
+    app = Quotes()
+
+    @app.tool(read_only=True)
+    async def account() -> Annotated[str, podium.Sensitive]:
+        """Look up what is confidential."""
+        return "AAPL"
+
+    await connect(app)
+
+    async def output():
+        symbol = "${steps.account.output}"
+        workflow_id = await caller.start(step("account", id="account"), step("quote", {"symbol": symbol}, id="quote"))
+        assert (await caller.ended(workflow_id)).state == value_pb2.WORKFLOW_STATE_SUCCEEDED
+        return (await caller.steps(workflow_id))["quote"].cached
+
+    assert not await output()
+    assert not (await caller.call("quote", {"symbol": "AAPL"})).outcome.cached
+    assert await output()
+    assert await invalidate(caller, tool="quote", arguments_json='{"symbol": "MSFT"}') == 0
+    assert await output()
+    assert await invalidate(caller, tool="quote", arguments_json='{"symbol": "AAPL"}') == 2
+    assert not await output()
+    assert not (await caller.call("quote", {"symbol": "AAPL"})).outcome.cached
+
+
+async def test_a_policy_applied_while_identical_calls_wait_keeps_none_of_them_waiting(connect, caller):
+    app = Quotes(max_parallel=64)
+    await connect(app)
+    calls = await held_back(app, caller, 5)
+    app.entered.clear()
+    while len(payloads(await caller.log(), "step_queued")) < 4:
+        pass
+    await policies.apply(caller, policies.policy())
+    # One of those who waited calls the tool, and nobody waits for who called it before.
+    async with asyncio.timeout(10):
+        await app.entered.wait()
+    app.gate.set()
+    answers = await asyncio.gather(*calls)
+    assert {answer.outcome.output_json for answer in answers} == {'"AAPL 2"'}
+    assert app.calls == ["AAPL"] * 2
 
 
 @pytest.mark.parametrize(

@@ -390,6 +390,55 @@ def test_a_follower_whose_call_has_changed_meanwhile_is_given_nothing(calls):
     assert isinstance(calls.ask(follower), Allowed)
 
 
+def test_by_another_policy_all_who_wait_ask_anew_and_one_of_them_leads(calls):
+    leader = calls.start(calls.request())
+    followers = [calls.request() for _ in range(5)]
+    for each in followers:
+        calls.follow(each)
+    others = calls.start(calls.request(tenant="other"))
+    calls.policy = dataclasses.replace(calls.policy, revision=2)
+    calls.guard.policy_changed("default")
+    assert calls.woken == [step_of(each) for each in followers]
+    calls.start(followers[0])
+    for each in followers[1:]:
+        calls.follow(each)
+    # What the old leader finds out is nobody's, and how it ends moves nobody.
+    calls.succeed(leader, '"old"')
+    assert len(calls.woken) == 5
+    calls.succeed(followers[0], '"new"')
+    assert {answer_of(calls.ask(each)) for each in followers[1:]} == {'"new"'}
+    # Another tenant's policy is its own.
+    calls.policy = dataclasses.replace(calls.policy, revision=1)
+    calls.succeed(others)
+    assert calls.answer(tenant="other") == '"out"'
+
+
+def test_who_is_handed_the_lead_of_a_call_and_makes_another_one_hands_it_over(calls):
+    leader = calls.start(calls.request())
+    followers = [calls.request() for _ in range(3)]
+    for each in followers:
+        calls.follow(each)
+    calls.policy = dataclasses.replace(calls.policy, revision=2)
+    calls.end(leader)
+    calls.start(followers[0])
+    assert calls.woken == [step_of(each) for each in followers[:2]]
+    # The next waits for that other call as well, and hands over at once.
+    calls.follow(followers[1])
+    assert calls.woken == [step_of(each) for each in followers]
+
+
+def test_who_makes_another_call_alone_hands_over_what_it_led(calls):
+    leader = calls.start(calls.request())
+    followers = [calls.request() for _ in range(2)]
+    for each in followers:
+        calls.follow(each)
+    calls.policy = dataclasses.replace(calls.policy, revision=2)
+    calls.produce(ttl_ms=0)
+    calls.end(leader)
+    calls.start(followers[0])
+    assert calls.woken == [step_of(each) for each in followers]
+
+
 def test_calls_of_different_subjects_do_not_wait_for_each_other(calls):
     calls.start(calls.request())
     calls.start(calls.request(subject="bob"))

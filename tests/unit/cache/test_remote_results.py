@@ -1,6 +1,7 @@
 """Results on a real server: found after a restart and by nobody else, and a server that fails costs a miss."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -133,6 +134,41 @@ async def test_an_answer_that_comes_before_its_asker_stands_in_line_is_not_lost(
     calls.start(request)
 
 
+async def test_some_time_after_a_result_that_was_not_kept_identical_calls_wait_for_each_other_again(remote):
+    calls = remote()
+    await calls.call(ttl_ms=0)
+    calls.tick(10_000)
+    leader, follower = calls.request(), calls.request()
+    calls.follow(leader)
+    calls.follow(follower)
+    await calls.settled()
+    calls.start(leader)
+    calls.succeed(leader)
+    await calls.settled()
+    assert calls.woken == [step_of(leader), step_of(follower)]
+    calls.tick(1_000)
+    # Nothing is left of the flight that would hold up a later call.
+    assert len(calls.guard.flights) == 0
+    assert await calls.call() is None
+
+
+async def test_by_another_policy_those_who_wait_for_the_server_ask_anew(remote):
+    calls = remote()
+    requests = [calls.request() for _ in range(5)]
+    for each in requests:
+        calls.follow(each)
+    calls.policy = dataclasses.replace(calls.policy, revision=2)
+    calls.guard.policy_changed("default")
+    assert calls.woken == [step_of(each) for each in requests]
+    for each in requests:
+        calls.follow(each)
+    await calls.settled()
+    assert calls.woken[5:] == [step_of(requests[0])]
+    calls.start(requests[0])
+    calls.succeed(requests[0])
+    assert {calls.ask(each).value.json for each in requests[1:]} == {'"out"'}
+
+
 async def test_a_server_that_is_not_there_is_a_miss_and_is_left_alone_for_a_while(remote):
     calls = remote(url="redis://127.0.0.1:1/0")
     assert await calls.call("1") is None
@@ -179,12 +215,31 @@ async def test_a_server_that_stands_still_costs_no_more_than_the_timeout(own_val
     assert asyncio.get_running_loop().time() - began < 3
     for each in requests:
         calls.start(each)
-    assert calls.figures()["errors"] == 200
+    # It failed those who had a connection, and was not asked for the others.
+    assert calls.figures()["errors"] == 8
     # The first is recorded at once, the others are counted and recorded once.
     assert [event.count for _, _, event in calls.journal.recorded] == [1]
     await calls.failures.flush()
-    assert [event.count for _, _, event in calls.journal.recorded] == [1, 199]
+    assert [event.count for _, _, event in calls.journal.recorded] == [1, 7]
     own_valkey.resume()
+
+
+async def test_waiting_for_one_of_the_connections_is_no_failure_of_the_server(own_valkey, remote):
+    calls = remote(url=own_valkey.url, timeout_ms=50)
+    requests = [calls.request(str(value)) for value in range(1_000)]
+    for each in requests:
+        calls.follow(each)
+    await calls.settled()
+    assert len(calls.woken) == len(requests)
+    assert "errors" not in calls.figures()
+    assert calls.journal.recorded == []
+    assert isinstance(calls.ask(calls.request("-1")), Wait)
+    await calls.settled()
+    # A failure is counted where there is one.
+    own_valkey.kill()
+    calls.follow(calls.request("-2"))
+    await calls.settled()
+    assert calls.figures()["errors"] == 1
 
 
 async def test_a_wrong_password_is_a_miss_and_is_told_to_nobody(valkey, remote, caplog):
