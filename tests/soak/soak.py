@@ -24,6 +24,8 @@ TENANT = "soak"
 CONNECTIONS = 4
 EXECUTORS = 2
 SERVED = ("quick", "slow", "known", "moody", "wary")
+WAITS_MS = 1_000
+"""What waits behind a guard when its executors go away for good waits no longer than this."""
 QUIET_WITHIN_S = 30.0
 """Attempts that hang, the grace for executors that are gone, sessions that are dead: all of them are over by then."""
 
@@ -164,7 +166,7 @@ class _Process(ServiceProcess):
     child = SERVICE
 
     def __init__(self, directory, holdings, leaks):
-        super().__init__(directory, reconnect_grace_ms=2_000, heartbeat_interval_ms=500)
+        super().__init__(directory, reconnect_grace_ms=1_000, heartbeat_interval_ms=500, schedule_to_start_ms=WAITS_MS)
         self._more = {"SOAK_HOLDINGS": str(holdings), "SOAK_LEAKS": leaks, "TEST_LOG_LEVEL": "WARNING"}
 
     def start(self):
