@@ -23,7 +23,7 @@ from tests.soak.holdings import holdings
 INTERVAL_S = 0.5
 LEAKED_BYTES = 131_072
 FORGETS_ONE_IN = 3
-ONE_IN = 50
+ONE_IN = 10
 """So seldom a descriptor, a task or a place is leaked: it is to be found by its rest, not by its end."""
 
 soaked = []
