@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from podium.v1 import executor_service_pb2 as wire
 from service.domain.effects import Run
-from service.domain.state import RUNNING
+from service.domain.state import QUEUED, RUNNING
 from service.engine.attempts import Attempts, LiveAttempt
 from service.engine.dispatch import Dispatcher
 from service.engine.keys import StepKey
@@ -45,6 +45,9 @@ class Effects:
             if key not in turn.delayed:
                 self._dispatcher.enqueue(key, tool, turn.resident.state.priority)
         for key, (tool, wait) in turn.delayed.items():
+            if turn.resident.state.steps[key.step_id].state != QUEUED:
+                # Something later in the same turn started or ended it, and nobody would take it out of the line.
+                continue
             self.waiting.join(key, tool, wait, turn.resident.state.priority)
         if turn.successes:
             self._turns.made_durable(turn, first_position)

@@ -19,7 +19,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--load", type=float, default=0.7, help="which part of the highest load")
-    parser.add_argument("--leaks", default="", help="plants leaks: memory,files,tasks,places")
+    parser.add_argument("--leaks", default="", help="plants leaks: memory,files,tasks,places,permits")
     parser.add_argument("--json", type=Path, help="where everything that was measured is written")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()

@@ -9,13 +9,18 @@ import grpc.aio
 from podium.v1 import definition_pb2, tool_service_pb2, workflow_service_pb2
 from tests.faults.pauses import pass_time
 from tests.integration.rig.caller import step
+from tests.soak.guarding import KNOWN, MOODY, WARY
 
 TICK_S = 0.02
 AT_ONCE_MAX = 400
 """Calls in flight: beyond them none are begun, which is counted."""
 MEASURING_WITH = 32
 TIMEOUT_S = 60.0
-KINDS = ("run", "run", "run", "call", "call", "watch", "cancel", "hang_up") * 4 + ("odd",)
+DIFFERENT = 5
+"""So many arguments does the cached tool get."""
+ONCE = definition_pb2.RetryPolicy(max_attempts=1)
+TWICE = definition_pb2.RetryPolicy(max_attempts=2)
+KINDS = ("run", "run", "run", "call", "call", "watch", "cancel", "hang_up", "guarded") * 4 + ("odd", "wary", "wary")
 
 
 class Callers:
@@ -111,4 +116,29 @@ class Callers:
     async def _odd(self):
         bounds = definition_pb2.Timeouts(start_to_close_ms=1_000, schedule_to_start_ms=2_000)
         caller = next(self._callers)
-        await caller.start(step("odd", timeouts=bounds, retry=definition_pb2.RetryPolicy(max_attempts=2)))
+        await caller.start(step("odd", timeouts=bounds, retry=TWICE))
+
+    async def _guarded(self):
+        """Identical calls of a cached tool that take an old result, and a moody one that has a chain to its end."""
+        value = {"value": self._chance.randrange(DIFFERENT)}
+        old = definition_pb2.Fallback(stale=definition_pb2.StaleFallback())
+        other = definition_pb2.Fallback(on=["BREAKER_OPEN"], tool=definition_pb2.ToolFallback(tool=KNOWN))
+        declared = definition_pb2.Fallback(on=["*"], value_json="0")
+        workflow = workflow_service_pb2.StartWorkflowRequest(
+            steps=[
+                *(step(KNOWN, value, retry=ONCE, fallback=[old, declared]) for _ in range(2)),
+                step(MOODY, value, retry=ONCE, fallback=[other, declared]),
+            ]
+        )
+        await next(self._callers).workflows.RunWorkflow(workflow_service_pb2.RunWorkflowRequest(workflow=workflow))
+
+    async def _wary(self):
+        """Steps that wait in one line after the other, some until they may not wait any longer or are canceled."""
+        bounds = definition_pb2.Timeouts(schedule_to_start_ms=2_000)
+        caller = next(self._callers)
+        workflow_id = await caller.start(
+            *(step(WARY, {"value": number}, timeouts=bounds, retry=TWICE) for number in range(3))
+        )
+        if self._chance.random() < 0.2:
+            await pass_time(0.2 * self._chance.random())
+            await caller.cancel(workflow_id)

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, field
 
 from tests.faults.pauses import pass_time
 from tests.integration.rig.caller import Caller
+from tests.integration.rig.policies import apply
 from tests.integration.rig.service_process import ServiceProcess
 from tests.soak.callers import Callers
 from tests.soak.flapping import ODD, Flapping
+from tests.soak.guarding import guarding
 from tests.soak.judgement import findings, growth_mib, leftovers
 from tests.soak.looking import Look
 
@@ -21,6 +23,9 @@ SERVICE = "tests.soak.soaked_service"
 TENANT = "soak"
 CONNECTIONS = 4
 EXECUTORS = 2
+SERVED = ("quick", "slow", "known", "moody", "wary")
+WAITS_MS = 1_000
+"""What waits behind a guard when its executors go away for good waits no longer than this."""
 QUIET_WITHIN_S = 30.0
 """Attempts that hang, the grace for executors that are gone, sessions that are dead: all of them are over by then."""
 
@@ -37,7 +42,7 @@ class Plan:
     kill_every_s: float = 7.0
     quiet_within_s: float = QUIET_WITHIN_S
     leaks: str = ""
-    """What is leaked, in a negative control: of memory, files, tasks and places, joined by commas."""
+    """What is leaked, in a negative control: of memory, files, tasks, places and permits, joined by commas."""
     seed: int = 1
 
 
@@ -74,6 +79,7 @@ class Soaked:
         plan = self._plan
         self._service.start()
         try:
+            await self._guard()
             look = Look(self._service.process_id, self._service.port, self._holdings, time.monotonic)
             async with self._connected() as (callers, _):
                 highest = await callers.highest_rate(plan.measuring_s)
@@ -100,6 +106,12 @@ class Soaked:
     def _caller(self, subject):
         return Caller(self._service.address, self._service.token(subject, tenant=TENANT))
 
+    async def _guard(self):
+        """Let the guards of the soaked tenant have something to do."""
+        caller = self._caller("operator")
+        await apply(caller, guarding())
+        await caller.close()
+
     @contextlib.asynccontextmanager
     async def _connected(self):
         """Callers and executors, which are gone afterwards."""
@@ -122,7 +134,7 @@ class Soaked:
     async def _are_served(self, caller):
         """Wait until the tools of the SDK's executors can be called."""
         async with asyncio.timeout(QUIET_WITHIN_S):
-            for tool in ("quick", "slow"):
+            for tool in SERVED:
                 while True:
                     with contextlib.suppress(Exception):
                         await caller.call(tool, {"value": 1})
@@ -154,7 +166,7 @@ class _Process(ServiceProcess):
     child = SERVICE
 
     def __init__(self, directory, holdings, leaks):
-        super().__init__(directory, reconnect_grace_ms=2_000, heartbeat_interval_ms=500)
+        super().__init__(directory, reconnect_grace_ms=1_000, heartbeat_interval_ms=500, schedule_to_start_ms=WAITS_MS)
         self._more = {"SOAK_HOLDINGS": str(holdings), "SOAK_LEAKS": leaks, "TEST_LOG_LEVEL": "WARNING"}
 
     def start(self):

@@ -1,6 +1,6 @@
 """The service that is soaked: the real one, which writes down every half second what it holds.
 
-With SOAK_LEAKS, the negative control, calls leave behind what it names: memory, files, tasks, places.
+With SOAK_LEAKS, the negative control, calls leave behind what it names: memory, files, tasks, places, permits.
 """
 
 import asyncio
@@ -10,40 +10,24 @@ import os
 import sys
 from pathlib import Path
 
+from service.admission.breaker import BreakerGuard
+from service.admission.bulkhead import BulkheadGuard
 from service.api.handlers import EdgeInterceptor
 from service.assembly import Service
 from service.config import load_settings
 from service.engine.dispatch import Dispatcher
 from service.main import serve
 from tests.faults.pauses import pass_time
+from tests.soak.holdings import holdings
 
 INTERVAL_S = 0.5
 LEAKED_BYTES = 131_072
-ONE_IN = 50
+FORGETS_ONE_IN = 3
+ONE_IN = 10
 """So seldom a descriptor, a task or a place is leaked: it is to be found by its rest, not by its end."""
 
 soaked = []
 leaked = []
-
-
-def holdings(service):
-    """Everything that must be nothing when there is nothing to do, and is counted in memory alone."""
-    engine, executors = service._parts.engine, service._executors  # noqa: SLF001 - counts what nobody is told
-    places = [session.place for session in executors._sessions if session.place is not None]  # noqa: SLF001 - as above
-    return {
-        "tasks": len(asyncio.all_tasks()),
-        "sessions": len(executors),
-        "places": sum(place.taken for place in places),
-        "promised": executors.promised,
-        "attempts": len(engine.attempts),
-        "waiting": len(engine.dispatcher._waiting),  # noqa: SLF001 - as above
-        "lines": len(engine.effects.waiting._tools),  # noqa: SLF001 - as above
-        "timers": len(engine.timers),
-        "ready": len(engine._ready),  # noqa: SLF001 - as above
-        "residents": len(engine.residency),
-        "watchers": sum(map(len, engine.watchers._watchers.values())),  # noqa: SLF001 - as above
-        "streams": len(service._access.streams),  # noqa: SLF001 - as above
-    }
 
 
 async def write_holdings(path):
@@ -94,8 +78,22 @@ def plant(kinds):
         if "places" not in kinds or next(calls) % ONE_IN:
             give_back(self, executor)
 
+    if "permits" in kinds:
+        for guard in (BreakerGuard, BulkheadGuard):
+            forget_ends(guard)
     Dispatcher.give_back = forgetting
     EdgeInterceptor._ending = leaking  # noqa: SLF001 - the negative control
+
+
+def forget_ends(guard):
+    """The guard is never told of the ends of some steps, however often they are told."""
+    ended = guard.ended
+
+    def hearing(self, end):
+        if hash(end.step) % FORGETS_ONE_IN:
+            ended(self, end)
+
+    guard.ended = hearing
 
 
 def leak(kinds):

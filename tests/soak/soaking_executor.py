@@ -1,6 +1,7 @@
 """An executor of the SDK for the soak: `python -m` this module ADDRESS TOKEN NAME, until SIGTERM."""
 
 import asyncio
+import random
 import signal
 import sys
 
@@ -9,6 +10,9 @@ from tests.faults.pauses import pass_time
 
 PARALLEL = 64
 SLOW_S = 0.05
+FAILS = 0.4
+"""The part of the calls of moody and wary that fails."""
+FAILS_SELDOM = 0.1
 
 
 def tools(name):
@@ -25,7 +29,32 @@ def tools(name):
         await pass_time(SLOW_S)
         return value
 
+    @app.tool(read_only=True)
+    async def known(value: int) -> int:
+        """Return the value, which is cached by the policy; a tenth of the calls fails."""
+        fail_at(FAILS_SELDOM)
+        return value
+
+    @app.tool(read_only=True)
+    async def moody(value: int) -> int:
+        """Return the value, or fail."""
+        fail_at(FAILS)
+        return value
+
+    @app.tool(idempotent=True)
+    async def wary(value: int) -> int:
+        """Return the value after a moment, or fail."""
+        await pass_time(SLOW_S / 5)
+        fail_at(FAILS)
+        return value
+
     return app
+
+
+def fail_at(rate):
+    """Fails that part of the calls."""
+    if random.random() < rate:
+        raise ConnectionError("the tool does not feel like it")
 
 
 async def serve(address, token, name):
