@@ -21,7 +21,7 @@ from service.domain.templates import PARTS_LIMIT
 from service.settings.cache import CacheSettings, cache_problems
 from service.settings.file import ConfigFile
 from service.settings.listening import Listening, listening_problems
-from service.settings.reading import CONFIG_NAME, PREFIX, Source, all_settings, read_settings
+from service.settings.reading import CONFIG_NAME, PREFIX, Source, all_settings, as_violation, read_settings
 from service.settings.telemetry import TelemetrySettings, telemetry_problems, with_standard_names
 from service.settings.tokens import TokenSettings, token_problems
 
@@ -32,9 +32,15 @@ _CHECKPOINT_EVENTS_MAX = 100_000
 class ConfigurationError(ValueError):
     """Settings that the service does not start with. `problems` has one line for each."""
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], file: Path | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self._file = file
+
+    @property
+    def violations(self) -> list[tuple[str, str]]:
+        """Each problem as the setting, empty where there is none that could be named, and what is wrong and where."""
+        return [as_violation(problem, self._file) for problem in self.problems]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,15 +252,15 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
     try:
         config = None if file is None else ConfigFile.read(file)
     except ValueError as error:
-        raise ConfigurationError([str(error)]) from None
+        raise ConfigurationError([str(error)], file) from None
     reading = read_settings(all_settings(Settings), environment, config)
     if reading.problems:
-        raise ConfigurationError([*reading.problems])
+        raise ConfigurationError([*reading.problems], file)
     sections = {name: kind(**reading.values.get(name, {})) for name, kind in get_type_hints(Settings).items()}
     try:
         return FoundSettings(Settings(**sections).checked(), reading.sources)
     except ConfigurationError as error:
-        raise ConfigurationError([reading.located(problem) for problem in error.problems]) from None
+        raise ConfigurationError([reading.located(problem) for problem in error.problems], file) from None
 
 
 def _storage(storage: Storage) -> Iterator[str]:

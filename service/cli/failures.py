@@ -59,7 +59,8 @@ class CommandFailed(Exception):
         details = ", ".join(filter(None, (self.reason, self.event and f"event {self.event}")))
         lines = [f"{self.context}: " if self.context else ""]
         lines[0] += self.message + (f" ({details})" if details else "")
-        lines += [f"  {path} {problem}" for path, problem in self.violations if f"{path} {problem}" not in self.message]
+        violations = (" ".join(filter(None, violation)) for violation in self.violations)
+        lines += [f"  {violation}" for violation in violations if violation not in self.message]
         if self.retry_after_s:
             lines.append(f"  try again in {self.retry_after_s:g} s")
         if self.hint:

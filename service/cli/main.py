@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -123,6 +124,9 @@ def podium(
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit with its code; without arguments, that of this process."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A character that the terminal's encoding has not must not end a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(words, prog_name="podium")
     except Exception as error:
@@ -143,7 +147,8 @@ def _told(error: Exception) -> CommandFailed:
         return failure_of(error)
     config = sys.modules.get("service.config")
     if config is not None and isinstance(error, config.ConfigurationError):
-        return CommandFailed(str(error), ExitCode.BAD_INPUT, "INVALID_SETTINGS")
+        message = "the settings are not in order"
+        return CommandFailed(message, ExitCode.BAD_INPUT, "INVALID_SETTINGS", error.violations)
     serving = sys.modules.get("service.main")
     if serving is not None and isinstance(error, serving.ServeError):
         return CommandFailed(str(error))

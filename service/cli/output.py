@@ -24,8 +24,20 @@ _CELL_CHARACTERS = 400
 
 def print_json(value: object) -> None:
     """Print a value as one line of JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    if not can_print(text):
+        text = json.dumps(value, allow_nan=False, default=_plain)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def can_print(text: str) -> bool:
+    """Return whether the encoding of standard output has all of these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def print_value(value: object) -> None:

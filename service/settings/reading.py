@@ -140,6 +140,19 @@ def _raw(setting: Setting, environment: Mapping[str, str], file: ConfigFile | No
     return Source(Origin.DEFAULT), None, None
 
 
+def as_violation(problem: str, file: Path | None) -> tuple[str, str]:
+    """A problem of this file or of the environment as the name that it begins with, and the rest with its place."""
+    place = ""
+    if file is not None:
+        if problem.startswith(f"{file} "):
+            # Of the file as a whole.
+            return "", problem
+        if found := re.match(rf"({re.escape(str(file))}(?:, line \d+)?): ", problem):
+            place, problem = f" ({found[1]})", problem[found.end() :]
+    name, _, what = problem.partition(" ")
+    return name, what + place
+
+
 def _unknown_in(file: ConfigFile, settings: Sequence[Setting]) -> Iterator[str]:
     """What a file holds that is no setting."""
     by_name = {setting.name: setting.key for setting in settings}

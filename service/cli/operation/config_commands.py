@@ -94,21 +94,12 @@ def init(
 
 
 def _effective(file: Path | None) -> Sequence[dict[str, Any]]:
-    """Return every setting with its value and its source. Raises CommandFailed when they are not in order."""
-    from service.config import ConfigurationError, Settings, find_settings
+    """Return every setting with its value and its source. Raises ConfigurationError when they are not in order."""
+    from service.config import Settings, find_settings
     from service.settings.example import shown
     from service.settings.reading import Origin, Source, all_settings
 
-    try:
-        settings, sources = find_settings(file=file)
-    except ConfigurationError as error:
-        # Each is told to programs by itself, and to people with what is common to all.
-        raise CommandFailed(
-            str(error),
-            ExitCode.BAD_INPUT,
-            "INVALID_SETTINGS",
-            [(word, rest) for word, _, rest in (problem.partition(" ") for problem in error.problems)],
-        ) from None
+    settings, sources = find_settings(file=file)
     rows = []
     for setting in all_settings(Settings):
         source = sources.get(setting.key, Source(Origin.DEFAULT))

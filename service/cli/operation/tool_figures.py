@@ -142,12 +142,13 @@ async def read_breakers(service: Service) -> dict[str, str] | None:
 
 def short_time(microseconds: float) -> str:
     """Return how long something took, in the unit that fits: 850 µs, 12.3 ms, 1.25 s; empty for nothing."""
+    from service.cli.output import can_print
     from service.cli.terminal_text import duration
 
     if not microseconds:
         return ""
     if microseconds < 1000:  # noqa: PLR2004 -- a millisecond
-        return f"{microseconds:.0f} µs"
+        return f"{microseconds:.0f} {'µs' if can_print('µ') else 'us'}"
     if microseconds < 1_000_000:  # noqa: PLR2004 -- a second
         return f"{microseconds / 1000:.3g} ms"
     return duration(round(microseconds))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LEVELS = "▁▂▃▄▅▆▇█"
+_LEVELS_ASCII = "_.-:=+*#"
 _TITLE_CHARACTERS = 160
 
 
@@ -101,11 +102,13 @@ class Frame:
 
 
 def sparkline(counts: Sequence[int]) -> str:
-    """Return counts as a line of blocks, the highest of them full."""
-    highest = max(counts, default=0)
-    if not highest:
-        return _LEVELS[0] * len(counts)
-    return "".join(_LEVELS[-(-count * (len(_LEVELS) - 1) // highest)] for count in counts)
+    """Return counts as a line of blocks, the highest of them full; of ASCII where the output has no blocks."""
+    from service.cli.output import can_print
+
+    levels = _LEVELS if can_print(_LEVELS) else _LEVELS_ASCII
+    # Of nothing but zeros each is the lowest.
+    highest = max(counts, default=0) or 1
+    return "".join(levels[-(-count * (len(levels) - 1) // highest)] for count in counts)
 
 
 def drawn(frame: Frame, order: Order, height: int) -> RenderableType:

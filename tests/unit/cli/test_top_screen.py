@@ -1,13 +1,18 @@
 """The frame of `podium top`: its figures, its order, and how it fits a terminal."""
 
+import contextlib
 import io
+import json
 
 import pytest
 from rich.console import Console
 
 from podium.v1 import monitoring_service_pb2 as pb
+from service.cli import main
 from service.cli.operation.tool_figures import figures_of, short_time
+from service.cli.operation.top_command import _print
 from service.cli.operation.top_screen import NAMES, Frame, Order, drawn, sparkline
+from service.cli.output import print_json, say
 
 MINUTE_US = 60_000_000
 NOW_US = 2 * MINUTE_US
@@ -82,6 +87,39 @@ def test_the_trend_has_a_block_for_each_stretch():
     assert [*each.trend] == [0, 1, 8, 0]
     assert sparkline(each.trend) == "▁▂█▁"
     assert (sparkline([0, 0]), sparkline([])) == ("▁▁", "")
+
+
+class Ascii(io.TextIOWrapper):
+    """Standard output without more."""
+
+    def __init__(self):
+        super().__init__(io.BytesIO(), encoding="ascii", write_through=True)
+
+    def written(self):
+        return self.buffer.getvalue().decode("ascii")
+
+
+def test_where_there_is_nothing_but_ascii_a_frame_is_ascii():
+    buckets = [pb.StatisticsBucket(tools=[tool("a", succeeded=count)]) for count in (0, 1, 8)]
+    some = figures(tool("a", succeeded=9, p99_us=500, ended=9), buckets=buckets)
+    with contextlib.redirect_stdout(Ascii()) as output:
+        _print(Frame(NOW_US, 3, some), Order())
+    assert output.written().splitlines()[-1].split()[-1] == "_.#"
+    assert "500 us" in output.written()
+
+
+def test_json_holds_everything_where_there_is_nothing_but_ascii():
+    with contextlib.redirect_stdout(Ascii()) as output:
+        print_json({"tool": "größe"})
+    assert json.loads(output.written()) == {"tool": "größe"}
+
+
+def test_a_name_that_cannot_be_printed_ends_no_command(monkeypatch):
+    monkeypatch.setattr(main, "app", lambda *_, **__: say("größe"))
+    with contextlib.redirect_stdout(Ascii()) as output, pytest.raises(SystemExit) as ended:
+        main.run([])
+    assert ended.value.code == 0
+    assert output.written() == "gr\\xf6\\xdfe\n"
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_every_setting_that_may_hold_a_credential_is_known_to():
 @pytest.mark.parametrize("command", ["check", "show"])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_no_command_prints_a_credential(written, capsys, command, options):
-    tables = [key.split(".") + [value] for key, value in CREDENTIALS.items()]
+    tables = [[*key.split("."), value] for key, value in CREDENTIALS.items()]
     file = written("".join(f"{section}.{name} = {json.dumps(value)}\n" for section, name, value in tables))
     settings, _ = find_settings({}, file)
     assert "hunter2" not in repr(settings)
@@ -284,6 +284,38 @@ def test_check_fails_with_all_that_is_wrong(written, capsys, monkeypatch):
     code, out, err = run(capsys, "config", "check", "--json")
     assert (code, out) == (2, "")
     assert len(json.loads(err)["error"]["violations"]) == 2
+
+
+def test_each_problem_is_told_on_its_line_and_to_programs_with_its_setting(written, capsys):
+    file = written("[tokens]\n[retry]\nmax_attempts = 'abc'\n[lmits]\n")
+    # Its name has a space and what looks like a setting.
+    file = file.rename(file.parent / "retry.jitter my.toml")
+    code, out, err = run(capsys, "config", "check", str(file))
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "error: the settings are not in order (INVALID_SETTINGS)",
+        f"  [lmits] is no section: [limits] is ({file}, line 4)",
+        f"  retry.max_attempts is 'abc', not a whole number without quotes ({file}, line 3)",
+    ]
+    for command in ("check", "show"):
+        told = json.loads(run(capsys, "config", command, str(file), "--json")[2])["error"]
+        assert told["reason"] == "INVALID_SETTINGS"
+        assert [each["field"] for each in told["violations"]] == ["[lmits]", "retry.max_attempts"]
+        assert told["violations"][0]["description"] == f"is no section: [limits] is ({file}, line 4)"
+
+
+def test_a_problem_that_is_found_later_has_its_setting_too(written, capsys):
+    file = written("[timings]\ndrain_ms = 0\n")
+    told = json.loads(run(capsys, "config", "check", str(file), "--json")[2])["error"]
+    assert told["violations"] == [{"field": "PODIUM_DRAIN_MS", "description": f"must be at least 1 ({file}, line 2)"}]
+
+
+def test_a_problem_of_a_whole_file_is_that_of_no_setting(tmp_path, capsys):
+    file = tmp_path / "none.toml"
+    _, _, err = run(capsys, "config", "check", str(file), "--json")
+    description = f"{file} cannot be read: No such file or directory"
+    assert json.loads(err)["error"]["violations"] == [{"field": "", "description": description}]
+    assert run(capsys, "config", "check", str(file))[2].splitlines()[1:] == [f"  {description}"]
 
 
 def test_show_has_every_setting_and_init_writes_a_file_that_is_in_order(tmp_path, capsys):
