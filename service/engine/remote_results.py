@@ -221,6 +221,7 @@ async def _looking_for(timeout_s: float) -> AsyncIterator[None]:
     """
     loop = asyncio.get_running_loop()
     slice_s, looks = timeout_s / _LOOKS, 0
+    timer: asyncio.TimerHandle | None = None
 
     def look() -> None:
         nonlocal timer, looks
