@@ -7,13 +7,13 @@ the next time, in a turn that can record it, and until then nothing is decided b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatchcase
 
 from podium.v1 import events_pb2, policy_pb2
 from service.admission.breaker_line import BreakerLine
 from service.domain.breaker import ANY_NUMBER, Breaker, Transition
 from service.domain.breaker_settings import SETTINGS_OF_NO_RULE, BreakerSettings, settings_of
 from service.domain.permissions import Policy
+from service.domain.tool_globs import first_that_fits
 
 STREAM_PREFIX = "breaker/"
 
@@ -92,10 +92,7 @@ class _Tenant:
 
 def rule_of(policy: Policy | policy_pb2.Policy, tool: str) -> policy_pb2.BreakerRule | None:
     """The rule for a tool: the first whose globs fit; None: there is none."""
-    for rule in policy.breakers:
-        if not rule.tools or any(fnmatchcase(tool, glob) for glob in rule.tools):
-            return rule
-    return None
+    return first_that_fits(policy.breakers, tool)
 
 
 class BreakerBook:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from podium.v1 import policy_pb2, value_pb2
@@ -19,6 +18,7 @@ from service.admission.tool_request import ToolRequest
 from service.admission.verdicts import ALLOWED, Allowed, Rejected, Wait
 from service.domain.permissions import Policy
 from service.domain.priorities import rank_of
+from service.domain.tool_globs import fits
 
 OVERLOADED = "OVERLOADED"
 RETRY_AFTER_MS = 1_000
@@ -55,7 +55,7 @@ class _Bulkheads:
             return self._known[tool]
         except KeyError:
             # Remembered for as many tools as the tenant has.
-            fitting = [each for each in self._of_tools if not each.tools or fits_any(tool, each.tools)]
+            fitting = [each for each in self._of_tools if fits(tool, each.tools)]
             found = self._known[tool] = _narrowest(fitting)
             return found
 
@@ -212,11 +212,6 @@ class BulkheadGuard:
             retry_after_ms=int(RETRY_AFTER_MS * (0.8 + 0.4 * chance)),
         )
         return Rejected(self.name, failure, chance)
-
-
-def fits_any(name: str, globs: Sequence[str]) -> bool:
-    """Whether a name fits one of the globs."""
-    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def _narrowest(fitting: Sequence[policy_pb2.Bulkhead]) -> Compartment | None:

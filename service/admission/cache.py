@@ -20,11 +20,13 @@ from service.domain.caching import Plan, call_key, plan_of
 from service.domain.permissions import Policy
 
 _US_PER_MS = 1000
-_LOST = "EXECUTOR_LOST"
-"""A failure of the executor, which says nothing about the call."""
+_NOT_OF_THE_TOOL = frozenset({"EXECUTOR_LOST", "CANCELED"})
+"""Reasons of failures that say nothing about identical calls: the executor is gone, or the tool was told to stop."""
 _PASSING_US = 10_000_000
 """How long identical calls do not wait for each other after a failure, or a result that is nobody else's."""
 _PASSING_MAX = 10_000
+_PLANS_MAX = 10_000
+"""Versions of tools of which it is remembered how their results are cached."""
 
 
 class RemoteResults(Protocol):
@@ -131,7 +133,7 @@ class CacheGuard:
             self.flights.succeeded(end.step)
             return
         flight = self.flights.led_by(end.step)
-        if flight is not None and end.outcome is not None and end.outcome.failure.reason != _LOST:
+        if flight is not None and end.outcome is not None and end.outcome.failure.reason not in _NOT_OF_THE_TOOL:
             # Likely it fails for the others too: one after another they would wait for every failure before their own.
             self._pass(flight.call.key, end.now_us)
             self.flights.finish(flight)
@@ -197,6 +199,9 @@ class CacheGuard:
         tool = (request.tenant, request.tool.name, request.tool_version)
         known = self._plans.get(tool)
         if known is None or known[0] is not policy:
+            if len(self._plans) >= _PLANS_MAX:
+                # Worked out again where they are still used.
+                self._plans.clear()
             known = self._plans[tool] = (policy, plan_of(policy.caches, request.tool))
         return known[1]
 

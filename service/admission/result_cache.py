@@ -14,6 +14,8 @@ from podium.v1 import value_pb2
 
 _OVERHEAD_BYTES = 1024
 """What an entry costs beside its value."""
+_FIGURES_MAX = 10_000
+"""Tools of all tenants of which there are figures; those longest not used are forgotten first."""
 _SWEPT_AT_ONCE = 2
 """Entries that are looked at for each that is kept, in case nobody asks for them any more."""
 
@@ -85,12 +87,11 @@ FIGURES = tuple(each.name for each in fields(ToolFigures))
 class _Tenant:
     """One tenant's entries, the least recently used first."""
 
-    __slots__ = ("entries", "figures", "size_bytes")
+    __slots__ = ("entries", "size_bytes")
 
     def __init__(self) -> None:
         self.entries: OrderedDict[bytes, Entry] = OrderedDict()
         self.size_bytes = 0
-        self.figures: dict[str, ToolFigures] = {}
 
 
 class ResultCache:
@@ -99,6 +100,9 @@ class ResultCache:
     def __init__(self, bounds: CacheBounds) -> None:
         self.bounds = bounds
         self._tenants: dict[str, _Tenant] = {}
+        """Of those who have entries."""
+        self._figures: OrderedDict[tuple[str, str], ToolFigures] = OrderedDict()
+        """By tenant and tool, those longest not used first."""
         self._all: OrderedDict[bytes, Entry] = OrderedDict()
         """A key names its tenant, so that one order of use over all tenants needs nothing else."""
         self._size_bytes = 0
@@ -136,16 +140,18 @@ class ResultCache:
 
     def figures(self, tenant: str, tool: str) -> ToolFigures:
         """What it did for a tool; whoever knows of more adds it."""
-        held = self._tenants.setdefault(tenant, _Tenant())
-        figures = held.figures.get(tool)
+        figures = self._figures.get((tenant, tool))
         if figures is None:
-            figures = held.figures[tool] = ToolFigures()
+            figures = self._figures[tenant, tool] = ToolFigures()
+            if len(self._figures) > _FIGURES_MAX:
+                self._figures.popitem(last=False)
+        else:
+            self._figures.move_to_end((tenant, tool))
         return figures
 
     def tools(self, tenant: str) -> list[str]:
         """The tools of which there are figures, by name."""
-        held = self._tenants.get(tenant)
-        return sorted(held.figures) if held is not None else []
+        return sorted(tool for owner, tool in self._figures if owner == tenant)
 
     def _of(self, tenant: str, key: bytes, now_us: int) -> Entry | None:
         held = self._tenants.get(tenant)
@@ -219,3 +225,5 @@ class ResultCache:
         size = entry.size_bytes
         held.size_bytes -= size
         self._size_bytes -= size
+        if not held.entries:
+            del self._tenants[entry.tenant]

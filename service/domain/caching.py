@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from podium.v1 import definition_pb2, policy_pb2, value_pb2
 from service.domain.errors import Violation
 from service.domain.policy_names import glob_violations, id_violations
+from service.domain.tool_globs import first_that_fits
 
 CACHES_MAX = 100
 """Rules of a policy about caching."""
@@ -41,13 +41,12 @@ def plan_of(rules: Sequence[policy_pb2.CacheRule], tool: definition_pb2.ToolDefi
     if not tool.read_only:
         return None
     declared = tool.caching if tool.HasField("caching") else None
-    for rule in rules:
-        if any(fnmatchcase(tool.name, glob) for glob in rule.tools) or (not rule.tools and declared is not None):
-            if rule.disabled:
-                return None
-            if rule.HasField("caching"):
-                return _plan(rule.caching, is_bound=True)
-            break
+    # A rule that names no tools speaks of those that declare caching.
+    rule = first_that_fits((each for each in rules if each.tools or declared is not None), tool.name)
+    if rule is not None and rule.disabled:
+        return None
+    if rule is not None and rule.HasField("caching"):
+        return _plan(rule.caching, is_bound=True)
     return None if declared is None else _plan(declared, is_bound=False)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
-from service.domain.priorities import RANKS, Turns, rank_of
+from service.domain.priorities import Turns, rank_of
 from service.engine.keys import StepKey, ToolVersion
 from service.engine.place_queue import PlaceQueue
 
@@ -172,7 +172,8 @@ class Dispatcher:
         if not self._waiting:
             return
         self._serve(executor)
-        if self._bounds(executor.tenant) is not None:
+        bound_of = self._bounds(executor.tenant)
+        if bound_of is not None and bound_of(executor.session.executor) is not None:
             # It may have been the bound on all of one name that kept another of them from taking more.
             for other in list(self._by_name.get((executor.tenant, executor.session.executor), ())):
                 self._serve(other)
@@ -245,19 +246,20 @@ class Dispatcher:
     def _next(self, executor: Executor) -> tuple[PlaceQueue, int] | None:
         """Of the queues for which an executor has a place: whose turn it is, and of which rank."""
         tenant = executor.tenant
-        fitting = [
-            queue
-            for name in executor.serves
-            for tool, queue in self._queues.get((tenant, name), {}).items()
-            if self._is_able(executor, tool)
-        ]
+        fitting: list[PlaceQueue] = []
+        for name in executor.serves:
+            queues = self._queues.get((tenant, name))
+            if queues is not None:
+                fitting += [queue for tool, queue in queues.items() if self._is_able(executor, tool)]
         if not fitting:
             return None
-        waiting = [any(queue.waits(rank) for queue in fitting) for rank in range(RANKS)]
         turns = self._turns.get(tenant)
         if turns is None:
             turns = self._turns[tenant] = Turns()
-        rank = turns.next(waiting)
+        if len(fitting) == 1:
+            # As a rule, and for every place that becomes free in a service with more work than places.
+            return fitting[0], turns.next(fitting[0].waiting())
+        rank = turns.next([any(waiting) for waiting in zip(*(queue.waiting() for queue in fitting), strict=True)])
         return min((queue for queue in fitting if queue.waits(rank)), key=lambda queue: queue.first_arrival(rank)), rank
 
     def _forget_if_empty(self, queue: PlaceQueue) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from podium.v1 import policy_pb2
-from service.admission.bulkhead import fits_any
 from service.domain.permissions import Policy
+from service.domain.tool_globs import fits
 
 
 class NameBounds:
@@ -14,7 +14,8 @@ class NameBounds:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._bulkheads: Sequence[policy_pb2.Bulkhead] = [each for each in policy.bulkheads if each.executors]
+        self.bulkheads: Sequence[policy_pb2.Bulkhead] = [each for each in policy.bulkheads if each.executors]
+        """Those that speak of executors."""
         self._known: dict[str, int | None] = {}
 
     def of(self, executor: str) -> int | None:
@@ -23,7 +24,7 @@ class NameBounds:
             return self._known[executor]
         except KeyError:
             # Remembered for as many names as connect before the policy changes.
-            fitting = [each.max_concurrent for each in self._bulkheads if fits_any(executor, each.executors)]
+            fitting = [each.max_concurrent for each in self.bulkheads if fits(executor, each.executors)]
             found = self._known[executor] = min(fitting, default=None)
             return found
 
@@ -43,4 +44,4 @@ class ExecutorBounds:
         bounds = self._bounds.get(tenant)
         if bounds is None or bounds.policy is not policy:
             bounds = self._bounds[tenant] = NameBounds(policy)
-        return bounds.of
+        return bounds.of if bounds.bulkheads else None

@@ -18,8 +18,8 @@ class PlaceQueue:
         self._lines: tuple[OrderedDict[StepKey, int], ...] = tuple(OrderedDict() for _ in range(RANKS))
         """Of each rank: the number of each arrival, in their order."""
 
-    def __len__(self) -> int:
-        return sum(map(len, self._lines))
+    def __bool__(self) -> bool:
+        return any(self._lines)
 
     def join(self, key: StepKey, rank: int, arrival: int) -> None:
         """A step waits; whoever comes later has a larger number."""
@@ -29,6 +29,10 @@ class PlaceQueue:
         """A step does not wait any more."""
         for line in self._lines:
             line.pop(key, None)
+
+    def waiting(self) -> list[bool]:
+        """Of each rank, whether anybody waits in it."""
+        return [*map(bool, self._lines)]
 
     def waits(self, rank: int) -> bool:
         """Whether anybody waits in a rank."""

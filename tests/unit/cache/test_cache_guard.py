@@ -234,14 +234,14 @@ def test_a_result_that_could_not_be_recorded_is_nobodys_and_the_next_goes(calls)
     assert calls.results.size("default") == (0, 0)
 
 
-@pytest.mark.parametrize("ending", ["is canceled", "is lost"])
-def test_when_the_leader_ends_and_the_tool_did_not_fail_exactly_one_follower_goes(calls, ending):
+@pytest.mark.parametrize("reason", ["", "EXECUTOR_LOST", "CANCELED"])
+def test_when_the_leader_ends_and_the_tool_did_not_fail_exactly_one_follower_goes(calls, reason):
     leader = calls.start(calls.request())
     followers = [calls.request() for _ in range(5)]
     for each in followers:
         calls.follow(each)
-    if ending == "is lost":
-        calls.fail(leader, "EXECUTOR_LOST")
+    if reason:
+        calls.fail(leader, reason)
     calls.end(leader)
     assert calls.woken == [step_of(followers[0])]
     # The others that ask, and newcomers, wait on.

@@ -3,6 +3,7 @@
 import pytest
 
 from podium.v1 import value_pb2
+from service.admission import cache, result_cache
 from service.admission.result_cache import CacheBounds
 from tests.unit.cache.calls import CachedCalls, cached_tool
 
@@ -129,3 +130,25 @@ def test_a_sealed_value_stays_sealed_and_a_stored_one_stays_a_reference():
         outcome.output.CopyFrom(kept)
         calls.commit(request, outcome)
         assert calls.ask(calls.request(value, tool=tool)).value == kept
+
+
+def test_figures_and_plans_of_tools_that_come_and_go_are_bounded(monkeypatch):
+    monkeypatch.setattr(result_cache, "_FIGURES_MAX", 3)
+    monkeypatch.setattr(cache, "_PLANS_MAX", 3)
+    calls = bounded()
+    calls.produce(tool=cached_tool("used"))
+    for number in range(10):
+        calls.produce(tool=cached_tool(f"tool{number}"), tenant=f"tenant{number}")
+        assert calls.answer(tool=cached_tool("used")) == '"out"'
+    assert calls.figures("used")["hits"] == 10
+    assert [len(calls.results.tools(f"tenant{number}")) for number in range(10)] == [0] * 8 + [1] * 2
+    assert len(calls.guard._plans) <= 3  # noqa: SLF001 - nothing else shows what is remembered
+
+
+def test_a_tenant_whose_last_result_is_gone_leaves_nothing():
+    calls = bounded()
+    calls.produce()
+    calls.guard.invalidate("default", "", b"")
+    assert calls.results._tenants == {}  # noqa: SLF001 - nothing else shows it
+    calls.produce()
+    assert calls.answer() == '"out"'
