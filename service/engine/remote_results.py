@@ -221,11 +221,7 @@ async def _looking_for(timeout_s: float) -> AsyncIterator[None]:
     """
     loop = asyncio.get_running_loop()
     slice_s, looks = timeout_s / _LOOKS, 0
-<<<<<<< HEAD
     timer: asyncio.TimerHandle
-=======
-    timer: asyncio.TimerHandle | None = None
->>>>>>> fy-cache
 
     def look() -> None:
         nonlocal timer, looks
