@@ -97,6 +97,8 @@ def become(order):
     os.environ.update(order["variables"])
     os.chdir(order["directory"])
     sys.argv[1:] = order["words"]
+    # Those of the server were made for what it had been given, which may be a file where this is a pipe.
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115 - descriptors
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
 
