@@ -41,7 +41,7 @@ def _of_guards(service):
         "breaker permits": sum(kept.breaker.permits_taken for kept in breakers),
         "breaker attempts": len(guard._under_way) + sum(len(kept.breaker.under_way) for kept in breakers),
         "breaker tickets": sum(len(line._tickets) for line in lines),
-        "breaker lines": sum(len(line._waiting) + len(line._woken) + len(line._order) for line in lines),
+        "breaker lines": sum(len(line._waiting) + len(line._woken) for line in lines),
         "bulkhead running": len(bulkheads._running) + sum(each.running.total() for each in tenants),
         "bulkhead queued": len(bulkheads._queued) + sum(each.queued.total() for each in tenants),
         "bulkhead lines": len(bulkheads._lines),

@@ -31,7 +31,8 @@ def tools(name):
 
     @app.tool(read_only=True)
     async def known(value: int) -> int:
-        """Return the value, which is cached by the policy; a tenth of the calls fails."""
+        """Return the value after a while, which is cached by the policy; a tenth of the calls fails."""
+        await pass_time(SLOW_S)
         fail_at(FAILS_SELDOM)
         return value
 

@@ -98,7 +98,8 @@ def become(order):
     os.chdir(order["directory"])
     sys.argv[1:] = order["words"]
     # Those of the server were made for what it had been given, which may be a file where this is a pipe.
-    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115 - descriptors
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - a descriptor, by lines as ever
     runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
 
