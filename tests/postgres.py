@@ -28,6 +28,10 @@ NOBODY = 65_534
 PR_SET_PDEATHSIG = 1
 START_WITHIN_S = 60
 TEMPLATE = "podium_template"
+MEMORY = Path("/dev/shm")
+IN_MEMORY = "podium-postgres-data-"
+MEMORY_MIN_BYTES = 2 << 30
+"""In so much of it a server's databases have room, whatever else is there."""
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -38,6 +42,9 @@ class PostgresServer:
     def __init__(self, *, fsync=True, settings=()):
         """`settings` are `name=value` texts for the server; `fsync=False` is for tests in which nothing crashes."""
         self._folder = Path(tempfile.mkdtemp(prefix="podium-postgres-"))
+        # Where nothing has to outlive a crash a database is made in memory, several times as fast as on a disk.
+        in_memory = not fsync and has_memory()
+        self._data = Path(tempfile.mkdtemp(prefix=IN_MEMORY + f"{os.getpid()}-", dir=MEMORY if in_memory else None))
         self._settings = [f"fsync={'on' if fsync else 'off'}", *settings]
         self._as_user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         self._numbers = itertools.count(1)
@@ -70,7 +77,7 @@ class PostgresServer:
         ]
         arguments = [text for option in options for text in ("-c", option)]
         self._process = subprocess.Popen(
-            [self._binaries / "bin" / "postgres", "-D", self._folder / "data", *arguments],
+            [self._binaries / "bin" / "postgres", "-D", self._data, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
@@ -112,7 +119,8 @@ class PostgresServer:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._data, self._folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     async def create_database(self, *, migrated=True):
         """Make a database and return its URL: with the log's tables, or empty."""
@@ -121,7 +129,8 @@ class PostgresServer:
             await asyncio.to_thread(migrate, self.url(TEMPLATE))
             self._has_template = True
         name = f"test_{os.getpid()}_{next(self._numbers)}"
-        await self._execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE if migrated else 'template0'}")
+        template = TEMPLATE if migrated else "template0"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return self.url(name)
 
     async def drop_database(self, url):
@@ -155,12 +164,10 @@ class PostgresServer:
         return copy
 
     def _initialise(self):
-        data = self._folder / "data"
-        data.mkdir(mode=0o700)
         if self._as_user:
-            os.chown(data, NOBODY, NOBODY)
+            os.chown(self._data, NOBODY, NOBODY)
             os.chown(self._folder, NOBODY, NOBODY)
-        command = ["initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        command = ["initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
             [self._binaries / "bin" / command[0], *command[1:]],
             check=True,
@@ -257,6 +264,16 @@ async def operator(url):
         yield connection
     finally:
         await connection.close()
+
+
+def has_memory():
+    """Whether there is room for a server's data in memory, without what was left there by who was killed."""
+    if not MEMORY.is_dir():
+        return False
+    for left in MEMORY.glob(f"{IN_MEMORY}*-*"):
+        if not Path("/proc", left.name.removeprefix(IN_MEMORY).partition("-")[0]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES
 
 
 def free_port():
