@@ -167,9 +167,9 @@ class PostgresServer:
         if self._as_user:
             os.chown(self._data, NOBODY, NOBODY)
             os.chown(self._folder, NOBODY, NOBODY)
-        command = ["initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        words = ["-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
-            [self._binaries / "bin" / command[0], *command[1:]],
+            [self._binaries / "bin" / "initdb", *words],
             check=True,
             stdout=subprocess.DEVNULL,
             **self._as_user,

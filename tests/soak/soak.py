@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import random
 import time
 from dataclasses import asdict, dataclass, field
@@ -167,9 +166,4 @@ class _Process(ServiceProcess):
 
     def __init__(self, directory, holdings, leaks):
         super().__init__(directory, reconnect_grace_ms=1_000, heartbeat_interval_ms=500, schedule_to_start_ms=WAITS_MS)
-        self._more = {"SOAK_HOLDINGS": str(holdings), "SOAK_LEAKS": leaks, "TEST_LOG_LEVEL": "WARNING"}
-
-    def start(self):
-        # What a child's environment is made of holds what is not Podium's.
-        os.environ.update(self._more)
-        return super().start()
+        self.child_variables = {"SOAK_HOLDINGS": str(holdings), "SOAK_LEAKS": leaks}

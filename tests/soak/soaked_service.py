@@ -39,8 +39,7 @@ async def write_holdings(path):
             beside.write_text(json.dumps(holdings(soaked[0])))
             beside.replace(path)
             await pass_time(INTERVAL_S)
-    except Exception:
-        # Its last line would be taken for what is held until the end.
+    except Exception:  # noqa: BLE001 - its last line would be taken for what is held until the end
         traceback.print_exc()
         os.abort()
 

@@ -98,11 +98,15 @@ async def raw_executor(caller, *tools, beating=True, **fields):
     """Opens a session of an executor that serves these tools, named or defined."""
     definitions = [tool(each) if isinstance(each, str) else each for each in tools]
     told = {"executor": "raw", "instance_id": "raw-1", "max_attempts": 4, **fields}
-    stream = caller.executors.Session(timeout=None)
-    executor = RawExecutor(stream)
+    hello = executor_service_pb2.Hello(tools=definitions, **told)
     try:
-        await executor.send(("hello", executor_service_pb2.Hello(tools=definitions, **told)))
-        executor.welcome = await executor.expect("welcome")
+        executor = await _opened(caller, hello)
+    except grpc.aio.AioRpcError as error:
+        if error.code() != grpc.StatusCode.INTERNAL or error.trailing_metadata():
+            raise
+        # The status of a stream that ends while it is written to is lost by grpc.aio, which makes this one up.
+        executor = await _opened(caller, hello)
+    try:
         executor.held = {
             (verdict.attempt.workflow_id, verdict.attempt.step_id): verdict for verdict in executor.welcome.held
         }
@@ -115,7 +119,19 @@ async def raw_executor(caller, *tools, beating=True, **fields):
             finally:
                 beats.cancel()
     finally:
+        executor.stream.cancel()
+
+
+async def _opened(caller, hello):
+    stream = caller.executors.Session(timeout=None)
+    executor = RawExecutor(stream)
+    try:
+        await executor.send(("hello", hello))
+        executor.welcome = await executor.expect("welcome")
+    except BaseException:
         stream.cancel()
+        raise
+    return executor
 
 
 async def _no():

@@ -28,6 +28,8 @@ class ServiceProcess:
         self.log = directory / "service.log"
         self.points = directory / "points"
         self._settings = settings
+        self.child_variables = {}
+        """What it is told in its environment beside its settings."""
         self._process = None
         self._port = 0
         self._listens_on = ""
@@ -63,6 +65,7 @@ class ServiceProcess:
                         "PODIUM_DATABASE_URL": f"sqlite:///{self.database}" if database_is_file else self.database,
                         "PODIUM_STATE_DIRECTORY": str(self.directory / "state"),
                         **named,
+                        **self.child_variables,
                     }
                 ),
             )
