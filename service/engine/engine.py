@@ -302,6 +302,7 @@ class Engine:
                 for recorded in committed.events[: len(turn.events)]:
                     self.watchers.publish(resident.key, recorded)
         self.effects.release(turn, committed.first_position if committed is not None else 0)
+        resident.attended = True
         for reply, error in turn.replies:
             reply(error, position)
         self._call_readers(resident)

@@ -111,6 +111,7 @@ class Resident:
 
     __slots__ = (
         "active_us",
+        "attended",
         "dropped",
         "ended_us",
         "envelope",
@@ -149,6 +150,8 @@ class Resident:
         """An append is on its way; until it is durable the state is ahead of the log and nobody may see it."""
         self.loaded = False
         self.loading = False
+        self.attended = False
+        """It had its first turn since it was loaded, so that its running attempts and waiting steps are known."""
         self.may_begin = False
         """Someone wants to start it, so that it is no mistake when the log does not know it."""
         self.dropped = False
@@ -176,8 +179,8 @@ class Resident:
 
     @property
     def durable(self) -> bool:
-        """Whether the state is what the log says, so that it may be read."""
-        return self.loaded and not self.in_flight
+        """Whether the state is what the log says, and what runs is known, so that it may be read."""
+        return self.attended and not self.in_flight
 
     @property
     def log_fields(self) -> dict[str, str]:

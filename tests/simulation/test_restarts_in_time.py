@@ -9,7 +9,9 @@ from podium.v1 import definition_pb2, value_pb2
 from service.domain.canonical import state_digest
 from service.domain.rebuild import rebuild
 from service.engine import snapshots
+from service.engine.keys import WorkflowKey
 from service.engine.recovery import recover
+from service.engine.residency import Residency
 from store.records import decode_record
 from tests.simulation.service_life import SETTINGS, ServiceGone
 from tests.simulation.stage import play, step
@@ -82,6 +84,32 @@ def test_an_output_that_is_stored_without_its_completion_leaves_the_step_running
         await stage.until_ended(workflow_id)
         [done] = stage.log.of_kind(workflow_id, "step_succeeded")
         assert done.output.payload == REFERENCE
+
+    play(scene)
+
+
+def test_who_reads_a_workflow_in_the_moment_in_which_it_was_loaded_finds_its_attempts(monkeypatch):
+    """An executor that came back in it was told to abort what it held, and an upload that nobody waited for it."""
+    load = Residency.load
+
+    async def scene(stage):
+        executor = await stage.executor("one")
+        workflow_id = await stage.start(step("a"))
+        held = await executor.hear("assign")
+        key, readings = WorkflowKey("acme", workflow_id), []
+
+        async def load_and_read(residency, resident):
+            await load(residency, resident)
+            engine = stage.life.engine
+            assert engine.attempts.find("acme", held.attempt) is None
+            reading = engine.read(key, lambda _: engine.attempts.find("acme", held.attempt) is not None)
+            # It runs before whatever the loading has run next.
+            readings.append(asyncio.ensure_future(reading))
+
+        monkeypatch.setattr(Residency, "load", load_and_read)
+        await stage.crash_and_begin()
+        await stage.until(lambda: readings)
+        assert await asyncio.gather(*readings) == [True]
 
     play(scene)
 
