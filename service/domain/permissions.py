@@ -128,7 +128,18 @@ DEFAULT_POLICY = Policy(
             ),
             "executor": frozenset({"tools.serve", "tools.register"}),
             "auditor": frozenset({"workflows.read", "tools.read", "events.read", "audit.read", "replay"}),
-            "viewer": frozenset({"workflows.read", "tools.read"}),
+            "viewer": frozenset(
+                {
+                    "workflows.read",
+                    "tools.read",
+                    "statistics.read",
+                    "status.read",
+                    "executors.read",
+                    "breakers.read",
+                    "cache.read",
+                    "quarantine.read",
+                }
+            ),
         }
     ),
 )

@@ -113,7 +113,16 @@ async def test_a_method_that_does_not_exist_is_not_there_for_anybody(service, ca
 
 
 ROLES = {
-    "viewer": {"workflows.read", "tools.read"},
+    "viewer": {
+        "workflows.read",
+        "tools.read",
+        "statistics.read",
+        "status.read",
+        "executors.read",
+        "breakers.read",
+        "cache.read",
+        "quarantine.read",
+    },
     "auditor": {"workflows.read", "tools.read", "events.read", "audit.read", "replay"},
     "executor": {"tools.serve", "tools.register"},
     "agent": {"workflows.start", "workflows.read", "workflows.change", "tools.read", "tools.call", "replay"},

@@ -1,11 +1,14 @@
 """The policy of a tenant that has none of its own, and the corners of a decision."""
 
+from fnmatch import fnmatchcase
+
 import pytest
 
 from podium.v1 import value_pb2
 from service.domain.permissions import (
     API_PERMISSIONS,
     DEFAULT_POLICY,
+    OPERATOR_PERMISSIONS,
     TOOL_PERMISSIONS,
     PermissionDecision,
     Policy,
@@ -49,8 +52,25 @@ def test_an_auditor_reads_everything_and_changes_nothing():
     assert held("auditor") == {"workflows.read", "tools.read", "events.read", "audit.read", "replay"}
 
 
-def test_a_viewer_sees_workflows_and_tools():
-    assert held("viewer") == {"workflows.read", "tools.read"}
+NOT_A_VIEWERS = {
+    "events.read": "the log itself",
+    "audit.read": "the log itself",
+    "policies.read": "how access is guarded",
+    "credentials.read": "how access is guarded",
+    "addresses.read": "how access is guarded",
+    "keys.read": "how access is guarded",
+    "projections.read": "the operator's",
+    "tenants.read": "the operator's",
+}
+
+
+def test_a_viewer_reads_all_but_the_log_what_guards_access_and_what_is_the_operators():
+    assert held("viewer") == {p for p in API_PERMISSIONS if p.endswith(".read")} - NOT_A_VIEWERS.keys()
+
+
+def test_what_is_the_operators_is_no_viewers():
+    operators = {p for p in API_PERMISSIONS for pattern in OPERATOR_PERMISSIONS if fnmatchcase(p, pattern)}
+    assert held("viewer").isdisjoint(operators)
 
 
 @pytest.mark.parametrize("roles", [(), ("nobody",), ("Admin",), ("*",), ("admin ",)])
