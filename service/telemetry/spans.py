@@ -53,7 +53,8 @@ class Spans:
             self._step_ended(trail, payload, at_us)
         elif kind in (e.AttemptFailed, e.AttemptAbandoned):
             step = trail.steps.get(payload.step_id)
-            if step is not None:
+            # The failure of an attempt that was abandoned is no second end of it.
+            if step is not None and step.attempt:
                 reason = payload.failure.reason if kind is e.AttemptFailed else "ABANDONED"
                 self._attempt_ended(trail, payload.step_id, step, at_us, reason)
         elif kind in (e.WorkflowSucceeded, e.WorkflowFailed, e.WorkflowCanceled):

@@ -33,16 +33,20 @@ class Note(NamedTuple):
 class StepTrail:
     """A step that has begun and not ended."""
 
-    __slots__ = ("attempt", "attempt_us", "executor", "notes", "queued_us", "started_us", "tool")
+    __slots__ = ("attempt", "attempt_us", "executor", "notes", "queued_us", "started_us", "tool", "uses")
 
-    def __init__(self, tool: str, started_us: int) -> None:
+    def __init__(self, tool: str, started_us: int, uses: str = "") -> None:
         self.tool = tool
+        """The last tool that it had anything to do with: what its span is named for."""
+        self.uses = uses
+        """The tool that it uses now; empty: none, as at a link with an old result or a value."""
         self.started_us = started_us
         self.queued_us = 0
         """Since when it waits; 0: it does not."""
         self.attempt = 0
         """The attempt that runs; 0: none does."""
         self.attempt_us = 0
+        """When the attempt began that has not succeeded or failed, be it abandoned; 0: there is none."""
         self.executor = ""
         self.notes: list[Note] = []
 
@@ -55,7 +59,7 @@ class StepTrail:
 class Trail:
     """An open workflow."""
 
-    __slots__ = ("kind", "name", "started_us", "steps", "tenant", "tools", "trace", "workflow_id")
+    __slots__ = ("expanded", "kind", "name", "started_us", "steps", "tenant", "tools", "trace", "workflow_id")
 
     def __init__(self, tenant: str, workflow_id: str) -> None:
         self.tenant = tenant
@@ -65,21 +69,33 @@ class Trail:
         self.started_us = 0
         self.trace = WorkflowTrace("", "", sampled=False)
         self.tools: dict[str, str] = {}
-        """The tools of steps that have not ended."""
+        """The tools of steps that have not ended, and of all for_each steps."""
+        self.expanded: set[str] = set()
+        """The for_each steps. They use no tool: their items do."""
         self.steps: dict[str, StepTrail] = {}
 
     def tool_of(self, step_id: str) -> str:
-        """The tool of a step or of an item of one; empty: there is no such step."""
+        """The tool that a step or an item of one had to do with last; empty: there is no such step."""
         step = self.steps.get(step_id)
-        if step is not None:
-            return step.tool
+        return self._defined(step_id) if step is None else step.tool
+
+    def used_by(self, step_id: str) -> str:
+        """The tool that a step or an item of one uses now; empty: none."""
+        step = self.steps.get(step_id)
+        return self.own_tool(step_id) if step is None else step.uses
+
+    def own_tool(self, step_id: str) -> str:
+        """The tool that a step or an item of one was defined with; empty: it uses none."""
+        return "" if step_id in self.expanded else self._defined(step_id)
+
+    def _defined(self, step_id: str) -> str:
         return self.tools.get(step_id) or self.tools.get(step_id.partition("[")[0], "")
 
     def began(self, step_id: str, at_us: int) -> StepTrail:
         """A step that something happens to."""
         step = self.steps.get(step_id)
         if step is None:
-            step = self.steps[step_id] = StepTrail(self.tool_of(step_id), at_us)
+            step = self.steps[step_id] = StepTrail(self._defined(step_id), at_us, self.own_tool(step_id))
         return step
 
     def fold(self, event: e.Event, payload: Any, ratio: float) -> None:  # noqa: ANN401 - any event
@@ -91,9 +107,11 @@ class Trail:
             self.trace = trace_of(self.tenant, self.workflow_id, event.trace_context, ratio)
         elif kind is e.StepsAdded:
             self.tools.update((step.id, step.tool) for step in payload.steps)
+            self.expanded.update(step.id for step in payload.steps if step.HasField("for_each"))
         elif kind in _ENDINGS:
             self.steps.pop(payload.step_id, None)
-            self.tools.pop(payload.step_id, None)
+            if payload.step_id not in self.expanded:
+                self.tools.pop(payload.step_id, None)
         elif kind in _HAPPENINGS:
             _HAPPENINGS[kind](self.began(payload.step_id, at_us), payload, at_us)
 
@@ -112,7 +130,7 @@ def _attempt_started(step: StepTrail, event: e.AttemptStarted, at_us: int) -> No
 
 
 def _attempt_failed(step: StepTrail, event: e.AttemptFailed, at_us: int) -> None:
-    step.attempt = 0
+    step.attempt = step.attempt_us = 0
     if event.retry_at_us:
         step.note(Note("retry", at_us, (("error.type", event.failure.reason),)))
 
@@ -139,7 +157,8 @@ def _rate_limited(step: StepTrail, event: e.RateLimited, at_us: int) -> None:
 def _fallback_tried(step: StepTrail, event: e.FallbackTried, at_us: int) -> None:
     attributes = (("podium.fallback.link", str(event.link)), ("error.type", event.failure.reason))
     step.note(Note("fallback", at_us, (*attributes, ("gen_ai.tool.name", event.tool))))
-    step.tool = event.tool or step.tool
+    step.tool, step.uses = event.tool or step.tool, event.tool
+    step.attempt = step.attempt_us = step.queued_us = 0
 
 
 def _cache_hit(step: StepTrail, event: e.CacheHit, at_us: int) -> None:

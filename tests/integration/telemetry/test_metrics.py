@@ -2,125 +2,81 @@
 
 from collections import Counter
 
-from podium.v1 import events_pb2, policy_pb2
+from podium.v1 import monitoring_service_pb2, policy_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.degraded_run import degraded_run, feeds
+from tests.integration.rig.every_way_run import KINDS, NOBODY_S, every_way_run, tools
+from tests.integration.rig.metric_recount import COUNTERS, metric_differences
 from tests.integration.rig.observed import mixed_run
 from tests.integration.rig.policies import apply, policy
+from tests.integration.rig.tool_recount import differences, recount
 from tests.integration.rig.toolbox import toolbox
 
-STEP_ENDS = {
-    "step_succeeded": "succeeded",
-    "step_failed": "failed",
-    "step_denied": "denied",
-    "step_skipped": "skipped",
-    "step_canceled": "canceled",
-}
+
+async def settled(observed):
+    """A scrape that tells of everything that was recorded before."""
+    await observed.scrape_until(lambda scrape: scrape.sums("podium_telemetry_lag_events") == 0)
+    return await observed.scrape()
 
 
-async def recount(ana):
-    """What the tenant's log says, counted by an independent walk: {metric: {labels: count}}."""
-    tools, found = {}, {name: Counter() for name in ("steps", "attempts", "failed", "denials", "types")}
-    for event in await ana.log():
-        kind = event.WhichOneof("payload")
-        found["types"][kind] += 1
-        payload = getattr(event, kind)
-        if kind == "steps_added":
-            tools |= {(event.stream_id, each.id): each.tool for each in payload.steps}
-        step_id = getattr(payload, "step_id", "").partition("[")[0]
-        tool = tools.get((event.stream_id, step_id))
-        if kind in STEP_ENDS:
-            found["steps"][tool, STEP_ENDS[kind]] += 1
-        if kind == "step_denied":
-            found["denials"][tool, payload.guard] += 1
-        if kind == "attempt_started":
-            found["attempts"][(tool,)] += 1
-        if kind == "attempt_failed":
-            found["failed"][tool, payload.failure.reason] += 1
-    return found
-
-
-def told(scrape, tenant):
-    """The same as a scrape tells it."""
-    return {
-        "steps": scrape.sums("podium_steps_total", "tool", "outcome", tenant=tenant),
-        "attempts": scrape.sums("podium_attempts_total", "tool", tenant=tenant),
-        "failed": scrape.sums("podium_attempts_failed_total", "tool", "reason", tenant=tenant),
-        "denials": scrape.sums("podium_denials_total", "tool", "guard", tenant=tenant),
-    }
+async def statistics(ana, events):
+    """What the service's statistics tell of each tool, up to the last of the events."""
+    request = monitoring_service_pb2.GetToolStatisticsRequest(consistency_token=f"0:{events[-1].position}")
+    return {tool.tool: tool for tool in (await ana.monitoring.GetToolStatistics(request)).total.tools}
 
 
 async def test_the_counters_equal_the_log(observed, serve, calls, tenant):
     await serve()
     ana, bob = calls(), calls(subject="bob", roles=["agent"])
-    before = await observed.scrape_until(lambda scrape: scrape.sums("podium_telemetry_lag_events") == 0)
-    types_before = before.sums("podium_events_total", "type")
-    events_before = Counter(event.WhichOneof("payload") for event in await ana.log())
+    before = await settled(observed)
+    events_before = len(await ana.log())
     await mixed_run(ana, bob)
-    expected = await recount(ana)
-    assert expected["steps"]["flaky", "succeeded"] == 1
-    types = expected.pop("types") - events_before
-    scrape = await observed.scrape_until(lambda scrape: told(scrape, tenant)["steps"] == expected["steps"])
-    assert told(scrape, tenant) == expected
-    grown = Counter(scrape.sums("podium_events_total", "type")) - Counter(types_before)
+    events = await ana.log()
+    exact = recount(events)
+    assert exact["flaky"].counts["succeeded"] == 1
+    scrape = await settled(observed)
+    assert metric_differences(scrape, tenant, exact) == []
+    types = Counter(event.WhichOneof("payload") for event in events[events_before:])
+    grown = Counter(scrape.sums("podium_events_total", "type")) - Counter(before.sums("podium_events_total", "type"))
     assert grown == Counter({(kind,): count for kind, count in types.items()})
-    assert scrape.sums("podium_attempt_duration_seconds_count", tenant=tenant) == sum(expected["attempts"].values())
-    # The negative control: the walk notices what was not counted.
-    expected["steps"]["flaky", "failed"] += 1
-    assert told(scrape, tenant) != expected
+    steps = scrape.sums("podium_steps_total", "tool", "outcome", tenant=tenant)
+    assert steps["echo", "skipped"] == 1
+    # The items of a for_each step are uses of its tool, and the step itself is none.
+    assert steps["echo", "succeeded"] == 1 + 3
 
 
-async def recount_of_what_took_its_place(ana):
-    """The same of breakers, chains and the cache: by the tool that the step had come to, or that the event names."""
-    tools, found = {}, {name: Counter() for name in ("rejected", "fallbacks", "hits", "transitions", "degraded")}
-    for event in await ana.log():
-        kind = event.WhichOneof("payload")
-        payload = getattr(event, kind)
-        if kind == "steps_added":
-            tools |= {(event.stream_id, each.id): each.tool for each in payload.steps}
-        step = (event.stream_id, getattr(payload, "step_id", ""))
-        if kind == "attempt_rejected":
-            found["rejected"][tools[step], payload.guard] += 1
-        elif kind == "fallback_tried":
-            found["fallbacks"][(tools[step],)] += 1
-            tools[step] = payload.tool or tools[step]
-        elif kind == "cache_hit":
-            found["hits"][payload.tool, "stale" if payload.stale else "fresh"] += 1
-        elif kind == "breaker_transitioned":
-            state = events_pb2.BreakerState.Name(payload.to_state).removeprefix("BREAKER_STATE_").lower()
-            found["transitions"][payload.tool, state] += 1
-        elif kind == "step_succeeded" and payload.degraded_by:
-            found["degraded"][(tools[step],)] += 1
-    return found
+async def test_metrics_statistics_and_log_tell_the_same_of_each_tool(observed, serve, calls, tenant):
+    app = await serve(tools())
+    ana, bob = calls(), calls(subject="bob", roles=["agent"])
+    await every_way_run(ana, bob, app)
+    events = await ana.log()
+    assert {event.WhichOneof("payload") for event in events} >= KINDS
+    exact, told, scrape = recount(events), await statistics(ana, events), await settled(observed)
+    assert exact.keys() == {"feed", "archive", "slow", "ledger", "metered", "broken", NOBODY_S}
+    counts = sum((each.counts for each in exact.values()), Counter())
+    assert {name for name in COUNTERS if not counts[name]} == {"bulkhead_rejected"}
+    assert differences(told, exact) == []
+    assert metric_differences(scrape, tenant, exact) == []
+    # The negative control: whatever was not counted is noticed, in the metrics as in the statistics.
+    for kind in KINDS:
+        lacking = next(event for event in events if event.HasField(kind))
+        less = recount([event for event in events if event is not lacking])
+        assert differences(told, less) != []
+        assert metric_differences(scrape, tenant, less) != []
 
 
-def told_of_what_took_its_place(scrape, tenant):
-    """The same as a scrape tells it."""
-    return {
-        "rejected": scrape.sums("podium_attempts_rejected_total", "tool", "guard", tenant=tenant),
-        "fallbacks": scrape.sums("podium_fallbacks_total", "tool", tenant=tenant),
-        "hits": scrape.sums("podium_cache_hits_total", "tool", "kind", tenant=tenant),
-        "transitions": scrape.sums("podium_breaker_transitions_total", "tool", "to_state", tenant=tenant),
-        "degraded": scrape.sums("podium_steps_degraded_total", "tool", tenant=tenant),
-    }
-
-
-async def test_the_counters_of_a_broken_tool_and_what_took_its_place_equal_the_log(observed, serve, calls, tenant):
+async def test_what_is_no_figure_of_the_statistics_equals_the_log_too(observed, serve, calls, tenant):
     app = await serve(feeds())
     ana = calls()
     await degraded_run(ana, app)
-    expected = await recount_of_what_took_its_place(ana)
-    assert all(expected.values())
-    scrape = await observed.scrape_until(
-        lambda scrape: told_of_what_took_its_place(scrape, tenant)["degraded"] == expected["degraded"]
-    )
-    assert told_of_what_took_its_place(scrape, tenant) == expected
+    links = sum(event.HasField("fallback_tried") for event in await ana.log())
+    scrape = await settled(observed)
+    # By the tool of the step whose chain it is, as degraded steps are, whatever tool stood before the link.
+    assert scrape.sums("podium_fallbacks_total", "tool", tenant=tenant) == {("feed",): links}
+    assert scrape.sums("podium_steps_degraded_total", "tool", tenant=tenant) == {("feed",): 5}
+    hits = scrape.sums("podium_cache_hits_total", "tool", "kind", tenant=tenant)
+    assert hits == {("feed", "stale"): 2, ("archive", "fresh"): 1}
     assert scrape.sums("podium_breaker_state", "state", tenant=tenant, tool="feed")["open",] == 1
-    # The negative control: the walk notices what was not counted.
-    for counts in expected.values():
-        counts[next(iter(counts))] += 1
-        assert told_of_what_took_its_place(scrape, tenant) != expected
-        counts[next(iter(counts))] -= 1
 
 
 async def test_what_waits_is_seen_and_how_long(observed, serve, calls, tenant):

@@ -10,6 +10,7 @@ from podium.v1 import events_pb2 as e
 from service.domain.trace_context import span_id
 from service.telemetry.event_counts import EventCounts
 from service.telemetry.follower import Follower
+from service.telemetry.labels import REASONS_MAX
 from service.telemetry.metrics import Metrics
 from service.telemetry.spans import Spans
 from service.telemetry.trails import Trails
@@ -148,8 +149,9 @@ def test_the_spans_of_a_rough_day():
     assert not any(b"secret text" in span.SerializeToString() for span in spans)
     assert scrape.sums("podium_attempts_rejected_total", "tool", "guard") == {("mail", "breaker"): 1}
     assert scrape.sums("podium_cache_hits_total", "kind") == {("stale",): 1}
-    assert scrape.sums("podium_steps_degraded_total", "tool") == {("pigeon",): 1}
-    assert scrape.sums("podium_fallbacks_total") == 2
+    assert scrape.sums("podium_steps_degraded_total", "tool") == {("mail",): 1}
+    assert scrape.sums("podium_fallbacks_total", "tool") == {("mail",): 2}
+    assert scrape.sums("podium_steps_total", "tool", "outcome") == {("mail", "failed"): 1, ("pigeon", "failed"): 1}
     assert scrape.sums("podium_queue_time_seconds_count") == 1
     assert scrape.sums("podium_breaker_state", "state")[("open",)] == 1
 
@@ -172,6 +174,49 @@ def test_an_attempt_that_was_given_up_has_ended_for_its_span():
     assert attributes(named(spans)["execute_tool mail", 1])["error.type"] == "ABANDONED"
     assert len(spans) == len({span.span_id for span in spans}) == 3
     assert scrape.sums("podium_attempts_abandoned_total", "tool") == {("mail",): 1}
+
+
+def test_an_attempt_that_was_given_up_and_failed_has_one_span_and_one_duration():
+    late = [
+        ("wf_1", e.AttemptAbandoned(step_id="s1", attempt=1)),
+        ("wf_1", e.AttemptFailed(step_id="s1", attempt=1, failure=failure("TIMEOUT"), retry_at_us=1)),
+        *begun("wf_1", attempt=2),
+        ("wf_1", e.StepSucceeded(step_id="s1", attempt=2)),
+        ("wf_1", e.WorkflowSucceeded()),
+    ]
+    spans, scrape = told(Log(*started("wf_1", "mail"), *begun("wf_1"), *late))
+    assert set(named(spans)) == {("workflow", 0), ("step mail", 0), ("execute_tool mail", 1), ("execute_tool mail", 2)}
+    assert len(spans) == len({span.span_id for span in spans})
+    assert scrape.sums("podium_attempt_duration_seconds_count") == 2
+
+
+def test_what_waited_for_one_tool_did_not_wait_for_the_link_s():
+    waited = [
+        ("wf_1", e.StepQueued(step_id="s1")),
+        ("wf_1", e.FallbackTried(step_id="s1", link=1, failure=failure("SCHEDULE_TO_START_TIMEOUT"), tool="pigeon")),
+        *begun("wf_1", tool="pigeon"),
+    ]
+    _, scrape = told(Log(*started("wf_1", "mail"), *waited))
+    assert scrape.sums("podium_attempts_total", "tool") == {("pigeon",): 1}
+    assert scrape.sums("podium_queue_time_seconds_count") == 0
+    # The negative control: what waits for the link's tool is measured.
+    _, scrape = told(Log(*started("wf_1", "mail"), *waited[:2], ("wf_1", e.StepQueued(step_id="s1")), *waited[2:]))
+    assert scrape.sums("podium_queue_time_seconds_count", "tool") == {("pigeon",): 1}
+
+
+def test_a_lost_attempt_is_counted_however_many_reasons_there_were_before():
+    reasons = [*(f"R{number}" for number in range(REASONS_MAX)), "EXECUTOR_LOST"]
+    events = [
+        event
+        for attempt, reason in enumerate(reasons, 1)
+        for event in (
+            *begun("wf_1", attempt=attempt),
+            ("wf_1", e.AttemptFailed(step_id="s1", attempt=attempt, failure=failure(reason), retry_at_us=1)),
+        )
+    ]
+    _, scrape = told(Log(*started("wf_1", "mail"), *events))
+    assert scrape.sums("podium_attempts_failed_total", reason="other") == 1
+    assert scrape.sums("podium_executor_attempts_lost_total") == 1
 
 
 def test_what_is_not_sampled_is_counted_and_not_traced():
