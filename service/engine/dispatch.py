@@ -52,6 +52,7 @@ class Executor:
         "holding",
         "leaving",
         "max_attempts",
+        "pools",
         "probed",
         "serves",
         "session",
@@ -76,6 +77,8 @@ class Executor:
         """Tools that it cannot run now, by its own word, and why."""
         self.probed: dict[str, tuple[int, str]] = {}
         """When it was last asked about a tool, microseconds since the Unix epoch, and what it said then."""
+        self.pools: dict[str, dict[str, wire.PoolFigures]] = {}
+        """By tool and name: the pools of connections that it told of when it was last asked and answered in time."""
 
     @property
     def free(self) -> int:
@@ -133,6 +136,18 @@ class Dispatcher:
     def sessions(self, tenant: str, tool: str) -> list[Executor]:
         """The connected executors that serve any version of a tool."""
         return self._by_tool.get((tenant, tool), [])
+
+    def pools(self) -> Iterator[tuple[tuple[str, str, str], wire.PoolFigures]]:
+        """The pools of all executors whose connection stands, by tenant, executor and name; one for each session.
+
+        May be called by any thread.
+        """
+        for (tenant, name), executors in list(self._by_name.items()):
+            for executor in list(executors):
+                # Tools of one session that tell of a pool of the same name share it.
+                pools = {pool: figures for told in list(executor.pools.values()) for pool, figures in told.items()}
+                for pool, figures in pools.items():
+                    yield (tenant, name, pool), figures
 
     def lacks(self, tool: ToolVersion) -> str:
         """What a step waits for that finds no place."""

@@ -17,6 +17,11 @@ from service.engine.timers import Clock, Timers
 _US_PER_MS = 1000
 INTERVAL_MIN_MS = 20
 """Nobody is asked more often."""
+_MESSAGE_LENGTH = 256
+"""Characters of why a tool cannot be run."""
+_POOLS_MAX = 32
+"""Pools of a tool whose figures are kept."""
+_POOL_NAME_LENGTH = 64
 _JITTER = 0.2
 """The part of an interval that is random, so that not all executors are asked at once."""
 _TIMED_OUT = "no answer in time"
@@ -75,15 +80,18 @@ class Probes:
         self._timers.close()
         self._open.clear()
 
-    def answered(self, answer: wire.ToolProbed, message: str) -> None:
-        """Take an answer, with its message as it may be told."""
+    def answered(self, answer: wire.ToolProbed, told: Callable[[str, int], str]) -> None:
+        """Take an answer; `told` gives a text of the executor's as it may be told, no longer than this."""
         name = self._open.pop(answer.probe, None)
         if name is not None:
-            self._settle(name, healthy=answer.healthy, message=message)
+            pools = answer.pools[:_POOLS_MAX]
+            self._executor.pools[name] = {told(pool.name, _POOL_NAME_LENGTH): pool for pool in pools}
+            self._settle(name, healthy=answer.healthy, message=told(answer.message, _MESSAGE_LENGTH))
 
     def _due(self, name: str) -> None:
         probed = self._tools[name]
         if self._open.pop(probed.open_probe, None) is not None:
+            self._executor.pools.pop(name, None)
             self._settle(name, healthy=False, message=_TIMED_OUT)
             return
         self._last_probe += 1

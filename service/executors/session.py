@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2, workflow_service_pb2
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 OUTBOX_ITEMS = 50_000
 """Items that may wait for an executor: more than the places any executor may have, each with a few words."""
-_HEALTH_LENGTH = 256
-"""Characters of why a tool cannot be run."""
 
 
 class ExecutorSession:
@@ -185,7 +184,7 @@ class ExecutorSession:
             elif kind == "attempt_heartbeat":
                 self._heartbeat(item.attempt_heartbeat.attempt)
             elif kind == "probed" and self._probes is not None:
-                self._probes.answered(item.probed, self._outputs.said(self.tenant, item.probed.message, _HEALTH_LENGTH))
+                self._probes.answered(item.probed, partial(self._outputs.said, self.tenant))
             elif kind == "leaving" and self.place is not None:
                 self._parts.engine.dispatcher.disconnect(self.place)
         self._chunks.save()

@@ -25,7 +25,8 @@ class TelemetrySettings:
     metrics_address: str = ""
     """host:port at which Prometheus finds the metrics of all tenants; port 0: any that is free; empty: nowhere."""
     metrics_tools_max: int = 100
-    """Tools, of all tenants together, that have metrics of their own; the rest count as "other"."""
+    """Tools, of all tenants together, that have metrics of their own, and pools of executors; the rest count as
+    "other"."""
     otlp_endpoint: str = field(default="", repr=False)
     """The http or https address of an OpenTelemetry collector, without /v1/traces; empty: nothing is sent."""
     otlp_headers: tuple[str, ...] = field(default=(), repr=False)

@@ -19,8 +19,10 @@ from store.contract import Clock
 _US_PER_S = 1_000_000
 
 
-def show(metrics: Metrics, process: Observed, follower: Follower, counts: EventCounts, clock: Clock) -> None:
-    """Let the metrics show the figures."""
+def show(
+    metrics: Metrics, process: Observed, follower: Follower, counts: EventCounts, clock: Clock, *, pools_max: int
+) -> None:
+    """Let the metrics show the figures; of pools of executors so many by name."""
     engine, store = process.engine, process.store
     metrics.running.set_function(lambda: len(engine.attempts))
     metrics.resident.set_function(lambda: len(engine.residency))
@@ -39,6 +41,7 @@ def show(metrics: Metrics, process: Observed, follower: Follower, counts: EventC
     metrics.load.set_function(lambda: process.load.level)
     metrics.loop_lag.set_function(lambda: process.lag.late_s)
     _show_by_tool(metrics.of_memory, process, counts.tools)
+    metrics.pools.show(engine.dispatcher.pools, pools_max)
 
 
 def _show_by_tool(metrics: MemoryMetrics, process: Observed, labels: ToolLabels) -> None:

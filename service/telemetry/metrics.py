@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from service.telemetry.by_tool import TOOL, ByTool
+from service.telemetry.pools import PoolMetrics
 
 DURATION_BUCKETS_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 5, 20, 60, 300, 1_800)
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1, 5)
@@ -75,6 +76,7 @@ class Metrics:
         # From the process.
         self.load = gauge("load", "How full the service is, from 0 to 1: as full as its fullest part.")
         self.of_memory = MemoryMetrics(registry)
+        self.pools = PoolMetrics(registry)
         self.queued_steps = gauge("queued_steps", "Steps that wait for a place, a limit or a breaker.")
         self.queue_age = gauge("queue_oldest_age_seconds", "For how long the first of them has waited.")
         self.running = gauge("running_attempts", "Attempts that run.")

@@ -52,7 +52,7 @@ class Telemetry:
         counts = EventCounts(self.metrics, settings.metrics_tools_max)
         trails = Trails(observed.store, settings.trace_ratio, observed.resident_limit)
         follower = Follower(observed.store, self.metrics, counts, trails, spans)
-        show(self.metrics, observed, follower, counts, self._clock)
+        show(self.metrics, observed, follower, counts, self._clock, pools_max=settings.metrics_tools_max)
         self._spawn(follower.run())
         if self._endpoint is not None:
             stack.push_async_callback(self._endpoint.close)

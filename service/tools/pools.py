@@ -21,9 +21,10 @@ async def health_of(try_out: Callable[[], Awaitable[None]], pools: Callable[[], 
         await try_out()
     except PodiumError as error:
         problem = error.message
-    told = [str(each) for each in pools()]
-    log_pools(pools())
-    return Health(not problem, "; ".join([problem, *told] if problem else told))
+    used = list(pools())
+    told = [str(each) for each in used]
+    log_pools(used)
+    return Health(not problem, "; ".join([problem, *told] if problem else told), used)
 
 
 def log_pools(pools: Iterable[PoolStatistics]) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from podium.durations import Duration, milliseconds
 from podium.errors import PodiumError
+from podium.pool_use import PoolStatistics
 from podium.tasks import spawn
 from podium.v1 import definition_pb2
 from podium.v1 import executor_service_pb2 as pb
@@ -30,6 +31,8 @@ class Health:
 
     healthy: bool
     message: str = ""
+    pools: Sequence[PoolStatistics] = ()
+    """The pools of connections that the tool uses: the service shows their figures in its metrics."""
 
 
 HealthFunction: TypeAlias = Callable[[], "Health | bool | Awaitable[Health | bool | None] | None"]
@@ -94,7 +97,8 @@ class Prober:
     async def _answer(self, probe: pb.ProbeTool, answered: Callable[[pb.ExecutorItem], None]) -> None:
         health = await self._health(probe.tool, probe.timeout_ms / 1000 or DEFAULT_TIMEOUT_S)
         message = health.message.encode("utf-8", "replace").decode()[:MESSAGE_MAX_CHARS]
-        probed = pb.ToolProbed(probe=probe.probe, healthy=health.healthy, message=message)
+        pools = [pb.PoolFigures(**asdict(pool)) for pool in health.pools]
+        probed = pb.ToolProbed(probe=probe.probe, healthy=health.healthy, message=message, pools=pools)
         answered(pb.ExecutorItem(probed=probed))
 
     async def _health(self, name: str, timeout_s: float) -> Health:

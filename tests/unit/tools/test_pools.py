@@ -110,6 +110,7 @@ async def test_sql_query_is_healthy_while_its_databases_answer(file, caplog):
         health = await tool.health()
     told = "pool shop: 0 of 2 in use, 0 waited, 1 opened, 0 reused"
     assert (health.healthy, health.message) == (True, told)
+    assert health.pools == [PoolStatistics("shop", 2, 0, 0, 1, 0)]
     assert caplog.messages == [told]
     await connections.close()
     file.rename(file.with_suffix(".gone"))
@@ -125,12 +126,12 @@ async def test_http_request_is_healthy_while_its_address_answers(web):
     async with client_of(settings) as client:
         add_http_request(app, client, settings, podium.Probe())
         health = app.tools["http_request"].health
-        assert await health() == podium.Health(
-            healthy=True, message="pool http: 0 of 32 in use, 0 waited, 1 opened, 0 reused"
-        )
+        told = "pool http: 0 of 32 in use, 0 waited, 1 opened, 0 reused"
+        assert await health() == podium.Health(True, told, [PoolStatistics("http", 32, 0, 0, 1, 0)])
         web.status = "503 Down"
         failed = await health()
     assert (failed.healthy, failed.message.partition(";")[0]) == (False, "the health address answers 503")
+    assert [pool.reused for pool in failed.pools] == [1]
 
 
 async def test_without_a_health_configured_nobody_asks(web, file):

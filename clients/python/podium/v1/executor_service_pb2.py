@@ -26,7 +26,7 @@ from podium.v1 import definition_pb2 as podium_dot_v1_dot_definition__pb2
 from podium.v1 import value_pb2 as podium_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n podium/v1/executor_service.proto\x12\tpodium.v1\x1a\x1apodium/v1/definition.proto\x1a\x15podium/v1/value.proto\"8\n\x0eSessionRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.podium.v1.ExecutorItem\"\xdb\x03\n\x0c\x45xecutorItem\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.podium.v1.HelloH\x00\x12.\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x1a.podium.v1.AttemptAcceptedH\x00\x12(\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\x17.podium.v1.AttemptChunkH\x00\x12\x30\n\x08progress\x18\x04 \x01(\x0b\x32\x1c.podium.v1.AttemptProgressedH\x00\x12\x38\n\x11\x61ttempt_heartbeat\x18\x05 \x01(\x0b\x32\x1b.podium.v1.AttemptHeartbeatH\x00\x12*\n\x06result\x18\x06 \x01(\x0b\x32\x18.podium.v1.AttemptResultH\x00\x12,\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x19.podium.v1.AttemptFailureH\x00\x12\x30\n\theartbeat\x18\x08 \x01(\x0b\x32\x1b.podium.v1.SessionHeartbeatH\x00\x12%\n\x07leaving\x18\t \x01(\x0b\x32\x12.podium.v1.LeavingH\x00\x12\'\n\x06probed\x18\n \x01(\x0b\x32\x15.podium.v1.ToolProbedH\x00\x42\x06\n\x04item\"X\n\x10\x41ttemptReference\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x0f\n\x07step_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x04 \x01(\x04\"\x87\x02\n\x05Hello\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12(\n\x05tools\x18\x03 \x03(\x0b\x32\x19.podium.v1.ToolDefinition\x12,\n\x06labels\x18\x04 \x03(\x0b\x32\x1c.podium.v1.Hello.LabelsEntry\x12\x14\n\x0cmax_attempts\x18\x05 \x01(\r\x12\x11\n\tmax_bytes\x18\x06 \x01(\x04\x12\'\n\x07holding\x18\x07 \x03(\x0b\x32\x16.podium.v1.HeldAttempt\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"W\n\x0bHeldAttempt\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x1a\n\x12\x61\x63knowledged_chunk\x18\x02 \x01(\r\"?\n\x0f\x41ttemptAccepted\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\"\\\n\x0c\x41ttemptChunk\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"d\n\x11\x41ttemptProgressed\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0f\n\x07message\x18\x03 \x01(\t\"@\n\x10\x41ttemptHeartbeat\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\"\xa0\x01\n\rAttemptResult\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12 \n\x06output\x18\x02 \x01(\x0b\x32\x10.podium.v1.Value\x12\x13\n\x0b\x63hunk_count\x18\x03 \x01(\r\x12\x19\n\x0c\x63\x61\x63he_ttl_ms\x18\x04 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_cache_ttl_ms\"c\n\x0e\x41ttemptFailure\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12#\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x12.podium.v1.Failure\"=\n\nToolProbed\x12\r\n\x05probe\x18\x01 \x01(\x04\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x12\n\x10SessionHeartbeat\"\t\n\x07Leaving\"8\n\x0fSessionResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.podium.v1.ServiceItem\"\xd9\x02\n\x0bServiceItem\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.podium.v1.WelcomeH\x00\x12\'\n\x06\x61ssign\x18\x02 \x01(\x0b\x32\x15.podium.v1.AssignmentH\x00\x12*\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x18.podium.v1.CancelAttemptH\x00\x12<\n\x13\x63hunks_acknowledged\x18\x04 \x01(\x0b\x32\x1d.podium.v1.ChunksAcknowledgedH\x00\x12>\n\x14outcome_acknowledged\x18\x05 \x01(\x0b\x32\x1e.podium.v1.OutcomeAcknowledgedH\x00\x12!\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x10.podium.v1.DrainH\x00\x12%\n\x05probe\x18\x07 \x01(\x0b\x32\x14.podium.v1.ProbeToolH\x00\x42\x06\n\x04item\"\xb0\x01\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\x04\x12\x1a\n\x12inline_limit_bytes\x18\x03 \x01(\x04\x12\x15\n\rtool_versions\x18\x04 \x03(\r\x12$\n\x04held\x18\x05 \x03(\x0b\x32\x16.podium.v1.HeldVerdict\x12\x19\n\x11\x63hunk_limit_bytes\x18\x06 \x01(\x04\"\xcb\x01\n\x0bHeldVerdict\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.podium.v1.HeldVerdict.Action\x12\x1a\n\x12resume_after_chunk\x18\x03 \x01(\r\"C\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_KEEP\x10\x01\x12\x10\n\x0c\x41\x43TION_ABORT\x10\x02\"\xb5\x02\n\nAssignment\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\r\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x12\n\ntimeout_ms\x18\x06 \x01(\x04\x12\x1c\n\x14heartbeat_timeout_ms\x18\x07 \x01(\x04\x12\x0e\n\x06tenant\x18\x08 \x01(\t\x12\'\n\tprincipal\x18\t \x01(\x0b\x32\x14.podium.v1.Principal\x12\x15\n\rtrace_context\x18\n \x01(\t\x12\"\n\x07secrets\x18\x0b \x03(\x0b\x32\x11.podium.v1.Secret\"%\n\x06Secret\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"M\n\rCancelAttempt\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x0e\n\x06reason\x18\x02 \x01(\t\"T\n\x12\x43hunksAcknowledged\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08sequence\x18\x02 \x01(\r\"e\n\x13OutcomeAcknowledged\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x07\n\x05\x44rain\"<\n\tProbeTool\x12\r\n\x05probe\x18\x01 \x01(\x04\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\x04\"K\n\rUploadRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12,\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\">\n\x0eUploadResponse\x12,\n\x07payload\x18\x01 \x01(\x0b\x32\x1b.podium.v1.PayloadReference\"C\n\x13GetArgumentsRequest\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\".\n\x14GetArgumentsResponse\x12\x16\n\x0e\x61rguments_json\x18\x01 \x01(\t2\xe9\x01\n\x0f\x45xecutorService\x12\x44\n\x07Session\x12\x19.podium.v1.SessionRequest\x1a\x1a.podium.v1.SessionResponse(\x01\x30\x01\x12?\n\x06Upload\x12\x18.podium.v1.UploadRequest\x1a\x19.podium.v1.UploadResponse(\x01\x12O\n\x0cGetArguments\x12\x1e.podium.v1.GetArgumentsRequest\x1a\x1f.podium.v1.GetArgumentsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n podium/v1/executor_service.proto\x12\tpodium.v1\x1a\x1apodium/v1/definition.proto\x1a\x15podium/v1/value.proto\"8\n\x0eSessionRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.podium.v1.ExecutorItem\"\xdb\x03\n\x0c\x45xecutorItem\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.podium.v1.HelloH\x00\x12.\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x1a.podium.v1.AttemptAcceptedH\x00\x12(\n\x05\x63hunk\x18\x03 \x01(\x0b\x32\x17.podium.v1.AttemptChunkH\x00\x12\x30\n\x08progress\x18\x04 \x01(\x0b\x32\x1c.podium.v1.AttemptProgressedH\x00\x12\x38\n\x11\x61ttempt_heartbeat\x18\x05 \x01(\x0b\x32\x1b.podium.v1.AttemptHeartbeatH\x00\x12*\n\x06result\x18\x06 \x01(\x0b\x32\x18.podium.v1.AttemptResultH\x00\x12,\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x19.podium.v1.AttemptFailureH\x00\x12\x30\n\theartbeat\x18\x08 \x01(\x0b\x32\x1b.podium.v1.SessionHeartbeatH\x00\x12%\n\x07leaving\x18\t \x01(\x0b\x32\x12.podium.v1.LeavingH\x00\x12\'\n\x06probed\x18\n \x01(\x0b\x32\x15.podium.v1.ToolProbedH\x00\x42\x06\n\x04item\"X\n\x10\x41ttemptReference\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x0f\n\x07step_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x04 \x01(\x04\"\x87\x02\n\x05Hello\x12\x10\n\x08\x65xecutor\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12(\n\x05tools\x18\x03 \x03(\x0b\x32\x19.podium.v1.ToolDefinition\x12,\n\x06labels\x18\x04 \x03(\x0b\x32\x1c.podium.v1.Hello.LabelsEntry\x12\x14\n\x0cmax_attempts\x18\x05 \x01(\r\x12\x11\n\tmax_bytes\x18\x06 \x01(\x04\x12\'\n\x07holding\x18\x07 \x03(\x0b\x32\x16.podium.v1.HeldAttempt\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"W\n\x0bHeldAttempt\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x1a\n\x12\x61\x63knowledged_chunk\x18\x02 \x01(\r\"?\n\x0f\x41ttemptAccepted\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\"\\\n\x0c\x41ttemptChunk\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"d\n\x11\x41ttemptProgressed\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08\x66raction\x18\x02 \x01(\x01\x12\x0f\n\x07message\x18\x03 \x01(\t\"@\n\x10\x41ttemptHeartbeat\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\"\xa0\x01\n\rAttemptResult\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12 \n\x06output\x18\x02 \x01(\x0b\x32\x10.podium.v1.Value\x12\x13\n\x0b\x63hunk_count\x18\x03 \x01(\r\x12\x19\n\x0c\x63\x61\x63he_ttl_ms\x18\x04 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_cache_ttl_ms\"c\n\x0e\x41ttemptFailure\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12#\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x12.podium.v1.Failure\"d\n\nToolProbed\x12\r\n\x05probe\x18\x01 \x01(\x04\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\x12%\n\x05pools\x18\x04 \x03(\x0b\x32\x16.podium.v1.PoolFigures\"i\n\x0bPoolFigures\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\x0e\n\x06in_use\x18\x03 \x01(\r\x12\x0e\n\x06waited\x18\x04 \x01(\x04\x12\x0e\n\x06opened\x18\x05 \x01(\x04\x12\x0e\n\x06reused\x18\x06 \x01(\x04\"\x12\n\x10SessionHeartbeat\"\t\n\x07Leaving\"8\n\x0fSessionResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.podium.v1.ServiceItem\"\xd9\x02\n\x0bServiceItem\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.podium.v1.WelcomeH\x00\x12\'\n\x06\x61ssign\x18\x02 \x01(\x0b\x32\x15.podium.v1.AssignmentH\x00\x12*\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x18.podium.v1.CancelAttemptH\x00\x12<\n\x13\x63hunks_acknowledged\x18\x04 \x01(\x0b\x32\x1d.podium.v1.ChunksAcknowledgedH\x00\x12>\n\x14outcome_acknowledged\x18\x05 \x01(\x0b\x32\x1e.podium.v1.OutcomeAcknowledgedH\x00\x12!\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x10.podium.v1.DrainH\x00\x12%\n\x05probe\x18\x07 \x01(\x0b\x32\x14.podium.v1.ProbeToolH\x00\x42\x06\n\x04item\"\xb0\x01\n\x07Welcome\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\x04\x12\x1a\n\x12inline_limit_bytes\x18\x03 \x01(\x04\x12\x15\n\rtool_versions\x18\x04 \x03(\r\x12$\n\x04held\x18\x05 \x03(\x0b\x32\x16.podium.v1.HeldVerdict\x12\x19\n\x11\x63hunk_limit_bytes\x18\x06 \x01(\x04\"\xcb\x01\n\x0bHeldVerdict\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12-\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x1d.podium.v1.HeldVerdict.Action\x12\x1a\n\x12resume_after_chunk\x18\x03 \x01(\r\"C\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x41\x43TION_KEEP\x10\x01\x12\x10\n\x0c\x41\x43TION_ABORT\x10\x02\"\xb5\x02\n\nAssignment\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x14\n\x0ctool_version\x18\x03 \x01(\r\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x12\n\ntimeout_ms\x18\x06 \x01(\x04\x12\x1c\n\x14heartbeat_timeout_ms\x18\x07 \x01(\x04\x12\x0e\n\x06tenant\x18\x08 \x01(\t\x12\'\n\tprincipal\x18\t \x01(\x0b\x32\x14.podium.v1.Principal\x12\x15\n\rtrace_context\x18\n \x01(\t\x12\"\n\x07secrets\x18\x0b \x03(\x0b\x32\x11.podium.v1.Secret\"%\n\x06Secret\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"M\n\rCancelAttempt\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x0e\n\x06reason\x18\x02 \x01(\t\"T\n\x12\x43hunksAcknowledged\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08sequence\x18\x02 \x01(\r\"e\n\x13OutcomeAcknowledged\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x07\n\x05\x44rain\"<\n\tProbeTool\x12\r\n\x05probe\x18\x01 \x01(\x04\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\x04\"K\n\rUploadRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12,\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\">\n\x0eUploadResponse\x12,\n\x07payload\x18\x01 \x01(\x0b\x32\x1b.podium.v1.PayloadReference\"C\n\x13GetArgumentsRequest\x12,\n\x07\x61ttempt\x18\x01 \x01(\x0b\x32\x1b.podium.v1.AttemptReference\".\n\x14GetArgumentsResponse\x12\x16\n\x0e\x61rguments_json\x18\x01 \x01(\t2\xe9\x01\n\x0f\x45xecutorService\x12\x44\n\x07Session\x12\x19.podium.v1.SessionRequest\x1a\x1a.podium.v1.SessionResponse(\x01\x30\x01\x12?\n\x06Upload\x12\x18.podium.v1.UploadRequest\x1a\x19.podium.v1.UploadResponse(\x01\x12O\n\x0cGetArguments\x12\x1e.podium.v1.GetArgumentsRequest\x1a\x1f.podium.v1.GetArgumentsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,43 +60,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTEMPTFAILURE']._serialized_start=1569
   _globals['_ATTEMPTFAILURE']._serialized_end=1668
   _globals['_TOOLPROBED']._serialized_start=1670
-  _globals['_TOOLPROBED']._serialized_end=1731
-  _globals['_SESSIONHEARTBEAT']._serialized_start=1733
-  _globals['_SESSIONHEARTBEAT']._serialized_end=1751
-  _globals['_LEAVING']._serialized_start=1753
-  _globals['_LEAVING']._serialized_end=1762
-  _globals['_SESSIONRESPONSE']._serialized_start=1764
-  _globals['_SESSIONRESPONSE']._serialized_end=1820
-  _globals['_SERVICEITEM']._serialized_start=1823
-  _globals['_SERVICEITEM']._serialized_end=2168
-  _globals['_WELCOME']._serialized_start=2171
-  _globals['_WELCOME']._serialized_end=2347
-  _globals['_HELDVERDICT']._serialized_start=2350
-  _globals['_HELDVERDICT']._serialized_end=2553
-  _globals['_HELDVERDICT_ACTION']._serialized_start=2486
-  _globals['_HELDVERDICT_ACTION']._serialized_end=2553
-  _globals['_ASSIGNMENT']._serialized_start=2556
-  _globals['_ASSIGNMENT']._serialized_end=2865
-  _globals['_SECRET']._serialized_start=2867
-  _globals['_SECRET']._serialized_end=2904
-  _globals['_CANCELATTEMPT']._serialized_start=2906
-  _globals['_CANCELATTEMPT']._serialized_end=2983
-  _globals['_CHUNKSACKNOWLEDGED']._serialized_start=2985
-  _globals['_CHUNKSACKNOWLEDGED']._serialized_end=3069
-  _globals['_OUTCOMEACKNOWLEDGED']._serialized_start=3071
-  _globals['_OUTCOMEACKNOWLEDGED']._serialized_end=3172
-  _globals['_DRAIN']._serialized_start=3174
-  _globals['_DRAIN']._serialized_end=3181
-  _globals['_PROBETOOL']._serialized_start=3183
-  _globals['_PROBETOOL']._serialized_end=3243
-  _globals['_UPLOADREQUEST']._serialized_start=3245
-  _globals['_UPLOADREQUEST']._serialized_end=3320
-  _globals['_UPLOADRESPONSE']._serialized_start=3322
-  _globals['_UPLOADRESPONSE']._serialized_end=3384
-  _globals['_GETARGUMENTSREQUEST']._serialized_start=3386
-  _globals['_GETARGUMENTSREQUEST']._serialized_end=3453
-  _globals['_GETARGUMENTSRESPONSE']._serialized_start=3455
-  _globals['_GETARGUMENTSRESPONSE']._serialized_end=3501
-  _globals['_EXECUTORSERVICE']._serialized_start=3504
-  _globals['_EXECUTORSERVICE']._serialized_end=3737
+  _globals['_TOOLPROBED']._serialized_end=1770
+  _globals['_POOLFIGURES']._serialized_start=1772
+  _globals['_POOLFIGURES']._serialized_end=1877
+  _globals['_SESSIONHEARTBEAT']._serialized_start=1879
+  _globals['_SESSIONHEARTBEAT']._serialized_end=1897
+  _globals['_LEAVING']._serialized_start=1899
+  _globals['_LEAVING']._serialized_end=1908
+  _globals['_SESSIONRESPONSE']._serialized_start=1910
+  _globals['_SESSIONRESPONSE']._serialized_end=1966
+  _globals['_SERVICEITEM']._serialized_start=1969
+  _globals['_SERVICEITEM']._serialized_end=2314
+  _globals['_WELCOME']._serialized_start=2317
+  _globals['_WELCOME']._serialized_end=2493
+  _globals['_HELDVERDICT']._serialized_start=2496
+  _globals['_HELDVERDICT']._serialized_end=2699
+  _globals['_HELDVERDICT_ACTION']._serialized_start=2632
+  _globals['_HELDVERDICT_ACTION']._serialized_end=2699
+  _globals['_ASSIGNMENT']._serialized_start=2702
+  _globals['_ASSIGNMENT']._serialized_end=3011
+  _globals['_SECRET']._serialized_start=3013
+  _globals['_SECRET']._serialized_end=3050
+  _globals['_CANCELATTEMPT']._serialized_start=3052
+  _globals['_CANCELATTEMPT']._serialized_end=3129
+  _globals['_CHUNKSACKNOWLEDGED']._serialized_start=3131
+  _globals['_CHUNKSACKNOWLEDGED']._serialized_end=3215
+  _globals['_OUTCOMEACKNOWLEDGED']._serialized_start=3217
+  _globals['_OUTCOMEACKNOWLEDGED']._serialized_end=3318
+  _globals['_DRAIN']._serialized_start=3320
+  _globals['_DRAIN']._serialized_end=3327
+  _globals['_PROBETOOL']._serialized_start=3329
+  _globals['_PROBETOOL']._serialized_end=3389
+  _globals['_UPLOADREQUEST']._serialized_start=3391
+  _globals['_UPLOADREQUEST']._serialized_end=3466
+  _globals['_UPLOADRESPONSE']._serialized_start=3468
+  _globals['_UPLOADRESPONSE']._serialized_end=3530
+  _globals['_GETARGUMENTSREQUEST']._serialized_start=3532
+  _globals['_GETARGUMENTSREQUEST']._serialized_end=3599
+  _globals['_GETARGUMENTSRESPONSE']._serialized_start=3601
+  _globals['_GETARGUMENTSRESPONSE']._serialized_end=3647
+  _globals['_EXECUTORSERVICE']._serialized_start=3650
+  _globals['_EXECUTORSERVICE']._serialized_end=3883
 # @@protoc_insertion_point(module_scope)

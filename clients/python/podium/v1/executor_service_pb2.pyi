@@ -450,26 +450,74 @@ class ToolProbed(_message.Message):
     PROBE_FIELD_NUMBER: _builtins.int
     HEALTHY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    POOLS_FIELD_NUMBER: _builtins.int
     probe: _builtins.int
     """The probe it answers."""
     healthy: _builtins.bool
     """Whether it could."""
     message: _builtins.str
     """Why not, for a person."""
+    @_builtins.property
+    def pools(self) -> _containers.RepeatedCompositeFieldContainer[Global___PoolFigures]:
+        """The pools that the tool uses."""
+
     def __init__(
         self,
         *,
         probe: _builtins.int = ...,
         healthy: _builtins.bool = ...,
         message: _builtins.str = ...,
+        pools: _abc.Iterable[Global___PoolFigures] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy", b"healthy", "message", b"message", "probe", b"probe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy", b"healthy", "message", b"message", "pools", b"pools", "probe", b"probe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolProbed: _TypeAlias = ToolProbed  # noqa: Y015
+
+@_typing.final
+class PoolFigures(_message.Message):
+    """A pool of connections at one moment, and since it was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    IN_USE_FIELD_NUMBER: _builtins.int
+    WAITED_FIELD_NUMBER: _builtins.int
+    OPENED_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    size: _builtins.int
+    """Connections at most."""
+    in_use: _builtins.int
+    """Those that are used."""
+    waited: _builtins.int
+    """Uses that found all of them taken."""
+    opened: _builtins.int
+    """Connections that were made."""
+    reused: _builtins.int
+    """Uses of one that was there already."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        size: _builtins.int = ...,
+        in_use: _builtins.int = ...,
+        waited: _builtins.int = ...,
+        opened: _builtins.int = ...,
+        reused: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_use", b"in_use", "name", b"name", "opened", b"opened", "reused", b"reused", "size", b"size", "waited", b"waited"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolFigures: _TypeAlias = PoolFigures  # noqa: Y015
 
 @_typing.final
 class SessionHeartbeat(_message.Message):
