@@ -115,7 +115,7 @@ class Service:
         )
         self._secrets = SecretFiles(settings.secrets.secrets_directory, self._access.policy_of, clock.now_us)
         self._bounds = JsonBounds(*settings.limits.json_bounds)
-        self._telemetry = telemetry_of(settings.telemetry, clock, self._tasks.spawn)
+        self._telemetry = telemetry_of(settings.telemetry, settings.listening, clock, self._tasks.spawn)
         self.failure: Exception | None = None
         self.address = ""
         self._store: EventStore | None = None

@@ -220,7 +220,7 @@ class Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
         problems = [*listening_problems(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
         problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens), *cache_problems(self.cache)]
-        problems += telemetry_problems(self.telemetry)
+        problems += telemetry_problems(self.telemetry, self.listening)
         if problems:
             raise ConfigurationError(problems)
         return self

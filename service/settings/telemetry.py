@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from service.settings.listening import Listening
+from service.settings.tokens import is_loopback
 
 LOG_FORMATS = ("text", "json")
 _PORT_MAX = 65_535
@@ -23,7 +27,12 @@ class TelemetrySettings:
     """What others are told of how the service does. All of it is off unless it is set."""
 
     metrics_address: str = ""
-    """host:port at which Prometheus finds the metrics of all tenants; port 0: any that is free; empty: nowhere."""
+    """host:port at which Prometheus finds the metrics of all tenants; port 0: any that is free; empty: nowhere. Beyond
+    this machine they are served with the service's certificate, over https."""
+    metrics_token_file: Path | None = None
+    """Whoever asks for the metrics must have the token that this file holds: 32 bytes in hexadecimal."""
+    metrics_allow_insecure_listen: bool = False
+    """Serve them beyond this machine without TLS, or to whoever asks, where something else protects the network."""
     metrics_tools_max: int = 100
     """Tools, of all tenants together, that have metrics of their own, and pools of executors; the rest count as
     "other"."""
@@ -43,6 +52,11 @@ class TelemetrySettings:
     """text, or json: an object a line."""
 
     @property
+    def metrics_are_local(self) -> bool:
+        """Whether only this machine can reach the metrics."""
+        return is_loopback(self.metrics_address.rpartition(":")[0].strip("[]"))
+
+    @property
     def is_on(self) -> bool:
         """Whether anything is told of what happens."""
         return bool(self.metrics_address or self.otlp_endpoint)
@@ -54,11 +68,16 @@ def with_standard_names(environment: Mapping[str, str]) -> Mapping[str, str]:
     return {**environment, **{name: text for name, text in standing_in.items() if text and not environment.get(name)}}
 
 
-def telemetry_problems(telemetry: TelemetrySettings) -> Iterator[str]:
+def metrics_are_guarded(telemetry: TelemetrySettings, listening: Listening) -> bool:
+    """Whether metrics beyond this machine are hidden from those between, and from whoever is not known."""
+    has_tls = listening.tls_certificate_file is not None
+    return has_tls and (telemetry.metrics_token_file is not None or listening.tls_client_ca_file is not None)
+
+
+def telemetry_problems(telemetry: TelemetrySettings, listening: Listening) -> Iterator[str]:
     """What is wrong with the settings, a line each."""
-    host, _, port = telemetry.metrics_address.rpartition(":")
-    if telemetry.metrics_address and (not host or not port.isdecimal() or int(port) > _PORT_MAX):
-        yield f"PODIUM_METRICS_ADDRESS is {telemetry.metrics_address!r}, which is not host:port"
+    if telemetry.metrics_address:
+        yield from _metrics_address(telemetry, listening)
     if telemetry.metrics_tools_max < 1:
         yield "PODIUM_METRICS_TOOLS_MAX must be at least 1"
     if telemetry.otlp_endpoint and not _is_http(telemetry.otlp_endpoint):
@@ -75,6 +94,24 @@ def telemetry_problems(telemetry: TelemetrySettings) -> Iterator[str]:
         yield "PODIUM_TRACE_RATIO must be from 0 to 1"
     if telemetry.log_format not in LOG_FORMATS:
         yield f"PODIUM_LOG_FORMAT is {telemetry.log_format!r}, neither text nor json"
+
+
+def _metrics_address(telemetry: TelemetrySettings, listening: Listening) -> Iterator[str]:
+    address = telemetry.metrics_address
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > _PORT_MAX:
+        yield f"PODIUM_METRICS_ADDRESS is {address!r}, which is not host:port"
+    elif not (
+        telemetry.metrics_are_local
+        or telemetry.metrics_allow_insecure_listen
+        or metrics_are_guarded(telemetry, listening)
+    ):
+        yield (
+            f"PODIUM_METRICS_ADDRESS is {address}, which others can reach, and metrics name all tenants and tools: set "
+            "PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE, and PODIUM_METRICS_TOKEN_FILE or "
+            "PODIUM_TLS_CLIENT_CA_FILE, serve them on 127.0.0.1, or set PODIUM_METRICS_ALLOW_INSECURE_LISTEN=true "
+            "where something else protects the network"
+        )
 
 
 def _is_http(url: str) -> bool:

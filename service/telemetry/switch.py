@@ -12,6 +12,7 @@ from service.admission.result_cache import ResultCache
 from service.engine.engine import Engine
 from service.engine.load import Load, LoopLag
 from service.projections.runner import ProjectionRunner
+from service.settings.listening import Listening
 from service.settings.telemetry import TelemetrySettings
 from store.contract import Clock
 from store.event_log import EventLog
@@ -45,7 +46,10 @@ class Telemetry(Protocol):
 
 
 def telemetry_of(
-    settings: TelemetrySettings, clock: Clock, spawn: Callable[[Coroutine[Any, Any, object]], None]
+    settings: TelemetrySettings,
+    listening: Listening,
+    clock: Clock,
+    spawn: Callable[[Coroutine[Any, Any, object]], None],
 ) -> Telemetry | None:
     """What the settings ask for; None: nothing. Raises MetricsUnavailable."""
     if not settings.is_on:
@@ -53,4 +57,4 @@ def telemetry_of(
     # Two libraries and half a dozen modules, for those alone who use them.
     from service.telemetry.telemetry import Telemetry as Made  # noqa: PLC0415 - explained
 
-    return Made(settings, clock, spawn)
+    return Made(settings, listening, clock, spawn)

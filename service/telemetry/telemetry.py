@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
+from service.settings.listening import Listening
 from service.settings.telemetry import TelemetrySettings
 from service.telemetry.collector import Collector
 from service.telemetry.endpoint import Endpoint
@@ -31,7 +32,11 @@ class Telemetry:
     """What a service tells of itself."""
 
     def __init__(
-        self, settings: TelemetrySettings, clock: Clock, spawn: Callable[[Coroutine[Any, Any, object]], None]
+        self,
+        settings: TelemetrySettings,
+        listening: Listening,
+        clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, object]], None],
     ) -> None:
         """Takes the address of the metrics, so that a service that cannot have it does not start.
 
@@ -41,7 +46,7 @@ class Telemetry:
         self._clock = clock
         self._spawn = spawn
         self.metrics = Metrics()
-        self._endpoint = Endpoint(settings.metrics_address, self.metrics.registry) if settings.metrics_address else None
+        self._endpoint = Endpoint(settings, listening, self.metrics.registry) if settings.metrics_address else None
 
     def start(self, stack: AsyncExitStack, observed: Observed) -> None:
         """Tell of a service that is put together; until the stack closes."""

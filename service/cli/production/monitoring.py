@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.cli.production.facts import Facts, NotSeen, Outcome, failed, passed, warned
-from service.settings.tokens import is_loopback
+from service.settings.telemetry import metrics_are_guarded
 
 _ANSWER_BYTES_MAX = 8 * 1024 * 1024
 _TIMEOUT_S = 5.0
@@ -17,14 +17,16 @@ _OK = 200
 
 def metrics(facts: Facts) -> Outcome:
     """Somebody can collect metrics."""
-    telemetry = facts.settings.telemetry
+    telemetry, listening = facts.settings.telemetry, facts.settings.listening
     address = telemetry.metrics_address
-    if address and not is_loopback(address.rpartition(":")[0].strip("[]")):
+    is_remote = bool(address) and not telemetry.metrics_are_local
+    if is_remote and not metrics_are_guarded(telemetry, listening):
         return warned(
-            f"metrics are served on {address}: whoever reaches it reads the names of all tenants and tools",
-            "serve them on 127.0.0.1, or let a firewall admit Prometheus alone",
+            f"metrics are served on {address}: others read the names of all tenants and tools there, or on the way",
+            "serve them on 127.0.0.1, or with TLS to who shows PODIUM_METRICS_TOKEN_FILE or a certificate",
         )
-    places = [f"served on {address}"] * bool(address) + ["sent to a collector"] * bool(telemetry.otlp_endpoint)
+    guarded = " over TLS, to who is known" if is_remote else ""
+    places = [f"served on {address}{guarded}"] * bool(address) + ["sent to a collector"] * bool(telemetry.otlp_endpoint)
     if places:
         return passed(f"metrics are {' and '.join(places)}")
     return failed("nobody can collect metrics", "set PODIUM_METRICS_ADDRESS=127.0.0.1:9464 or PODIUM_OTLP_ENDPOINT")

@@ -59,6 +59,8 @@ def key_files(facts: Facts) -> Outcome:
     paths = [settings.master_key_file, settings.checkpoint_key_file]
     if settings.tokens.made_here:
         paths.append(settings.key_file)
+    if settings.telemetry.metrics_token_file is not None:
+        paths.append(settings.telemetry.metrics_token_file)
     wrong = [str(path) for path in paths if is_open(path, OTHERS)]
     # Who may write into a folder may put another key in the place of one that cannot be read.
     folders = {settings.storage.state_directory, *(path.parent for path in paths)}

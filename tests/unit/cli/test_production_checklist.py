@@ -167,9 +167,22 @@ def others_rules(facts):
     facts.read_rules = ["up == 0"]
 
 
+def without_tls(facts):
+    settings("telemetry", metrics_address="0.0.0.0:9464", metrics_token_file="metrics.token")(facts)
+    settings("listening", tls_certificate_file=None)(facts)
+
+
+def open_metrics_token(facts):
+    path = facts.read_settings.storage.state_directory / "metrics.token"
+    path.touch(mode=0o600)
+    path.chmod(0o644)
+    settings("telemetry", metrics_token_file=path)(facts)
+
+
 WRONG = [
     ("metrics", State.FAIL, settings("telemetry", metrics_address="")),
     ("metrics", State.WARN, settings("telemetry", metrics_address="0.0.0.0:9464")),
+    ("metrics", State.WARN, without_tls),
     ("alerts", State.FAIL, others_rules),
     ("tool-permissions", State.FAIL, tool(permissions=[])),
     ("tool-permissions", State.FAIL, tool(permissions=[], read_only=True, secrets=["key"])),
@@ -193,6 +206,7 @@ WRONG = [
     ("session-age", State.WARN, settings("tokens", session_max_age_s=0)),
     ("key-files", State.FAIL, open_state_directory),
     ("key-files", State.FAIL, open_key),
+    ("key-files", State.FAIL, open_metrics_token),
     ("secret-files", State.FAIL, open_secrets),
     ("master-key", State.FAIL, key_in_state_directory),
     ("sealed", State.WARN, schema(password={"type": "string"})),
@@ -220,6 +234,10 @@ def test_every_item_that_can_be_wrong_has_been():
 
 
 FINE = [
+    (
+        "metrics",
+        settings("telemetry", metrics_address="0.0.0.0:9464", metrics_token_file="metrics.token"),
+    ),
     ("metrics", settings("telemetry", metrics_address="", otlp_endpoint="http://127.0.0.1:4318")),
     ("token-keys", settings("tokens", token_public_keys=(), token_jwks_url="https://issuer.example/keys")),
     ("tool-permissions", tool(permissions=[], read_only=True, input_schema_json='{"type": "object"}')),

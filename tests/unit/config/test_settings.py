@@ -133,9 +133,43 @@ def test_with_tls_or_with_consent_it_may_be_listened_on(address, protection):
     load_settings({"PODIUM_LISTEN_ADDRESS": address, **protection})
 
 
+TLS = {"TLS_CERTIFICATE_FILE": "c", "TLS_KEY_FILE": "k"}
+METRICS = [address.replace("7233", "9464") for address in REMOTE]
+
+
+@pytest.mark.parametrize("address", METRICS)
+@pytest.mark.parametrize(
+    "lacking",
+    [{}, TLS, {"METRICS_TOKEN_FILE": "t"}, {"ALLOW_INSECURE_LISTEN": "true"}],
+    ids=["everything", "a token", "TLS", "consent"],
+)
+def test_metrics_that_others_can_reach_need_tls_and_to_know_who_asks(address, lacking):
+    (problem,) = problems(METRICS_ADDRESS=address, **lacking)
+    assert "metrics name all tenants and tools" in problem
+
+
+@pytest.mark.parametrize("address", METRICS)
+@pytest.mark.parametrize(
+    "protection",
+    [
+        {**TLS, "METRICS_TOKEN_FILE": "t"},
+        {**TLS, "TLS_CLIENT_CA_FILE": "a"},
+        {"METRICS_ALLOW_INSECURE_LISTEN": "true"},
+    ],
+)
+def test_with_tls_and_a_credential_or_with_consent_metrics_may_be_reached(address, protection):
+    load_settings({f"PODIUM_{name}": value for name, value in {"METRICS_ADDRESS": address, **protection}.items()})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9464", "localhost:0", "[::1]:9464"])
+def test_metrics_for_this_machine_need_nothing(address):
+    load_settings({"PODIUM_METRICS_ADDRESS": address})
+
+
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
+        ({"METRICS_ADDRESS": "9464"}, "which is not host:port"),
         ({"LISTEN_ADDRESS": "7233"}, "neither host:port nor unix:path"),
         ({"LISTEN_ADDRESS": "localhost:"}, "neither host:port nor unix:path"),
         ({"LISTEN_ADDRESS": "localhost:99999"}, "neither host:port nor unix:path"),

@@ -10,9 +10,10 @@ from tests.integration.rig.service_process import environment
 PROGRAM = """
 import sys
 from service.telemetry.switch import telemetry_of
+from service.settings.listening import Listening
 from service.settings.telemetry import TelemetrySettings
 import service.main
-made = telemetry_of(TelemetrySettings({settings}), None, None)
+made = telemetry_of(TelemetrySettings({settings}), Listening(), None, None)
 print(made is not None, any(name.startswith(("opentelemetry", "prometheus_client")) for name in sys.modules))
 """
 
