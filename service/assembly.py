@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +16,7 @@ from grpc_health.v1 import health, health_pb2
 from service.access import Access
 from service.admission.json_bounds import JsonBounds
 from service.admission.published_keys import PublishedKeys
-from service.admission.schema import check_definition, check_template
+from service.admission.schema import check_definition
 from service.admission.sensitivity import Sensitivity
 from service.admission.tokens import Tokens
 from service.api.draining import Draining
@@ -25,31 +24,25 @@ from service.api.executor_servicer import ExecutorServicer
 from service.api.handlers import EdgeInterceptor
 from service.api.ownership import Ownership
 from service.api.parts import ApiParts
-from service.api.plans import Plans
 from service.api.service_names import SERVICE_NAMES
 from service.api.status import About, Status, status_of
 from service.api.trace_contexts import take_trace_context
-from service.checkpointing import checkpoint_copies
+from service.api_assembly import assemble_api, session_parts
+from service.checkpointing import checkpointer_of
 from service.clock import SystemClock, SystemRandomness
 from service.collector import settle_collector
 from service.config import Settings
-from service.domain.validation import Limits, Validation
 from service.draining import Drain
 from service.engine.catalog import Catalog
 from service.engine.data_keys import Keyring
 from service.engine.engine import Engine
 from service.engine.expressions import CelExpressions
-from service.engine.journal import Journal
-from service.engine.keys import ToolVersion
 from service.engine.limit_tail import counted_guard
 from service.engine.payloads import PayloadCache
 from service.engine.recovery import make_rounds, recover
-from service.engine.revoking import Revoker
-from service.engine.sealing import Sealing, TenantSeals
+from service.engine.sealing import Sealing
 from service.engine_assembly import EngineParts, assemble_engine
-from service.executors.output_rules import OutputRules
 from service.executors.secret_files import SecretFiles
-from service.executors.session_parts import SessionLimits, SessionParts
 from service.listening import bind, server_options
 from service.projections.audit import AuditTrail
 from service.projections.database import ProjectionsDatabase
@@ -62,7 +55,6 @@ from service.servicers import Served, add_servicers
 from service.serving import Serving
 from service.tasks import Tasks
 from service.telemetry.switch import Observed, telemetry_of
-from store.checkpointer import Checkpointer
 from store.checkpoints import Signer
 from store.contract import EventStore, StoreError
 from store.event_log import EventLog
@@ -135,7 +127,7 @@ class Service:
         runners = [ProjectionRunner(model, store, self._clock) for model in models]
         for runner in runners:
             await runner.open()
-        self._checkpoints = checkpointer = self._checkpointer(store)
+        self._checkpoints = checkpointer = checkpointer_of(self._settings.checkpoints, store, self._signer)
         # Behind the tasks, so that it signs what they appended last.
         stack.push_async_callback(checkpointer.finish)
         stack.push_async_callback(self._tasks.close)
@@ -168,12 +160,13 @@ class Service:
             store, store.head, self._clock.now_us(), self._access.policy_of, tenants
         )
         await self._resilience.load(store)
-        engine = self._engine(store, catalog, payloads)
+        self._engine_parts = self._parts_of_engine(store, catalog, payloads)
+        engine = assemble_engine(self._engine_parts)
         engine.open_counts.load(await store.open_workflows())
         self._access.policies.on_change(self._resilience.policy_changed)
         self._access.policies.on_change(engine.dispatcher.serve_tenant)
         self._serving = Serving(engine, store, self._settings.limits.memory_bytes, self._randomness.chance)
-        return self._api_parts(engine, store, catalog, payloads)
+        return assemble_api(self._engine_parts, engine, self._sensitivity, self._serving.load)
 
     def _observed(self, engine: Engine, store: EventLog, runners: list[ProjectionRunner]) -> Observed:
         return Observed(
@@ -219,38 +212,24 @@ class Service:
                 await keyring.ready(tool.tenant)
         return Sealing(keyring, payloads, random_bytes, inline_limit_bytes=settings.limits.inline_bytes)
 
-    def _checkpointer(self, store: EventStore) -> Checkpointer:
-        settings = self._settings.checkpoints
-        return Checkpointer(
-            store,
-            self._signer,
-            checkpoint_copies(settings),
-            every_events=settings.checkpoint_every_events,
-            interval_s=settings.checkpoint_interval_ms / 1000,
-        )
-
-    def _engine(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> Engine:
-        settings = self._settings
-        self._expressions = CelExpressions(text_limit_bytes=settings.limits.condition_bytes)
-        return assemble_engine(
-            EngineParts(
-                settings=settings,
-                store=store,
-                clock=self._clock,
-                randomness=self._randomness,
-                catalog=catalog,
-                payloads=payloads,
-                expressions=self._expressions,
-                access=self._access,
-                limits=self._rate_limits,
-                resilience=self._resilience,
-                bounds=self._bounds,
-                sealing=self._sealing,
-                secrets=self._secrets,
-                master_key=self._master_key,
-                spawn=self._tasks.spawn,
-                fatal=self._fail,
-            )
+    def _parts_of_engine(self, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> EngineParts:
+        return EngineParts(
+            settings=self._settings,
+            store=store,
+            clock=self._clock,
+            randomness=self._randomness,
+            catalog=catalog,
+            payloads=payloads,
+            expressions=CelExpressions(text_limit_bytes=self._settings.limits.condition_bytes),
+            access=self._access,
+            limits=self._rate_limits,
+            resilience=self._resilience,
+            bounds=self._bounds,
+            sealing=self._sealing,
+            secrets=self._secrets,
+            master_key=self._master_key,
+            spawn=self._tasks.spawn,
+            fatal=self._fail,
         )
 
     def _fail(self, error: Exception) -> None:
@@ -259,48 +238,6 @@ class Service:
             logger.critical("the log cannot be written any more, the service stops: %s", error)
             self.failure = error
             self._stop()
-
-    def _api_parts(self, engine: Engine, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> ApiParts:
-        settings = self._settings
-        limits = Limits(
-            steps=settings.limits.workflow_steps,
-            json_depth=settings.limits.json_depth,
-            condition_bytes=settings.limits.condition_bytes,
-            arguments_bytes=settings.limits.payload_bytes,
-            value_bytes=settings.limits.inline_bytes,
-            template_parts=settings.limits.template_parts,
-            request_dependencies=settings.limits.request_dependencies,
-        )
-
-        def validation_of(tenant: str) -> Validation:
-            return Validation(
-                partial(catalog.newest, tenant), check_template, self._expressions, limits, self._bounds.problem
-            )
-
-        return ApiParts(
-            engine=engine,
-            store=store,
-            catalog=catalog,
-            payloads=payloads,
-            clock=self._clock,
-            tokens=self._randomness,
-            policy_of=self._access.policy_of,
-            blocks=self._access.blocks,
-            tenants=self._access.tenants,
-            revocations=self._access.revocations,
-            revoker=Revoker(store, self._access.revocations, engine, self._access.streams.end_revoked),
-            validation_of=validation_of,
-            plans=Plans(validation_of),
-            sealing=self._sealing,
-            sensitivity=self._sensitivity,
-            cancel_grace_ms=settings.timings.cancel_grace_ms,
-            inline_bytes=settings.limits.inline_bytes,
-            bounds=self._bounds,
-            batch_calls=settings.limits.batch_calls,
-            cache=self._resilience.cache,
-            breakers=self._resilience.breakers,
-            load=self._serving.load,
-        )
 
     def bind(self) -> None:
         """Take the address to listen on, without serving yet. Call on the loop, once. Raises ListenError."""
@@ -321,7 +258,9 @@ class Service:
     async def _listen(self, parts: ApiParts, runners: list[ProjectionRunner]) -> None:
         settings, server = self._settings, self._server
         self._executors = ExecutorServicer(
-            parts, self._session_parts(parts), heartbeat_interval_ms=settings.timings.heartbeat_interval_ms
+            parts,
+            session_parts(self._engine_parts, parts),
+            heartbeat_interval_ms=settings.timings.heartbeat_interval_ms,
         )
         self._access.policies.on_change(self._executors.recheck)
         self._health = health.aio.HealthServicer()
@@ -334,31 +273,6 @@ class Service:
         for name in ("", *SERVICE_NAMES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self._tasks.spawn(self._serving.run(self._health))
-
-    def _session_parts(self, parts: ApiParts) -> SessionParts:
-        def sealer_of(tool: ToolVersion) -> TenantSeals | None:
-            return parts.sealing.of(tool.tenant) if parts.sensitivity.of_output(*tool) else None
-
-        settings = self._settings
-        return SessionParts(
-            engine=parts.engine,
-            store=parts.store,
-            payloads=parts.payloads,
-            clock=self._clock,
-            chance=self._randomness.chance,
-            definition=parts.catalog.definition,
-            spawn=self._tasks.spawn,
-            journal=Journal(parts.store),
-            limits=SessionLimits(
-                inline_bytes=settings.limits.inline_bytes,
-                chunk_bytes=settings.limits.chunk_bytes,
-                json=self._bounds,
-            ),
-            rules=OutputRules(
-                parts.catalog.definition, self._access.policy_of, self._bounds, redact=settings.secrets.redact_outputs
-            ),
-            sealer_of=sealer_of,
-        )
 
     def _status(self, parts: ApiParts) -> Status:
         about = About(

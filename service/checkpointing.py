@@ -1,4 +1,4 @@
-"""Where the checkpoints of the log are copied to, as the settings say."""
+"""Who signs the log, how often, and where its checkpoints are copied to, as the settings say."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ import logging
 
 from service.config import CheckpointSettings
 from store.checkpoint_copies import CheckpointCommand, CheckpointCopy, CheckpointFile
+from store.checkpointer import Checkpointer
+from store.checkpoints import Signer
+from store.contract import EventStore
 
 logger = logging.getLogger(__name__)
 
 
-def checkpoint_copies(settings: CheckpointSettings) -> list[CheckpointCopy]:
+def checkpointer_of(settings: CheckpointSettings, store: EventStore, signer: Signer) -> Checkpointer:
+    """Who signs the log, and does not run yet."""
+    return Checkpointer(
+        store,
+        signer,
+        _copies(settings),
+        every_events=settings.checkpoint_every_events,
+        interval_s=settings.checkpoint_interval_ms / 1000,
+    )
+
+
+def _copies(settings: CheckpointSettings) -> list[CheckpointCopy]:
     """The places outside of the database. Warns when there is none."""
     copies: list[CheckpointCopy] = []
     if settings.checkpoint_file is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from podium.v1 import definition_pb2, value_pb2
+from service.admission.canonical_json import ROUNDED, with_whole_numbers
 
 _UNSET: Any = object()
 
@@ -85,7 +86,9 @@ class ToolRequest:
         if self._arguments_digest is None:
             try:
                 canonical = orjson.dumps(self.arguments, option=orjson.OPT_SORT_KEYS)
-            except (ValueError, TypeError):
+                if ROUNDED in canonical:
+                    canonical = with_whole_numbers(canonical, self.arguments_json)
+            except (ValueError, TypeError, RecursionError):
                 canonical = self.arguments_json.encode(errors="surrogatepass")
             self._arguments_digest = (
                 hashlib.sha256(canonical).digest() if self.digest is None else self.digest(canonical)

@@ -8,6 +8,7 @@ import orjson
 
 from podium.v1 import events_pb2
 from podium.v1 import resilience_service_pb2 as pb
+from service.admission.canonical_json import ROUNDED, with_whole_numbers
 from service.admission.result_cache import FIGURES, Entry
 from service.api import parts as p
 from service.api.authentication import current_caller
@@ -86,6 +87,8 @@ def _arguments_digests(parts: p.ApiParts, tenant: str, tool: str, arguments_json
     if not isinstance(arguments, dict):
         raise _refusal("arguments_json", "must be an object, for example {}")
     canonical = orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)
+    if ROUNDED in canonical:
+        canonical = with_whole_numbers(canonical, arguments_json)
     newest = parts.catalog.newest(tenant, tool)
     if newest is not None and parts.sensitivity.of_input(tenant, tool, newest.version):
         # A digest without a key would let anybody who reads the log try out what was sealed.

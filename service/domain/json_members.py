@@ -11,6 +11,9 @@ from typing import Any
 
 from podium.v1 import definition_pb2
 
+SMALLEST_WHOLE, LARGEST_WHOLE = -(2**63), 2**64 - 1
+"""Whole numbers beyond these are read as they are by some programs and rounded by others."""
+
 TWICE = "has an object with the same member twice"
 
 

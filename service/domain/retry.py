@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from podium.v1 import value_pb2
 from service.domain.calls import Call
+from service.domain.reasons import INVALID_REASON
 from service.domain.state import later_us
 
 ALWAYS_REPEATED = frozenset({"EXECUTOR_LOST", "UNAVAILABLE", "BREAKER_OPEN", "OVERLOADED"})
@@ -39,6 +40,9 @@ def is_repeated(call: Call, failure: value_pb2.Failure) -> bool:
     """
     policy = call.retry
     if not failure.retryable or failure.reason in policy.never_retry_on:
+        return False
+    if failure.reason == INVALID_REASON and policy.never_retry_on:
+        # Nobody knows whether it is one of those.
         return False
     if failure.reason in ALWAYS_REPEATED:
         return True

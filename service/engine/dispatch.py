@@ -2,7 +2,7 @@
 
 Invariant: a place is taken before an attempt is recorded and given back exactly once, when its outcome has arrived,
 when its append failed, or when its session ends. Those who wait are served by priority, and those of one priority in
-the order in which they came; see service.domain.priorities.
+the order in which they came, as the log has it, also after a restart; see service.domain.priorities.
 """
 
 from __future__ import annotations
@@ -111,8 +111,11 @@ class Dispatcher:
         self._waiting: dict[StepKey, PlaceQueue] = {}
         self._turns: dict[str, Turns] = {}
         self._arrivals = 0
+        self._latest_position = 0
         self.stopped = False
         """Nobody is given a place any more."""
+        self.gathering = False
+        """Nobody who waits is offered a place: those who have waited longest may not be found yet."""
 
     def stop(self) -> None:
         """Hand out no more places. Whoever waits waits on."""
@@ -193,8 +196,11 @@ class Dispatcher:
             for other in list(self._by_name.get((executor.tenant, executor.session.executor), ())):
                 self._serve(other)
 
-    def enqueue(self, key: StepKey, tool: ToolVersion, priority: int = 0) -> None:
-        """A step waits for a place. It is offered one right away when one is free."""
+    def enqueue(self, key: StepKey, tool: ToolVersion, priority: int = 0, position: int = 0) -> None:
+        """A step waits for a place. It is offered one right away when one is free.
+
+        It waits since this position of the log; with none, it comes after all who wait.
+        """
         if key in self._waiting:
             return
         queues = self._queues.setdefault((tool.tenant, tool.tool), {})
@@ -202,7 +208,8 @@ class Dispatcher:
         if queue is None:
             queue = queues[tool] = PlaceQueue(tool)
         self._arrivals += 1
-        queue.join(key, rank_of(priority), self._arrivals)
+        self._latest_position = max(self._latest_position, position)
+        queue.join(key, rank_of(priority), (position or self._latest_position, self._arrivals))
         self._waiting[key] = queue
         self.serve_tool(tool.tenant, tool.tool)
 
@@ -221,6 +228,13 @@ class Dispatcher:
         """Offer what is free to those who wait for a tool: somebody came, or an executor can run it again."""
         for executor in list(self._by_tool.get((tenant, tool), ())):
             self._serve(executor)
+
+    def serve_all(self) -> None:
+        """Offer what is free to all who wait: they are found."""
+        self.gathering = False
+        for executors in list(self._by_name.values()):
+            for executor in list(executors):
+                self._serve(executor)
 
     def serve_tenant(self, tenant: str) -> None:
         """Offer what is free to all of a tenant who wait: its policy has changed."""
@@ -244,7 +258,7 @@ class Dispatcher:
 
     def _serve(self, executor: Executor) -> None:
         """Offer the places of an executor, one by one, for as long as anybody waits for one of its tools."""
-        while self._waiting and executor.free > 0 and not self.stopped:
+        while self._waiting and executor.free > 0 and not (self.stopped or self.gathering):
             bound_of = self._bounds(executor.tenant)
             if bound_of is not None and not self._has_room(executor, bound_of):
                 return

@@ -43,7 +43,9 @@ class Effects:
             self._follow_run(turn.resident, run)
         for key, tool in turn.queued:
             if key not in turn.delayed:
-                self._dispatcher.enqueue(key, tool, turn.resident.state.priority)
+                resident = turn.resident
+                position = resident.marks[key.step_id].queued_position
+                self._dispatcher.enqueue(key, tool, resident.state.priority, position)
         for key, (tool, wait) in turn.delayed.items():
             if turn.resident.state.steps[key.step_id].state != QUEUED:
                 # Something later in the same turn started or ended it, and nobody would take it out of the line.

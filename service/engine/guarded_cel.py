@@ -6,8 +6,9 @@ through `orjson.dumps`, which refuses those, lone surrogates, integers beyond 64
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -16,10 +17,14 @@ from cel_expr_python import cel
 from podium.sanitizers.patterns import ExpressionRefused
 from service.admission.linear_regex import program_size
 from service.domain.expression_scan import ExpressionError, Read, error_at, tokenise
+from service.domain.json_members import LARGEST_WHOLE, SMALLEST_WHOLE
 
 _PLACE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 _CODE = re.compile(r"^[A-Z_]+: ")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MESSAGE_LENGTH = 200
+_LOOKED_AT_MAX = 10_000
+"""So many values are looked at for the one that cannot be read."""
 _PATTERN_SIZE_MAX = 300
 """Instructions of a pattern: each may look at every byte of a text."""
 _SEARCHED_BYTES_MAX = 4096
@@ -108,7 +113,39 @@ def json_of(value: object) -> bytes:
     try:
         return orjson.dumps(value)
     except (TypeError, ValueError) as error:
+        if place := _place_beyond_64_bits(value):
+            problem = f"{place} is a whole number beyond 64 bits, which no condition reads: let it be given as a string"
+            raise ExpressionError(problem) from None
         raise ExpressionError(f"a value cannot be read: {error}") from None
+
+
+def _place_beyond_64_bits(data: object) -> str:
+    """The place of the first such number in data, as an expression writes it; empty: none is found."""
+    below = [iter([("", data)])]
+    for _ in range(_LOOKED_AT_MAX):
+        if (found := next(below[-1], None)) is None:
+            below.pop()
+            if not below:
+                return ""
+            continue
+        place, value = found
+        if isinstance(value, int) and not SMALLEST_WHOLE <= value <= LARGEST_WHOLE:
+            return place.removeprefix(".")
+        if isinstance(value, Mapping | list):
+            below.append(_places(place, value))
+    return ""
+
+
+def _places(place: str, value: Mapping[str, object] | list[object]) -> Iterator[tuple[str, object]]:
+    """What is in a value, each with its place, which is cut: what is below a long name would else repeat it."""
+    if isinstance(value, list):
+        for index, element in enumerate(value):
+            yield f"{place}[{index}]"[:_MESSAGE_LENGTH], element
+    else:
+        for name, member in value.items():
+            cut = str(name)[:_MESSAGE_LENGTH]
+            told = f".{cut}" if _NAME.fullmatch(cut) else f"[{json.dumps(cut)}]"
+            yield f"{place}{told}"[:_MESSAGE_LENGTH], member
 
 
 def check_data(data: object, limit_bytes: int) -> None:
@@ -143,7 +180,7 @@ def tree_of(reads: Iterable[Read]) -> Tree:
 
 def project(value: object, tree: Tree) -> object:
     """The part of `value` that `tree` asks for. What is not asked for keeps its type and loses its contents."""
-    if tree.get("whole") or value is None or isinstance(value, bool | int | float):
+    if tree.get("whole") or value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, Mapping):
         return {
@@ -151,6 +188,9 @@ def project(value: object, tree: Tree) -> object:
             for member, below in tree.items()
             if member[0] == "." and member[1:] in value
         }
+    if isinstance(value, int):
+        # It may be one that cannot be read.
+        return 0
     return "" if isinstance(value, str) else []
 
 

@@ -23,14 +23,33 @@ logger = logging.getLogger(__name__)
 FAR_FUTURE_US = 2**62
 """The wake-up time of a parked workflow that only a message can move."""
 LOADS_AT_ONCE = 64
+PLACES_HELD_S = 1.0
+"""So long at most nobody who waited before a restart is given a place, until all who did are found."""
 PARKS_AT_ONCE = 64
 
 
 async def recover(engine: Engine, store: EventStore) -> int:
     """Fold every open workflow that is not parked and set the timers of the parked ones. Returns how many are open.
 
-    When more are open than may be in memory, those without work are parked as it goes on.
+    When more are open than may be in memory, those without work are parked as it goes on. Those who waited for a place
+    are given one in the order in which they came: once all are found, or, when that takes long, of those found by then.
     """
+    engine.dispatcher.gathering = True
+    held = asyncio.get_running_loop().call_later(PLACES_HELD_S, engine.dispatcher.serve_all)
+    try:
+        opened = await _recover(engine, store)
+    finally:
+        held.cancel()
+        engine.dispatcher.serve_all()
+    if engine.residency.quarantined:
+        logger.error(
+            "%d open workflows cannot be folded and are quarantined; `podium quarantine` lists and releases them",
+            len(engine.residency.quarantined),
+        )
+    return opened
+
+
+async def _recover(engine: Engine, store: EventStore) -> int:
     opened = await store.open_workflows()
     unparked = []
     for entry in opened:
@@ -43,11 +62,6 @@ async def recover(engine: Engine, store: EventStore) -> int:
         await _fold(engine, unparked[first : first + LOADS_AT_ONCE])
         if engine.residency.surplus >= PARKS_AT_ONCE:
             await park_idle(engine, store)
-    if engine.residency.quarantined:
-        logger.error(
-            "%d open workflows cannot be folded and are quarantined; `podium quarantine` lists and releases them",
-            len(engine.residency.quarantined),
-        )
     return len(opened)
 
 

@@ -83,16 +83,19 @@ class Mail(NamedTuple):
 class StepMarks:
     """When things happened to a step and where it is recorded."""
 
-    __slots__ = ("ended_position", "ended_us", "started_us")
+    __slots__ = ("ended_position", "ended_us", "queued_position", "started_us")
 
     def __init__(self) -> None:
         self.started_us = 0
         self.ended_us = 0
         self.ended_position = 0
+        self.queued_position = 0
+        """Where it is recorded that it waits, the last time that it does."""
 
 
-_STEP_STARTED, _STEP_ENDED, _WORKFLOW_STARTED, _WORKFLOW_ENDED = range(4)
+_STEP_QUEUED, _STEP_STARTED, _STEP_ENDED, _WORKFLOW_STARTED, _WORKFLOW_ENDED = range(5)
 _NOTED: dict[type[Message], int] = {
+    events_pb2.StepQueued: _STEP_QUEUED,
     events_pb2.AttemptStarted: _STEP_STARTED,
     events_pb2.StepSucceeded: _STEP_ENDED,
     events_pb2.StepFailed: _STEP_ENDED,
@@ -196,24 +199,24 @@ class Resident:
         self.trace_context = ""
         self.started_us = self.ended_us = 0
 
-    def note(self, payload: Message, recorded_at_us: int, position: int) -> None:
+    def note(self, payload: Any, recorded_at_us: int, position: int) -> None:  # noqa: ANN401 - any event of a workflow
         """Remember when an event of this workflow was recorded and where."""
         noted = _NOTED.get(type(payload))
         if noted is None:
             return
-        if noted in (_STEP_STARTED, _STEP_ENDED):
-            self._note_step(payload, noted, recorded_at_us, position)
-        elif noted == _WORKFLOW_STARTED:
+        if noted == _WORKFLOW_STARTED:
             self.started_us = recorded_at_us
-        else:
+            return
+        if noted == _WORKFLOW_ENDED:
             self.ended_us = recorded_at_us
-
-    def _note_step(self, payload: Any, noted: int, recorded_at_us: int, position: int) -> None:  # noqa: ANN401 - any event of a step
+            return
         step_id = payload.step_id
         marks = self.marks.get(step_id)
         if marks is None:
             marks = self.marks[step_id] = StepMarks()
-        if noted == _STEP_STARTED:
+        if noted == _STEP_QUEUED:
+            marks.queued_position = position
+        elif noted == _STEP_STARTED:
             marks.started_us = marks.started_us or recorded_at_us
         else:
             marks.ended_us = recorded_at_us

@@ -176,7 +176,11 @@ def _pieces(resident: Resident, last: RecordedEvent) -> Iterator[tuple[str, Any]
     )
     yield from pieces_of(resident.state)
     for marks in in_pieces(resident.marks.items()):
-        yield "marks", [[name, mark.started_us, mark.ended_us, mark.ended_position] for name, mark in marks]
+        yield "marks", [_told(name, mark) for name, mark in marks]
+
+
+def _told(name: str, mark: StepMarks) -> list[str | int]:
+    return [name, mark.started_us, mark.ended_us, mark.ended_position, mark.queued_position]
 
 
 def _read_frames(frames: bytes) -> Iterator[Any]:
@@ -206,9 +210,10 @@ class _Reading:
             self._head, self.identity = content, content["identity"]
             self.version = self.identity[2]
         elif kind == "marks":
-            for name, started_us, ended_us, ended_position in content:
+            for name, started_us, ended_us, ended_position, queued_position in content:
                 marks = self._marks[name] = StepMarks()
-                marks.started_us, marks.ended_us, marks.ended_position = started_us, ended_us, ended_position
+                marks.started_us, marks.ended_us = started_us, ended_us
+                marks.ended_position, marks.queued_position = ended_position, queued_position
         elif not self.state.take(piece):
             raise _Doubt(f"it has a piece {kind!r}")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from podium.v1 import executor_service_pb2 as wire
 from podium.v1 import value_pb2
 from service.admission.redaction import Redactor
+from service.domain.reasons import INVALID_REASON, is_reason
 from service.engine.attempts import LiveAttempt
 from service.engine.keys import ToolVersion
 from service.engine.payloads import PayloadCache
@@ -24,6 +25,10 @@ _TOLD_LENGTH = 16 * 1024
 """Characters of a message that are looked at at all."""
 LONG_LENGTH = 16 * 1024
 """A longer output is cleaned in a thread."""
+MESSAGE_LENGTH = 4_000
+"""Characters of a failure's message."""
+_NAME_LENGTH = 256
+"""Characters of what an executor calls a failure, and of the field that it holds at fault."""
 
 SealerOf = Callable[[ToolVersion], TenantSeals | None]
 """What seals the outputs and the chunks of a version of a tool; None: they are not sealed."""
@@ -64,6 +69,24 @@ class Outputs:
     def told(self, live: LiveAttempt, text: str, length: int) -> str:
         """What a tool says beside its output, without secrets, and no longer than this."""
         return self._told(self._rules.redactor(live.key.tenant, live.secrets), text, length) if text else text
+
+    def failure(self, live: LiveAttempt, told: value_pb2.Failure) -> value_pb2.Failure:
+        """A failure as it is recorded: without secrets, and with a reason, whatever its executor called it.
+
+        What is no reason is text of the executor's own, and stands where such text does: in the message.
+        """
+        reason = self.told(live, told.reason, _NAME_LENGTH) or "TOOL_ERROR"
+        message = self.told(live, told.message, MESSAGE_LENGTH)
+        if not is_reason(reason):
+            message = (f"{reason}: {message}" if message else reason)[:MESSAGE_LENGTH]
+            reason = INVALID_REASON
+        return value_pb2.Failure(
+            reason=reason,
+            message=message,
+            retryable=told.retryable,
+            retry_after_ms=told.retry_after_ms,
+            field=self.told(live, told.field, _NAME_LENGTH),
+        )
 
     def said(self, tenant: str, text: str, length: int) -> str:
         """What an executor says about itself, without what looks like a secret, and no longer than this."""

@@ -23,7 +23,7 @@ from service.engine.dispatch import Executor
 from service.engine.keys import WorkflowKey
 from service.engine.resident import Cause, Mail
 from service.executors.chunk_intake import ChunkIntake
-from service.executors.outputs import LONG_LENGTH
+from service.executors.outputs import LONG_LENGTH, MESSAGE_LENGTH
 from service.executors.probing import Probes
 from service.executors.session_parts import SessionParts, outputs_of, probes_of
 from store.contract import StoreError
@@ -285,7 +285,7 @@ class ExecutorSession:
     def _output_refused(self, live: LiveAttempt, error: Exception) -> None:
         reason = "SEAL_BROKEN" if isinstance(error, SealBrokenError) else "INVALID_OUTPUT"
         # A place in an output may be called what the tool was given.
-        self._fail(live, value_pb2.Failure(reason=reason, message=self._outputs.told(live, str(error), 4000)))
+        self._fail(live, value_pb2.Failure(reason=reason, message=self._outputs.told(live, str(error), MESSAGE_LENGTH)))
 
     async def _complete_large(self, live: LiveAttempt, result: wire.AttemptResult) -> None:
         """Complete with a long output, an uploaded one, or the joined chunks of a tool whose chunks are its output."""
@@ -320,18 +320,8 @@ class ExecutorSession:
         if live is None or live.executor is not self.place:
             self._outcome_refused(failure.attempt)
             return
-        told = failure.failure
         self._chunks.complete(live)
-        self._fail(
-            live,
-            value_pb2.Failure(
-                reason=self._outputs.told(live, told.reason, 64) or "TOOL_ERROR",
-                message=self._outputs.told(live, told.message, 4000),
-                retryable=told.retryable,
-                retry_after_ms=told.retry_after_ms,
-                field=self._outputs.told(live, told.field, 256),
-            ),
-        )
+        self._fail(live, self._outputs.failure(live, failure.failure))
 
     def _fail(self, live: LiveAttempt, failure: value_pb2.Failure) -> None:
         parts = self._parts

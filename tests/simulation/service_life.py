@@ -10,6 +10,7 @@ from service.api.executor_servicer import ExecutorServicer
 from service.api.replay_servicer import ReplayServicer
 from service.api.tool_servicer import ToolServicer
 from service.api.workflow_servicer import WorkflowServicer
+from service.api_assembly import session_parts
 from service.assembly import Service
 from service.config import Settings, Timings
 from service.domain.errors import LimitExceeded, Unavailable
@@ -84,7 +85,9 @@ class ServiceLife(Service):
         parts = await self.assemble(self.store)
         self.engine = parts.engine
         interval_ms = self._settings.timings.heartbeat_interval_ms
-        self.executors = WatchedExecutors(parts, self._session_parts(parts), heartbeat_interval_ms=interval_ms)
+        self.executors = WatchedExecutors(
+            parts, session_parts(self._engine_parts, parts), heartbeat_interval_ms=interval_ms
+        )
         self.workflows = WorkflowServicer(parts, None)
         self.tools = ToolServicer(parts)
         self.replays = ReplayServicer(self.engine, self.store)

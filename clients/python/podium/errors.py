@@ -15,7 +15,8 @@ class PodiumError(Exception):
 
     Attributes:
         message: What happened, for a person or a model to read.
-        reason: Stable, in upper snake case.
+        reason: Stable, in upper snake case: [A-Z][A-Z0-9_]{0,62}. What a tool gives in another form is recorded as
+            INVALID_REASON.
         retryable: Whether the same might succeed later.
         retry_after: The shortest wait before another try, in seconds; None when nothing is known.
         event: The event that recorded it, shard:position; empty when nothing was recorded.

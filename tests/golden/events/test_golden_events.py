@@ -5,6 +5,7 @@ import json
 import pytest
 
 from podium.v1 import events_pb2 as e
+from service.domain import attempt_folds, step_folds, workflow_folds
 from service.domain.evolve import FOLDS
 from tests.golden.events.record_new import FOLDER, readable, record_new
 from tests.golden.events.samples import NOT_OF_A_WORKFLOW, SAMPLES
@@ -105,6 +106,19 @@ def test_every_event_has_its_record():
 def test_every_event_of_a_workflow_has_its_fold():
     assert without_fold(PAYLOADS, FOLDS) == []
     assert not {message.DESCRIPTOR.name for message in FOLDS} & NOT_OF_A_WORKFLOW.keys()
+
+
+def folded_twice(*tables):
+    folded = [message for table in tables for message in table]
+    return sorted({message.DESCRIPTOR.name for message in folded if folded.count(message) > 1})
+
+
+def test_every_event_of_a_workflow_is_folded_in_one_place():
+    assert folded_twice(workflow_folds.FOLDS, step_folds.FOLDS, attempt_folds.FOLDS) == []
+
+
+def test_an_event_that_two_places_fold_is_found():
+    assert folded_twice(workflow_folds.FOLDS, step_folds.FOLDS, {e.StepDenied: print}) == ["StepDenied"]
 
 
 def test_every_field_is_in_some_record():

@@ -131,8 +131,8 @@ async def test_a_secret_across_chunks_failure_and_progress_is_not_told(caller):
     assert told == "with [redacted:aws-key]"
     failure = (await caller.steps(workflow_id))["step_1"].failure
     assert (failure.reason, failure.message, failure.field) == (
-        "[redacted:aws-key]",
-        "failed with [redacted:aws-key]",
+        "INVALID_REASON",
+        "[redacted:aws-key]: failed with [redacted:aws-key]",
         "[redacted:aws-key]",
     )
 

@@ -206,6 +206,24 @@ async def test_what_may_not_be_called_is_not_answered_either(connect, caller, ad
     assert (await admit("eve").call("quote", {"symbol": "AAPL"})).outcome.cached
 
 
+async def test_large_numbers_that_differ_are_different_calls(connect, caller):
+    app = Quotes()
+
+    @app.tool(read_only=True)
+    async def token(number: int) -> int:
+        """Look up a token by a number of 256 bits."""
+        return number
+
+    app.tools["token"].definition.caching.ttl_ms = 600_000
+    await connect(app)
+    numbers = [2**255 + 1, 2**255 + 2, 2**255 + 1]
+    answers = [(await caller.call("token", {"number": number})).outcome for number in numbers]
+    assert [json.loads(each.output_json) for each in answers] == numbers
+    assert [each.cached for each in answers] == [False, False, True]
+    assert await invalidate(caller, tool="token", arguments_json=f'{{"number":{numbers[1]}}}') == 1
+    assert [(await caller.call("token", {"number": number})).outcome.cached for number in numbers[:2]] == [True, False]
+
+
 async def test_an_invalidation_is_an_event_of_whoever_asked_for_it(connect, caller, admit):
     app = Quotes()
     await connect(app)

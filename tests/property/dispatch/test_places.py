@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 
-from hypothesis import given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from podium.v1 import definition_pb2
 from service.domain.priorities import PATIENCE
 from service.engine.dispatch import Dispatcher, Executor
 from service.engine.keys import StepKey, ToolVersion
+from service.engine.place_queue import PlaceQueue
 
 PRIORITIES = (definition_pb2.PRIORITY_HIGH, definition_pb2.PRIORITY_NORMAL, definition_pb2.PRIORITY_LOW)
 TOOLS = ("alpha", "beta")
@@ -17,6 +18,7 @@ BOUND = 2
 
 ACTIONS = st.one_of(
     st.tuples(st.just("enqueue"), st.sampled_from(TOOLS), st.sampled_from(range(3))),
+    st.tuples(st.just("recorded"), st.sampled_from(TOOLS), st.sampled_from(range(3)), st.integers(1, 20)),
     st.tuples(st.just("give_back"), st.integers(0, 5)),
     st.tuples(st.just("forget"), st.integers(0, 20)),
     st.tuples(st.just("unfit"), st.sampled_from(list(SPECS)), st.sampled_from(TOOLS)),
@@ -76,17 +78,46 @@ def key_of(number):
     return StepKey("acme", "wf", f"s{number}")
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(ACTIONS, max_size=80))
+FULL = [("enqueue", tool, 1) for tool in ("alpha", "alpha", "alpha", "beta", "beta", "beta")]
+"""Every place is taken, so that who comes next waits."""
+WALKS = st.tuples(st.sampled_from(([], FULL)), st.lists(ACTIONS, max_size=80)).map(lambda both: [*both[0], *both[1]])
+
+
+SEARCH = settings(max_examples=2_000, deadline=None, database=None, phases=[Phase.generate], derandomize=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(WALKS)
 def test_places_go_to_whom_the_naive_model_gives_them(actions):
+    take(actions)
+
+
+def is_found(actions):
+    try:
+        take(actions)
+    except AssertionError:
+        return True
+    return False
+
+
+def test_a_queue_in_the_order_of_joining_is_found_out(monkeypatch):
+    monkeypatch.setattr(PlaceQueue, "_put_in_order", lambda _queue, _rank: None)
+    find(WALKS, is_found, settings=SEARCH)
+
+
+def take(actions):
     offers, naive, expected = [], Naive(), []
     dispatcher, executors = a_dispatcher(offers)
-    arrived = 0
+    arrived = latest = 0
+    since = {}
     for action, *rest in actions:
-        if action == "enqueue":
-            tool, rank = rest
-            dispatcher.enqueue(key_of(arrived), ToolVersion("acme", tool, 1), PRIORITIES[rank])
+        if action in ("enqueue", "recorded"):
+            tool, rank, position = (*rest, 0)[:3]
+            dispatcher.enqueue(key_of(arrived), ToolVersion("acme", tool, 1), PRIORITIES[rank], position)
+            latest = max(latest, position)
+            since[key_of(arrived)] = position or latest
             naive.waiting.append((key_of(arrived), tool, rank))
+            naive.waiting.sort(key=lambda each: since[each[0]])
             arrived += 1
             for name in SPECS:
                 expected += naive.serve(name) if tool in SPECS[name][0] else []

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from podium.v1 import events_pb2, value_pb2
+from service.admission import tool_request
 from service.admission.permission import PermissionGuard
 from service.admission.pipeline import Pipeline
 from service.admission.schema import SchemaGuard
@@ -110,6 +111,28 @@ def test_equal_arguments_have_equal_digests_however_they_are_written():
     assert digest == a_request('{ "b" : [1.0, "\\u00e9"], "a" : 1 }').arguments_digest
     assert digest == hashlib.sha256('{"a":1,"b":[1.0,"é"]}'.encode()).digest()
     assert digest != a_request('{"a":2,"b":[1.0,"é"]}').arguments_digest
+
+
+LARGE = 2**64
+
+
+@pytest.mark.parametrize("number", [LARGE, -LARGE, LARGE - 1, 2**63, 10**25 + 1, 10**300 + 1])
+def test_arguments_that_differ_in_a_large_whole_number_have_different_digests(number):
+    texts = [f'{{"b":{number},"a":[1e+30,"e+"]}}', f'{{ "a" : [1e30, "e\\u002b"], "b" : {number}}}']
+    first, again = (a_request(text).arguments_digest for text in texts)
+    assert first == again
+    assert first != a_request(texts[0].replace(str(number), str(number + 1))).arguments_digest
+
+
+def test_it_is_found_when_a_large_whole_number_is_rounded(monkeypatch):
+    monkeypatch.setattr(tool_request, "ROUNDED", b"never")
+    first, second = (a_request(f'{{"b":{number}}}').arguments_digest for number in (LARGE, LARGE + 1))
+    assert first == second
+
+
+def test_a_large_number_that_is_no_whole_one_has_the_digest_of_what_was_read():
+    text = '{"a":1e+30,"b":"e+"}'
+    assert a_request(text).arguments_digest == hashlib.sha256(text.encode()).digest()
 
 
 @pytest.mark.parametrize("text", ["{", "", "NaN", "[" * 2000 + "]" * 2000, "[" * 300 + "]" * 300])

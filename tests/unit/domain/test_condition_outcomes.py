@@ -3,7 +3,7 @@
 import pytest
 
 from podium.v1 import definition_pb2 as pb
-from podium.v1 import value_pb2
+from podium.v1 import events_pb2, value_pb2
 from service.domain.values import PayloadNotLoadedError
 from tests.unit.domain.scenario import (
     WORKFLOW_SUCCEEDED,
@@ -55,6 +55,23 @@ def test_a_condition_that_cannot_be_evaluated_fails_the_step(condition):
         failed("b", "CONDITION_ERROR"),
         workflow_failed("b", "CONDITION_ERROR"),
     )
+
+
+LARGE = 2**64 + 1
+
+
+def test_a_whole_number_beyond_64_bits_fails_the_condition_that_reads_it_and_says_what_to_do():
+    plan = starts(step("a"), step("b", "a", condition="steps.a.output.n > 5", on_failure=pb.ON_FAILURE_CONTINUE))
+    outcome = given(plan, begins("a")).when(completes("a", {"n": LARGE}))
+    [failure] = [event.failure for event in outcome.run.events if isinstance(event, events_pb2.StepFailed)]
+    assert failure.reason == "CONDITION_ERROR"
+    problem = "steps.a.output.n is a whole number beyond 64 bits, which no condition reads: let it be given as a string"
+    assert failure.message == f"the condition could not be evaluated: {problem}"
+
+
+def test_it_does_no_harm_to_a_condition_that_reads_something_else():
+    plan = starts(step("a"), step("b", "a", condition="steps.a.output.ok"))
+    given(plan, begins("a")).when(completes("a", {"ok": True, "n": LARGE})).admitting("b")
 
 
 def test_a_sealed_value_fails_the_condition_and_not_the_turn():

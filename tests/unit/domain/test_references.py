@@ -35,6 +35,20 @@ def test_the_input_is_there_from_the_start():
     given().when(plan).with_arguments("a", {"q": "x", "all": {"q": "x"}})
 
 
+@pytest.mark.parametrize("number", [2**64 + 1, -(2**63) - 1, 10**300 + 1])
+def test_whole_numbers_beyond_64_bits_go_from_step_to_step_as_they_are(number):
+    arguments = {
+        "all": "${steps.a.output}",
+        "one": "${steps.a.output.n}",
+        "told": "n=${steps.a.output.n}",
+        "given": "${input.n}",
+        "own": number,
+    }
+    plan = starts(step("a"), step("b", arguments=arguments), value={"n": number})
+    expected = {"all": {"n": number}, "one": number, "told": f"n={number}", "given": number, "own": number}
+    given(plan).when(runs("a", {"n": number})).with_arguments("b", expected)
+
+
 def test_a_workflow_without_input_has_null():
     given().when(starts(step("a", arguments={"q": "${input}"}))).with_arguments("a", {"q": None})
 

@@ -187,5 +187,11 @@ def test_never_wins_over_everything(reason):
     assert not repeated(reason, repeatable=True, retry_on=[ANYTHING, reason], never_retry_on=[reason])
 
 
+def test_what_has_no_reason_is_not_repeated_where_something_never_is():
+    assert repeated("INVALID_REASON", repeatable=True)
+    assert repeated("INVALID_REASON", repeatable=False, retry_on=[ANYTHING])
+    assert not repeated("INVALID_REASON", repeatable=True, retry_on=[ANYTHING], never_retry_on=["gone away"])
+
+
 def test_a_failure_that_says_it_is_final_is_final():
     assert not repeated("EXECUTOR_LOST", retryable=False, repeatable=True, retry_on=[ANYTHING])

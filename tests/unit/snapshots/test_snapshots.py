@@ -46,7 +46,10 @@ async def snapshot(log, folded):
 
 def known(resident):
     """What is known of a workflow in memory: its state and all that is beside it."""
-    marks = {name: (mark.started_us, mark.ended_us, mark.ended_position) for name, mark in resident.marks.items()}
+    marks = {
+        name: (mark.queued_position, mark.started_us, mark.ended_us, mark.ended_position)
+        for name, mark in resident.marks.items()
+    }
     beside = resident.version, resident.principal, resident.started_us, resident.ended_us
     return state_digest(resident.state), effects(resident.state), marks, beside
 

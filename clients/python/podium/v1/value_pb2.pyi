@@ -379,7 +379,9 @@ class Failure(_message.Message):
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """A stable reason in upper snake case, for example TOOL_ERROR, TIMEOUT, EXECUTOR_LOST."""
+    """A stable reason in upper snake case ([A-Z][A-Z0-9_]{0,62}), for example TOOL_ERROR, TIMEOUT, EXECUTOR_LOST. What an
+    executor sends in another form is recorded as INVALID_REASON, and its text at the beginning of the message.
+    """
     message: _builtins.str
     """What happened, for a person (or a model) to read."""
     retryable: _builtins.bool

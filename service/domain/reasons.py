@@ -1,0 +1,15 @@
+"""The reason of a failure: the word by which policies, statistics and programs tell it from others."""
+
+from __future__ import annotations
+
+import re
+
+INVALID_REASON = "INVALID_REASON"
+"""Stands in the place of what an executor called a failure, where that is no reason."""
+
+_FORM = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
+
+
+def is_reason(text: str) -> bool:
+    """Whether the text has a reason's form: upper snake case, at most 63 characters, as in google.rpc.ErrorInfo."""
+    return _FORM.fullmatch(text) is not None
