@@ -11,7 +11,7 @@ from tests.architecture.checkout import ROOT
 
 PAGES = ("docs/resilience.md", "docs/workflows.md")
 SECTIONS_OF_A_POLICY = re.compile(r"^(breakers|bulkheads|caches|limits|rules|roles):", re.MULTILINE)
-LINES_MAX = 480
+LINES_MAX = 360
 
 
 def examples(text):
