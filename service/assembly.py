@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2
 
 from service.access import Access
 from service.admission.json_bounds import JsonBounds
+from service.admission.json_text import compact
 from service.admission.published_keys import PublishedKeys
 from service.admission.schema import check_definition, check_template
 from service.admission.sensitivity import Sensitivity
@@ -33,7 +34,7 @@ from service.checkpointing import checkpoint_copies
 from service.clock import SystemClock, SystemRandomness
 from service.collector import settle_collector
 from service.config import Settings
-from service.domain.validation import Limits, Validation
+from service.domain.validation import Validation
 from service.draining import Drain
 from service.engine.catalog import Catalog
 from service.engine.data_keys import Keyring
@@ -262,20 +263,11 @@ class Service:
 
     def _api_parts(self, engine: Engine, store: EventStore, catalog: Catalog, payloads: PayloadCache) -> ApiParts:
         settings = self._settings
-        limits = Limits(
-            steps=settings.limits.workflow_steps,
-            json_depth=settings.limits.json_depth,
-            condition_bytes=settings.limits.condition_bytes,
-            arguments_bytes=settings.limits.payload_bytes,
-            value_bytes=settings.limits.inline_bytes,
-            template_parts=settings.limits.template_parts,
-            request_dependencies=settings.limits.request_dependencies,
-        )
+        limits = settings.limits.of_workflows
+        reading = (check_template, self._expressions, limits, self._bounds.problem, compact)
 
         def validation_of(tenant: str) -> Validation:
-            return Validation(
-                partial(catalog.newest, tenant), check_template, self._expressions, limits, self._bounds.problem
-            )
+            return Validation(partial(catalog.newest, tenant), *reading)
 
         return ApiParts(
             engine=engine,

@@ -18,12 +18,12 @@ from service.domain.filling import fill
 from service.domain.state import Step, Workflow
 from service.domain.templates import TemplateError, compact_json
 
-ITEMS_LIMIT = 100_000
-"""Items a for_each may have at all; the workflow's limit on steps is usually nearer."""
+ITEMS_LIMIT = 20_000
+"""Items a for_each may have: all of them begin in one event, and so in one turn."""
 
 
 ALLOWANCE = 2 * 1024 * 1024
-"""Characters of values that are read before others have their turn: some tens of milliseconds, however they are read."""
+"""Characters of values that are read before others have their turn: some tens of milliseconds, whatever reads them."""
 _PER_ITEM = 16
 """What an item of a for_each counts for when the outputs of all are put together."""
 
@@ -212,9 +212,7 @@ def _fill(template: definition_pb2.Template, scope: StepScope, seals: Seals | No
         raise TemplateError("a reference in a sealed template leads nowhere") from None
 
 
-def item_texts(
-    state: Workflow, step: Step, payloads: Payloads, seals: Seals | None, allowance: Allowance
-) -> list[str]:
+def item_texts(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None, allowance: Allowance) -> list[str]:
     """The JSON texts of the items a for_each step runs over. Raises TemplateError when they are no list.
 
     The template may be sealed, the values it refers to may not: how many there are goes into the open.
@@ -229,6 +227,8 @@ def item_texts(
             raise TemplateError("for_each needs a list")
         if len(items) > ITEMS_LIMIT:
             # Refused before each of them costs anything.
-            raise TemplateError(f"for_each has {len(items)} items, more than {ITEMS_LIMIT}")
+            raise TemplateError(
+                f"for_each has {len(items)} items, more than {ITEMS_LIMIT}: let several steps run over parts of them"
+            )
         step.item_texts = [compact_json(item) for item in items]
     return step.item_texts
