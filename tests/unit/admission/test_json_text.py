@@ -1,5 +1,6 @@
 """The compact form of JSON text is what Python's parser and encoder make of it; and a long text takes them no walk."""
 
+import gc
 import json
 import sys
 
@@ -95,11 +96,14 @@ def calls_to_read(literal, **ports):
         count += event == "call"
 
     normalise([step], validation)
+    # Whoever listens to the garbage collector is called as well.
+    gc.disable()
     sys.setprofile(note)
     try:
         normalise([step], validation)
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 
@@ -108,7 +112,8 @@ def literal_of(elements):
 
 
 def test_a_literal_takes_as_many_calls_however_many_elements_it_has():
-    assert calls_to_read(literal_of(20_000), compact=compact) == calls_to_read(literal_of(200), compact=compact)
+    few, many = (calls_to_read(literal_of(count), compact=compact) for count in (200, 20_000))
+    assert many <= few + 1, "a long step is read in two pieces"
 
 
 def test_a_reader_that_walks_the_literal_is_found_out():
