@@ -15,7 +15,7 @@ from service.domain.values import Ports, SealBrokenError, item_texts, output_tex
 
 SETTLED = 500
 """What a step that is settled takes of the allowance, whatever it reads."""
-_PER_CHARACTER = 32
+_PER_CHARACTER = 48
 """What a character of a condition does: it may have to be compiled, which takes as long as to read so many."""
 
 
