@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from service.admission.json_text import compact
 from service.admission.schema import check_template
 from service.admission.sensitivity import Sensitivity
 from service.api.parts import ApiParts
 from service.api.plans import Plans
-from service.domain.validation import Limits, Validation
+from service.domain.validation import Validation
 from service.engine.engine import Engine
 from service.engine.journal import Journal
 from service.engine.keys import ToolVersion
@@ -52,20 +53,11 @@ def assemble_api(parts: EngineParts, engine: Engine, sensitivity: Sensitivity, l
 
 
 def _validations(parts: EngineParts) -> Callable[[str], Validation]:
-    settings = parts.settings.limits
-    limits = Limits(
-        steps=settings.workflow_steps,
-        json_depth=settings.json_depth,
-        condition_bytes=settings.condition_bytes,
-        arguments_bytes=settings.payload_bytes,
-        value_bytes=settings.inline_bytes,
-        template_parts=settings.template_parts,
-        request_dependencies=settings.request_dependencies,
-    )
+    limits = parts.settings.limits.of_workflows
+    reading = (check_template, parts.expressions, limits, parts.bounds.problem, compact)
 
     def validation_of(tenant: str) -> Validation:
-        newest = partial(parts.catalog.newest, tenant)
-        return Validation(newest, check_template, parts.expressions, limits, parts.bounds.problem)
+        return Validation(partial(parts.catalog.newest, tenant), *reading)
 
     return validation_of
 

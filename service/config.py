@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, get_type_hints
 from urllib.parse import urlsplit
 
+from service.domain import validation
 from service.domain.addresses import Network
 from service.domain.retry import RetryDefaults
 from service.domain.templates import PARTS_LIMIT
@@ -126,12 +127,14 @@ class Limits:
     """The largest piece of streamed output."""
     workflow_steps: int = 100_000
     """Steps of one workflow."""
+    request_steps: int = 10_000
+    """Steps of one request, which all begin at once; what an open workflow has is added by several."""
     batch_calls: int = 1_000
     """Calls in one batch."""
     json_depth: int = 64
     """Levels of lists and objects in one argument, input or output."""
-    json_elements: int = 1_000_000
-    """Members and elements in one argument, input or output, all levels together."""
+    json_elements: int = 250_000
+    """Members and elements in one argument, input or output, all levels together: each takes its time, for all."""
     json_string_length: int = 8 * _KIB * _KIB
     """Characters of one string in it."""
     condition_bytes: int = 4 * _KIB
@@ -155,6 +158,20 @@ class Limits:
     def json_bounds(self) -> tuple[int, int, int, int]:
         """Of an argument, input or output: its bytes, its depth, its elements, the length of a string in it."""
         return self.payload_bytes, self.json_depth, self.json_elements, self.json_string_length
+
+    @property
+    def of_workflows(self) -> validation.Limits:
+        """Those that submitted steps are held to."""
+        return validation.Limits(
+            steps=self.workflow_steps,
+            request_steps=self.request_steps,
+            json_depth=self.json_depth,
+            condition_bytes=self.condition_bytes,
+            arguments_bytes=self.payload_bytes,
+            value_bytes=self.inline_bytes,
+            template_parts=self.template_parts,
+            request_dependencies=self.request_dependencies,
+        )
 
     @property
     def message_bytes(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from service.admission.nesting import STRING, nested_within
+from service.admission.nesting import STRING, nested_within, skeleton
 
 _EMPTY = re.compile(r"\[\s*+\]|\{\s*+\}")
 
@@ -20,7 +20,7 @@ class JsonBounds:
 
     size_bytes: int = 8 * 1024 * 1024
     depth: int = 64
-    elements: int = 1_000_000
+    elements: int = 250_000
     """Members of objects and elements of arrays, in all of the text."""
     string_length: int = 8 * 1024 * 1024
     """Characters of one string or of one member's name, as they are written."""
@@ -29,10 +29,11 @@ class JsonBounds:
         """What is wrong with the text, to follow its name; empty: nothing is."""
         if len(text) > self.size_bytes or len(text.encode()) > self.size_bytes:
             return f"is larger than {self.size_bytes} bytes"
+        # Before the nesting, which takes a look at all of them for each of its levels.
+        if self._has_too_many(text):
+            return f"has more than {self.elements} members and elements: split it"
         if not nested_within(text, self.depth):
             return f"is nested more than {self.depth} levels deep"
-        if self._has_too_many(text):
-            return f"has more than {self.elements} members and elements"
         if self._has_too_long(text):
             return f"has a string of more than {self.string_length} characters"
         return ""
@@ -41,6 +42,9 @@ class JsonBounds:
         # A comma for each but the first, and a bracket for the first. Those inside of strings only make it look again.
         if separators(text) <= self.elements:
             return False
+        bones = skeleton(text)
+        if bones.count(b",") >= max(1, self.elements) or bones.count(b"[") > self.elements + 1:
+            return True
         bare = STRING.sub('""', text)
         return separators(bare) - len(_EMPTY.findall(bare)) > self.elements
 

@@ -7,10 +7,8 @@ import re
 STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """A JSON string. One that does not end is taken to the end of the text: to look for an end again from each of its
 quotes would be quadratic."""
-_ESCAPE = re.compile(r"\\.", re.DOTALL)
-_QUOTED = re.compile(rb'"[^"]*+(?:"|\Z)')
 _BRACKETS_ALIKE = bytes.maketrans(b"{}", b"[]")
-_OTHER = bytes(set(range(256)) - set(b'[]{}"'))
+_OTHER = bytes(set(range(256)) - set(b'[]{},"'))
 
 
 def nested_within(text: str, depth_limit: int) -> bool:
@@ -20,11 +18,20 @@ def nested_within(text: str, depth_limit: int) -> bool:
     """
     if text.count("[") + text.count("{") <= depth_limit:
         return True
-    bare = _ESCAPE.sub("", text) if "\\" in text else text
-    rest = _QUOTED.sub(b"", bare.encode(errors="surrogatepass").translate(_BRACKETS_ALIKE, _OTHER))
+    rest = skeleton(text).replace(b",", b"")
     for _ in range(depth_limit):
         # Each pass removes exactly the innermost level: what it joins is not looked at again.
         rest = rest.replace(b"[]", b"")
         if not rest:
             return True
     return not rest
+
+
+def skeleton(text: str) -> bytes:
+    """The commas and the brackets of JSON text that are in none of its strings; those of objects as those of arrays."""
+    # A backslash that is escaped first: what is left of a run of them then escapes the quote behind it, or does not.
+    bare = text.replace("\\\\", "").replace('\\"', "") if "\\" in text else text
+    rest = bare.encode(errors="surrogatepass").translate(_BRACKETS_ALIKE, _OTHER)
+    outside = rest.replace(b'""', b"")
+    # Where all quotes went in pairs, each run of them was even, and so what is between two runs is in no string.
+    return b"".join(rest.split(b'"')[::2]) if b'"' in outside else outside

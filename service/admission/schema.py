@@ -6,7 +6,7 @@ What a template's check reports is wrong however its holes are filled: a submiss
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +38,8 @@ _VALIDATORS = 4096
 _COMPILED = 512
 """How many compiled schemas are kept by their text."""
 _PROBLEMS_MAX = 20
+_EXPLAINED_ELEMENTS = 5_000
+"""Elements and members of a value of which all is told that is wrong."""
 _DESCRIPTION_LIMIT_BYTES = 16 * 1024
 _PERMISSIONS_MAX = 64
 _DURATION_MAX_MS = 30 * 24 * 60 * 60 * 1000
@@ -136,10 +138,11 @@ def check_template(tool: definition_pb2.ToolDefinition, template: definition_pb2
         validator = _compiled(tool.input_schema_json)
     except SchemaRefused as refused:
         return [("arguments", f"cannot be checked: the tool's schema {refused}")]
-    if is_too_much(tool.input_schema_json, sum(map(separators, literals(template)))):
+    elements = sum(map(separators, literals(template)))
+    if is_too_much(tool.input_schema_json, elements):
         return [("arguments", _TOO_MUCH)]
     violations: dict[Violation, None] = {}
-    for error in () if validator.is_valid(instance) else validator.iter_errors(instance):
+    for error in _errors(validator, instance, elements):
         if _is_certain(error, built.holes):
             violations.update(((field_path(path), problem), None) for path, problem in explain(error))
         if len(violations) >= _PROBLEMS_MAX:
@@ -147,6 +150,24 @@ def check_template(tool: definition_pb2.ToolDefinition, template: definition_pb2
     if not violations:
         violations.update(dict.fromkeys(literal_violations(tool, template, has_holes=bool(built.holes))))
     return list(violations)[:_PROBLEMS_MAX]
+
+
+def _errors(
+    validator: jsonschema_rs.Validator, instance: object, elements: int
+) -> Iterable[jsonschema_rs.ValidationError]:
+    """What is wrong with a value: everything, or of a large value what is found first.
+
+    The validator makes an error of each element before it gives out the first, and each takes microseconds.
+    """
+    if validator.is_valid(instance):
+        return ()
+    if elements <= _EXPLAINED_ELEMENTS:
+        return validator.iter_errors(instance)
+    try:
+        validator.validate(instance)
+    except jsonschema_rs.ValidationError as error:
+        return (error,)
+    raise RuntimeError("the validator contradicts itself")
 
 
 def _schema_violations(field: str, text: str, *, of_object: bool) -> Iterator[Violation]:

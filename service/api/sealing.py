@@ -26,6 +26,12 @@ def seal_steps(
     The tools of a step's fallback chain count as its own does: one that marks its input has all of the step's templates
     sealed, and one that marks its output the values that the chain declares.
     """
+    # Of many steps nearly all call the same few tools, of which nearly none mark anything.
+    tools = {(step.tool, step.tool_version) for step in steps}
+    tools |= {(call.tool, call.tool_version) for step in steps if step.fallback for call in calls_of(step)}
+    sensitivity = parts.sensitivity
+    if not any(sensitivity.of_input(tenant, *tool) or sensitivity.of_output(tenant, *tool) for tool in tools):
+        return steps, False
     sensitive = [_sensitive(parts, tenant, step) for step in steps]
     if not any(inputs or values for inputs, values in sensitive):
         return steps, False

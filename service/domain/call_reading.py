@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from podium.v1 import definition_pb2 as pb
 from service.domain.errors import RejectedInput, Violation
 from service.domain.json_members import TWICE, is_given_twice
-from service.domain.template_parsing import check_literal, parse_json
+from service.domain.template_parsing import check_literal, parse_compact, parse_json
 from service.domain.templates import (
     TemplateError,
     check_parts,
@@ -65,12 +65,17 @@ class CallReading:
         if problem := self._validation.bounds_problem(text):
             self.wrong(field, problem)
             return None
+        shorthand = self._shorthand if shorthand is None else shorthand
         try:
-            return parse_json(
+            compact = self._validation.compact(text)
+            template = None if compact is None else parse_compact(compact, shorthand=shorthand)
+            return template or parse_json(
                 text,
-                shorthand=self._shorthand if shorthand is None else shorthand,
+                shorthand=shorthand,
                 depth_limit=limits.json_depth,
                 parts_limit=limits.template_parts,
+                elements_limit=limits.template_elements,
+                compact=compact,
             )
         except TemplateError as error:
             self.wrong(field, str(error))
@@ -102,7 +107,8 @@ class CallReading:
             self.wrong(field, problem)
             return
         try:
-            check_literal(literal, depth_limit=self._validation.limits.json_depth)
+            if self._validation.compact(literal) is None:
+                check_literal(literal, depth_limit=self._validation.limits.json_depth)
         except TemplateError as error:
             self.wrong(field, str(error))
 

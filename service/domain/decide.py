@@ -19,12 +19,14 @@ from service.domain import retry
 from service.domain import state as s
 from service.domain.errors import IllegalState
 from service.domain.fallback import acts_at_once, ends_denied, ends_failed
-from service.domain.settling import settle
+from service.domain.settling import SETTLED, settle
 from service.domain.state import Step, TimerKind, Workflow
 from service.domain.values import Ports
 
 STEPS_PER_EVENT = 500
 """A StepsAdded holds at most so many steps, so that no event grows without bound."""
+_ADDED = 100
+"""What a step that is added takes of the allowance."""
 
 
 class StaleFenceError(Exception):
@@ -45,7 +47,8 @@ def decide(state: Workflow, command: c.Command, ports: Ports, rules: Rules) -> l
 
 
 def _start(state: Workflow, command: c.StartWorkflow, ports: Ports, rules: Rules) -> list[Message]:
-    del ports, rules
+    del rules
+    ports.allowance.left -= _ADDED * len(command.steps)
     if state.started:
         raise IllegalState("ALREADY_STARTED", "the workflow exists")
     started = events_pb2.WorkflowStarted(
@@ -81,7 +84,7 @@ def _steps_added(
 
 
 def _add_steps(state: Workflow, command: c.AddSteps, ports: Ports, rules: Rules) -> list[Message]:
-    del ports
+    ports.allowance.left -= _ADDED * len(command.steps)
     _require_running(state)
     if not state.open:
         why = "it is being canceled" if state.canceling else "it was finished, or not started with open = true"
@@ -118,6 +121,10 @@ def _advance(state: Workflow, command: c.Advance, ports: Ports, rules: Rules) ->
     events: list[Message] = []
     room = rules.steps_limit - len(state.steps)
     for step_id in state.to_settle:
+        if ports.allowance.left < 0:
+            # The rest is settled in the next turn.
+            break
+        ports.allowance.left -= SETTLED
         for event in settle(state, state.steps[step_id], ports, room):
             events.append(event)
             if isinstance(event, events_pb2.ForEachExpanded):

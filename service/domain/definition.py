@@ -16,6 +16,9 @@ from service.domain.fallback_reading import read_chain
 from service.domain.graph import STEP_ID, graph_violations
 from service.domain.validation import Validation
 
+_LONG_BYTES = 64 * 1024
+"""A longer step is read in two pieces."""
+
 
 class Draft:
     """Submitted steps on their way into their normal form: each by itself, then all of them in their workflow.
@@ -43,12 +46,12 @@ class Draft:
         self._dependencies = sum(len(step.depends_on) for step in submitted)
 
     def read(self) -> Iterator[int]:
-        """Bring one step after the other into its normal form, and tell how many bytes each had.
+        """Bring one step after the other into its normal form, and tell how many bytes each had, a long one twice.
 
         What will be refused for its size is not read any further.
         """
         limits = self._validation.limits
-        if len(self._submitted) > limits.steps:
+        if len(self._submitted) > min(limits.steps, limits.request_steps):
             return
         for index, original in enumerate(self._submitted):
             if self._dependencies > limits.request_dependencies:
@@ -56,11 +59,16 @@ class Draft:
             step = pb.StepDefinition()
             step.CopyFrom(original)
             one = _Normaliser(step, self._path.format(index), self._validation, shorthand=self._shorthand)
-            self._violations += one.run()
+            size_bytes = original.ByteSize()
+            one.read()
+            if size_bytes > _LONG_BYTES:
+                # What has been read is checked in a turn of its own.
+                yield size_bytes
+            self._violations += one.check()
             self._dependencies += len(one.needed) - len(original.depends_on)
             self._steps.append(step)
             self._needs.append(one.needed)
-            yield original.ByteSize()
+            yield size_bytes
 
     def finish(self, existing: Mapping[str, object] | None = None, first_number: int = 1) -> list[pb.StepDefinition]:
         """Return the steps in their normal form. Raises InvalidInput with every violation found.
@@ -83,6 +91,14 @@ class Draft:
             problem = f"{len(self._submitted)} steps are too many; split the work over several workflows"
             message = f"a workflow has at most {limits.steps} steps"
             raise InvalidInput("TOO_MANY_STEPS", message, violations=[("steps", problem)])
+        if len(self._submitted) > limits.request_steps:
+            problem = (
+                f"{len(self._submitted)} at once are too many: start the workflow open, with {limits.request_steps} "
+                "at most, and add the others by AddSteps"
+            )
+            field = self._path.partition("[")[0]
+            message = f"a request has at most {limits.request_steps} steps"
+            raise InvalidInput("TOO_MANY_STEPS", message, violations=[(field, problem)])
         if self._dependencies > limits.request_dependencies:
             problem = (
                 f"depend on more than {limits.request_dependencies} steps, all together: let what many wait for be "
@@ -135,13 +151,18 @@ class _Normaliser:
         self.needed: dict[str, str] = self._reading.needed
         """The steps it depends on, each with the field that names it first."""
 
-    def run(self) -> list[Violation]:
+    def read(self) -> None:
+        """Read what the step is called with."""
         step, reading = self._step, self._reading
         reading.need(step.depends_on, "depends_on")
         if step.id and not STEP_ID.fullmatch(step.id):
             reading.wrong("id", f"{step.id[:80]!r} is no step id: use [a-z_][a-z0-9_]*, at most 64 characters")
         reading.read_arguments(step, "", absent="{}")
         self._for_each()
+
+    def check(self) -> list[Violation]:
+        """Read the rest, and return what is wrong."""
+        step, reading = self._step, self._reading
         self._condition()
         # Before the join, because what its links refer to is a dependency too.
         read_chain(step, reading, self._validation)

@@ -13,6 +13,11 @@ from service.domain.joins import cannot_join, joins
 from service.domain.state import Step, Workflow
 from service.domain.values import Ports, SealBrokenError, item_texts, output_text, value_text
 
+SETTLED = 500
+"""What a step that is settled takes of the allowance, whatever it reads."""
+_PER_CHARACTER = 48
+"""What a character of a condition does: it may have to be compiled, which takes as long as to read so many."""
+
 
 def settle(state: Workflow, step: Step, ports: Ports, room: int) -> list[Message]:
     """The events that settle the step, of which a for_each may add as many steps as there is `room` for.
@@ -36,6 +41,7 @@ def settle(state: Workflow, step: Step, ports: Ports, room: int) -> list[Message
 
 def _evaluate(state: Workflow, step: Step, ports: Ports) -> Message:
     text = step.plan.definition.condition
+    ports.allowance.left -= _PER_CHARACTER * len(text)
     steps: dict[str, StepView] = {}
     try:
         # Only what is read is asked for: a sealed value beside it does no harm. Seals are not handed on, because what
@@ -44,9 +50,12 @@ def _evaluate(state: Workflow, step: Step, ports: Ports) -> Message:
         for name, places in reads.steps.items():
             other = state.steps[name]
             wanted = any(place.path[:1] != ("state",) for place in places)
-            output = json.loads(output_text(other, ports.payloads)) if wanted else None
-            steps[name] = {"output": output, "state": s.STEP_STATE_NAMES[other.state]}
-        value = json.loads(value_text(state.input, ports.payloads)) if reads.input else None
+            read = output_text(other, ports.payloads) if wanted else "null"
+            ports.allowance.take(read, other)
+            steps[name] = {"output": json.loads(read), "state": s.STEP_STATE_NAMES[other.state]}
+        read = value_text(state.input, ports.payloads) if reads.input else "null"
+        ports.allowance.take(read)
+        value = json.loads(read)
         met = ports.expressions.evaluate(text, value, steps)
     except (ValueError, RecursionError) as error:
         # An ExpressionError, or a value that cannot be read here: sealed, not JSON or nested too deeply.
@@ -58,7 +67,7 @@ def _evaluate(state: Workflow, step: Step, ports: Ports) -> Message:
 
 def _expand(state: Workflow, step: Step, ports: Ports, room: int) -> Message:
     try:
-        count = len(item_texts(state, step, ports.payloads, ports.seals))
+        count = len(item_texts(state, step, ports.payloads, ports.seals, ports.allowance))
     except SealBrokenError as error:
         return _failed(step, "SEAL_BROKEN", str(error))
     except (ValueError, RecursionError) as error:

@@ -179,7 +179,7 @@ class Workflow:
     requests: OrderedDict[str, tuple[bytes, tuple[str, ...]]] = field(default_factory=OrderedDict)
     """The last requests that added steps: id → (digest, step ids)."""
     to_settle: dict[str, None] = field(default_factory=dict)
-    """Steps about which `decide` has something to say; empty between appends."""
+    """Steps about which `decide` has something to say; empty between appends, unless that takes several turns."""
     changed: dict[str, None] = field(default_factory=dict)
     """Steps whose effect may have changed since the engine last looked."""
     timers: list[Timer] = field(default_factory=list)

@@ -11,28 +11,58 @@ from collections.abc import Iterator
 
 from podium.v1 import definition_pb2 as pb
 from service.domain.json_members import MemberTwice, read_json
-from service.domain.templates import PARTS_LIMIT, TemplateError, check_part_count, compact_json, write_json
+from service.domain.templates import (
+    ELEMENTS_LIMIT,
+    PARTS_LIMIT,
+    TemplateError,
+    check_element_count,
+    check_part_count,
+    compact_json,
+    write_json,
+)
 
 _HOLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _PATH = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,9})\]|\[("(?:[^"\\]|\\.)*")\]""")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_SHORTHAND_BEGINS = '"step_'
 _SHORTHAND = re.compile(r"step_[1-9][0-9]*")
 _PATH_LENGTH_MAX = 64 * 1024
 
 
-def parse_json(text: str, *, shorthand: bool, depth_limit: int = 64, parts_limit: int = PARTS_LIMIT) -> pb.Template:
+def parse_compact(compact: str, *, shorthand: bool) -> pb.Template | None:
+    """The template of JSON text in its compact form, that is nested as deeply as it may be; None: it may have holes."""
+    if "${" in compact or (shorthand and _SHORTHAND_BEGINS in compact):
+        return None
+    return pb.Template(literal_json=compact)
+
+
+def parse_json(
+    text: str,
+    *,
+    shorthand: bool,
+    depth_limit: int = 64,
+    parts_limit: int = PARTS_LIMIT,
+    elements_limit: int = ELEMENTS_LIMIT,
+    compact: str | None = None,
+) -> pb.Template:
     """Parse JSON text whose strings may hold `${...}`.
 
     Raises TemplateError for text that is no JSON, a reference that does not parse, a value nested too deeply, or a
-    template of too many parts.
+    template of too many parts or elements. `compact` is the text's compact form, if that is known already.
     """
-    value, compact = _load(text)
-    if not shorthand and "${" not in compact:
+    if compact is None:
+        value, compact = _load(text)
+    else:
+        value = json.loads(compact)
+    without_holes = parse_compact(compact, shorthand=shorthand)
+    if without_holes is not None:
         _check_depth(value, depth_limit)
-        return pb.Template(literal_json=compact)
+        return without_holes
     # Each hole is a part at least: a text of far too many is refused before any of them is parsed.
     check_part_count(compact.count("${"), parts_limit)
-    built = _Builder(shorthand=shorthand, parts_limit=parts_limit).build(value, depth_limit)
+    built = _Builder(shorthand=shorthand, parts_limit=parts_limit, elements_limit=elements_limit).build(
+        value, depth_limit
+    )
     return built if built is not None else pb.Template(literal_json=compact)
 
 
@@ -58,22 +88,24 @@ def _load(text: str) -> tuple[object, str]:
 
 
 def _check_depth(value: object, depth: int) -> None:
-    if depth < 0:
+    level = [value]
+    for _ in range(depth + 1):
+        # Level by level, because a call for each of a million would take too long.
+        below = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [each for values in below for each in values]
+    if level:
         raise TemplateError("is nested too deeply")
-    if isinstance(value, dict | list):
-        for below in value.values() if isinstance(value, dict) else value:
-            # What has nothing below it is looked at here, because a call for each of a million would take too long.
-            if isinstance(below, dict | list) or depth == 0:
-                _check_depth(below, depth - 1)
 
 
 class _Builder:
     """Builds the template of one JSON value, and counts its parts while it does."""
 
-    def __init__(self, *, shorthand: bool, parts_limit: int) -> None:
+    def __init__(self, *, shorthand: bool, parts_limit: int, elements_limit: int) -> None:
         self._shorthand = shorthand
         self._limit = parts_limit
         self._count = 0
+        self._elements_limit = elements_limit
+        self._elements = 0
 
     def build(self, value: object, depth: int) -> pb.Template | None:
         """The template of a value, or None when there is no hole in it."""
@@ -81,6 +113,9 @@ class _Builder:
             raise TemplateError("is nested too deeply")
         if isinstance(value, str):
             return self._string(value) if self._shorthand or "${" in value else None
+        if isinstance(value, list | dict):
+            self._elements += len(value)
+            check_element_count(self._elements, self._elements_limit)
         if isinstance(value, list):
             elements = [self.build(element, depth - 1) for element in value]
             if all(element is None for element in elements):

@@ -12,6 +12,9 @@ PARTS_LIMIT = 5_000
 """Parts that a template may have: values in lists and objects around holes, texts and references in strings, and
 what the paths of references consist of. Each takes microseconds wherever the template is read or filled."""
 
+ELEMENTS_LIMIT = 50_000
+"""Members and elements of a text with references, all levels together: each is looked at for one."""
+
 
 class TemplateError(ValueError):
     """A template cannot be parsed or filled. The message says where and why."""
@@ -49,6 +52,15 @@ def check_part_count(count: int, limit: int) -> None:
         raise TemplateError(
             f"has more than {limit} parts around its references: give what is large as the workflow's input, "
             "or as another step's output, and refer to it as a whole"
+        )
+
+
+def check_element_count(count: int, limit: int) -> None:
+    """Raise TemplateError for more members and elements than a text with references may have."""
+    if count > limit:
+        raise TemplateError(
+            f"has more than {limit} members and elements beside its references: give what is large as the workflow's "
+            "input, or as another step's output, and refer to it as a whole"
         )
 
 

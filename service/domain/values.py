@@ -8,7 +8,7 @@ port, for the arguments of an attempt that is about to start and for nothing els
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from podium.v1 import definition_pb2, value_pb2
@@ -18,8 +18,29 @@ from service.domain.filling import fill
 from service.domain.state import Step, Workflow
 from service.domain.templates import TemplateError, compact_json
 
-ITEMS_LIMIT = 100_000
-"""Items a for_each may have at all; the workflow's limit on steps is usually nearer."""
+ITEMS_LIMIT = 20_000
+"""Items a for_each may have: all of them begin in one event, and so in one turn."""
+
+
+ALLOWANCE = 2 * 1024 * 1024
+"""Characters of values that are read before others have their turn: some tens of milliseconds, whatever reads them."""
+_PER_ITEM = 16
+"""What an item of a for_each counts for when the outputs of all are put together."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How much may still be read of values before others have their turn. Whoever reads takes from it.
+
+    What has begun is finished, so that something is done however little there was.
+    """
+
+    left: int = ALLOWANCE
+    """In characters of JSON; below zero there is none left."""
+
+    def take(self, text: str, step: Step | None = None) -> None:
+        """A value was read: that of a step, or another."""
+        self.left -= len(text) + (0 if step is None else _PER_ITEM * len(step.items))
 
 
 class PayloadNotLoadedError(Exception):
@@ -59,6 +80,8 @@ class Ports:
     payloads: Payloads
     seals: Seals | None = None
     """None: nothing that is sealed can be opened."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """Renewed by whoever gives the turns."""
 
 
 def value_text(value: value_pb2.Value | None, payloads: Payloads, seals: Seals | None = None) -> str:
@@ -92,23 +115,39 @@ def output_text(step: Step, payloads: Payloads, seals: Seals | None = None) -> s
 class StepScope:
     """Resolves the references in one step's templates. Made for one filling and thrown away."""
 
-    def __init__(self, state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> None:
+    def __init__(
+        self,
+        state: Workflow,
+        step: Step,
+        payloads: Payloads,
+        seals: Seals | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
         self._state = state
         self._step = step
         self._payloads = payloads
         self._seals = seals
+        self._allowance = allowance or Allowance()
 
     def text(self, reference: definition_pb2.Reference) -> str:
         """The JSON text of what the root names; see service.domain.templates.Scope."""
         root = reference.WhichOneof("root")
         if root == "step_output":
-            return output_text(self._state.steps[reference.step_output], self._payloads, self._seals)
+            step = self._state.steps[reference.step_output]
+            text = output_text(step, self._payloads, self._seals)
+            self._allowance.left -= len(text) + _PER_ITEM * len(step.items)
+            return text
         if root == "step_state":
             return json.dumps(s.STEP_STATE_NAMES[self._state.steps[reference.step_state].state])
         if root == "input":
-            return value_text(self._state.input, self._payloads, self._seals)
+            text = value_text(self._state.input, self._payloads, self._seals)
+            self._allowance.left -= len(text)
+            return text
         if root == "item" and self._step.parent is not None:
-            return item_texts(self._state, self._step.parent, self._payloads, self._seals)[self._step.item]
+            items = item_texts(self._state, self._step.parent, self._payloads, self._seals, self._allowance)
+            text = items[self._step.item]
+            self._allowance.left -= len(text)
+            return text
         if root == "index" and self._step.parent is not None:
             return str(self._step.item)
         raise TemplateError(f"{root} has no meaning in this step")
@@ -143,9 +182,9 @@ class Arguments(NamedTuple):
 def make_arguments(state: Workflow, step: Step, ports: Ports) -> Arguments:
     """A step's arguments. Raises TemplateError, PayloadNotLoadedError and SealBrokenError."""
     if ports.seals is None:
-        return Arguments(arguments_text(state, step, ports.payloads), hold_secrets=False)
+        return Arguments(arguments_text(state, step, ports.payloads, None, ports.allowance), hold_secrets=False)
     opened = _OpenedSeals(ports.seals)
-    text = arguments_text(state, step, ports.payloads, opened)
+    text = arguments_text(state, step, ports.payloads, opened, ports.allowance)
     return Arguments(text, opened.used or _runs_over_sealed(step))
 
 
@@ -154,9 +193,11 @@ def _runs_over_sealed(step: Step) -> bool:
     return step.parent is not None and step.plan.definition.for_each.items.HasField("sealed")
 
 
-def arguments_text(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> str:
+def arguments_text(
+    state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None, allowance: Allowance | None = None
+) -> str:
     """The JSON text of a step's arguments. Raises as `make_arguments` does."""
-    return _fill(step.call.arguments, StepScope(state, step, payloads, seals), seals)
+    return _fill(step.call.arguments, StepScope(state, step, payloads, seals, allowance), seals)
 
 
 def _fill(template: definition_pb2.Template, scope: StepScope, seals: Seals | None) -> str:
@@ -171,18 +212,23 @@ def _fill(template: definition_pb2.Template, scope: StepScope, seals: Seals | No
         raise TemplateError("a reference in a sealed template leads nowhere") from None
 
 
-def item_texts(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None = None) -> list[str]:
+def item_texts(state: Workflow, step: Step, payloads: Payloads, seals: Seals | None, allowance: Allowance) -> list[str]:
     """The JSON texts of the items a for_each step runs over. Raises TemplateError when they are no list.
 
     The template may be sealed, the values it refers to may not: how many there are goes into the open.
     Kept with the step once found: every item asks, and finding them costs the whole list.
     """
     if step.item_texts is None:
-        items = json.loads(_fill(step.plan.definition.for_each.items, StepScope(state, step, payloads), seals))
+        scope = StepScope(state, step, payloads, None, allowance)
+        text = _fill(step.plan.definition.for_each.items, scope, seals)
+        allowance.take(text)
+        items = json.loads(text)
         if not isinstance(items, list):
             raise TemplateError("for_each needs a list")
         if len(items) > ITEMS_LIMIT:
             # Refused before each of them costs anything.
-            raise TemplateError(f"for_each has {len(items)} items, more than {ITEMS_LIMIT}")
+            raise TemplateError(
+                f"for_each has {len(items)} items, more than {ITEMS_LIMIT}: let several steps run over parts of them"
+            )
         step.item_texts = [compact_json(item) for item in items]
     return step.item_texts

@@ -23,7 +23,7 @@ from service.engine.sealing import Sealing
 from service.engine.secrets import NoSecrets, SecretSource, SecretWithheld, Versions, secrets_for
 from service.engine.turn import Assigned, Pinned, Timing, Turn
 
-_TEMPLATE_BYTES, _LITERAL_BYTES = 128, 16 * 1024
+_TEMPLATE_BYTES, _LITERAL_BYTES = 128, 4 * 1024
 """Of arguments that count as another step admitted: those with holes take as long as far longer ones without."""
 
 

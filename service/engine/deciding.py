@@ -16,7 +16,7 @@ from service.domain.conditions import Expressions
 from service.domain.decide import Rules, decide
 from service.domain.evolve import evolve
 from service.domain.state import TimerKind
-from service.domain.values import Ports
+from service.domain.values import Allowance, Ports
 from service.engine.payloads import PayloadCache
 from service.engine.sealing import Sealing
 from service.engine.turn import Turn
@@ -41,13 +41,15 @@ class Deciding:
         self._rules = rules
         self._sealing = sealing
         self._ports: dict[str, Ports] = {}
+        self.allowance = Allowance()
+        """What the turn that is taken may still read."""
 
     def ports(self, tenant: str) -> Ports:
         """The domain's ports for a tenant."""
         ports = self._ports.get(tenant)
         if ports is None:
             seals = self._sealing.of(tenant) if self._sealing is not None else None
-            ports = self._ports[tenant] = Ports(self._expressions, self._payloads.of(tenant), seals)
+            ports = self._ports[tenant] = Ports(self._expressions, self._payloads.of(tenant), seals, self.allowance)
         return ports
 
     def apply(self, turn: Turn, command: c.Command, envelope: bytes) -> list[Message]:

@@ -320,7 +320,7 @@ class Engine:
         else:
             # What should have begun was refused; nothing is left of it.
             self.residency.remove(resident)
-        if (resident.mailbox or resident.unadmitted) and turn.missing is None:
+        if (resident.mailbox or resident.unadmitted or turn.is_cut) and turn.missing is None:
             self.schedule(resident)
 
     def _call_readers(self, resident: Resident) -> None:

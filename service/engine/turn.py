@@ -60,5 +60,7 @@ class Turn:
     delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
     admissions: int = 0
+    is_cut: bool = False
+    """It read so much that the rest is left to the next turn."""
     missing: value_pb2.PayloadReference | None = None
     """A stored value that must be loaded before the turn can go on."""

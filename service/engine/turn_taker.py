@@ -17,7 +17,7 @@ from service.domain.effects import Admit, Queue, Run, changed_effects
 from service.domain.errors import DomainError, Unavailable
 from service.domain.revocations import Revocations
 from service.domain.state import Step
-from service.domain.values import PayloadNotLoadedError
+from service.domain.values import ALLOWANCE, PayloadNotLoadedError
 from service.engine.admitting import Admitting, tool_version
 from service.engine.deciding import Deciding
 from service.engine.dispatch import Dispatcher
@@ -58,6 +58,8 @@ class TurnTaker:
     def take(self, resident: Resident, now_us: int) -> Turn:
         """Decide all that is in the mailbox, and everything that follows until nothing does."""
         turn = Turn(resident, now_us)
+        allowance = self._deciding.allowance
+        allowance.left = ALLOWANCE
         if not resident.envelope:
             resident.envelope = encode_envelope(
                 shard=SHARD, tenant=resident.key.tenant, stream_id=resident.key.workflow_id
@@ -65,7 +67,7 @@ class TurnTaker:
         try:
             if resident.revocations_seen != self._revocations.revision and resident.state.started:
                 self._cancel_revoked(turn)
-            while resident.mailbox and turn.admissions < ADMISSIONS_PER_TURN:
+            while resident.mailbox and turn.admissions < ADMISSIONS_PER_TURN and allowance.left >= 0:
                 self._read(turn, resident.mailbox[0])
                 resident.mailbox.popleft()
             self._follow(turn)
@@ -78,6 +80,7 @@ class TurnTaker:
             for reply, _ in turn.replies:
                 reply(Unavailable("INTERNAL_TURN_FAILED", "the turn failed; the service's log tells more"), 0)
             raise
+        turn.is_cut = allowance.left < 0
         self._record_beside(turn)
         return turn
 
@@ -117,11 +120,11 @@ class TurnTaker:
     def _follow(self, turn: Turn) -> None:
         """Settle and admit until nothing follows any more."""
         resident = turn.resident
-        advance = c.Advance(turn.now_us)
+        advance, allowance = c.Advance(turn.now_us), self._deciding.allowance
         while True:
             state = resident.state
             is_settled = not state.to_settle and (state.unfinished or state.open)
-            if not is_settled and self._deciding.apply(turn, advance, resident.envelope):
+            if not is_settled and allowance.left >= 0 and self._deciding.apply(turn, advance, resident.envelope):
                 continue
             if not self._look_at_changes(turn):
                 return
@@ -154,7 +157,8 @@ class TurnTaker:
                 key = StepKey(tenant, workflow_id, step_id)
                 turn.settled.append(key)
                 self._ended_without_outcome(turn, key)
-        while resident.unadmitted and turn.admissions < ADMISSIONS_PER_TURN:
+        allowance = self._deciding.allowance
+        while resident.unadmitted and turn.admissions < ADMISSIONS_PER_TURN and allowance.left >= 0:
             step_id = next(iter(resident.unadmitted))
             step = resident.state.steps[step_id]
             if step.state in (s.READY, s.BACKING_OFF):

@@ -103,5 +103,5 @@ async def test_arguments_and_inputs_over_a_bound_are_refused_before_they_are_par
         failure = (await ana.steps(workflow_id))["step_1"].failure
         assert (failure.reason, failure.message) == (
             "INVALID_OUTPUT",
-            "the output has more than 100 members and elements",
+            "the output has more than 100 members and elements: split it",
         )

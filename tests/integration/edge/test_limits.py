@@ -19,6 +19,8 @@ from tests.integration.rig.refusal import invalid, refusal_of
 PAYLOAD_BYTES = 8 * 1024 * 1024
 DEPTH = 64
 STEPS = 100_000
+REQUEST_STEPS = 10_000
+ELEMENTS = 250_000
 CALLS = 1_000
 NAME = 256
 EXECUTOR = 128
@@ -142,6 +144,27 @@ async def test_more_steps_than_a_workflow_may_have_are_refused(ana):
     assert all(str(STEPS) in each.message for each in refusals)
 
 
+async def test_more_steps_than_a_request_may_have_are_refused(ana):
+    many, one = [step("note")] * REQUEST_STEPS, step("note")
+    workflow_id = await ana.start(one, open=True)
+    async with ana.recording_nothing():
+        refusals = [await invalid(ana.start(*many, one)), await invalid(ana.add(workflow_id, *many, one))]
+    assert {each.reason for each in refusals} == {"TOO_MANY_STEPS"}
+    assert all("add the others by AddSteps" in each.violations["steps"] for each in refusals)
+    await ana.add(workflow_id, *many)
+    await ana.cancel(workflow_id)
+
+
+async def test_more_elements_than_a_value_may_have_are_refused(ana):
+    def listed(count):
+        return json.dumps({"a": [1] * (count - 1)})
+
+    async with ana.recording_nothing():
+        refusal = await invalid(ana.start(step("note"), input_json=listed(ELEMENTS + 1)))
+    assert refusal.violations["input_json"] == f"has more than {ELEMENTS} members and elements: split it"
+    assert await ana.start(step("note", {"in": "${input}"}), input_json=listed(ELEMENTS))
+
+
 async def test_more_calls_than_a_batch_may_have_are_refused(ana):
     def batch(count):
         calls = [tool_service_pb2.ToolCall(tool="note")] * count
@@ -211,7 +234,7 @@ async def test_steps_that_would_not_fit_a_message_once_they_are_recorded_are_ref
     name = "t" * 64
     await ana.register(name)
     # Within a message; with the ids that they are given they are not.
-    steps = [step(name, retry=definition_pb2.RetryPolicy(retry_on=["R" * 64]))] * 60_000
+    steps = [step(name, retry=definition_pb2.RetryPolicy(retry_on=["R" * 64] * 11 + ["R" * 47]))] * REQUEST_STEPS
     async with ana.recording_nothing():
         refusal = await invalid(ana.start(*steps))
     assert (refusal.reason, refusal.fields) == ("STEPS_TOO_LARGE", {"steps"})

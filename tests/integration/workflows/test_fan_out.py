@@ -8,6 +8,7 @@ import pytest
 
 import podium
 from podium.v1 import definition_pb2, value_pb2
+from service.domain.values import ALLOWANCE
 from service.engine.turn_taker import ADMISSIONS_PER_TURN
 from tests.integration.rig.caller import step
 from tests.integration.rig.history import check_allowed_before_started, concurrency, kinds, of_step, payload, payloads
@@ -162,6 +163,20 @@ async def test_items_beyond_what_one_turn_admits_are_admitted_in_their_order_in_
     times = Counter(event.recorded_at_us for event in denied)
     assert max(times.values()) <= ADMISSIONS_PER_TURN
     assert len(times) >= items / ADMISSIONS_PER_TURN
+    assert (await caller.replay(workflow_id)).matches
+
+
+async def test_steps_that_read_a_large_value_are_fewer_a_turn(caller, admit):
+    await caller.register("pay", permissions=["financial_operations"])
+    agent = admit("agent", roles=["agent"])
+    steps, size = 24, ALLOWANCE // 4
+    reads = [step("pay", {"n": "${input.n}"}, on_failure=CONTINUE) for _ in range(steps)]
+    workflow_id = await agent.start(*reads, input_json=json.dumps({"n": 1, "rest": "x" * size}))
+    await agent.ended(workflow_id)
+    times = Counter(
+        event.recorded_at_us for event in await caller.history(workflow_id) if event.HasField("step_denied")
+    )
+    assert (sum(times.values()), max(times.values())) == (steps, ALLOWANCE // size)
     assert (await caller.replay(workflow_id)).matches
 
 

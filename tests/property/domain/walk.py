@@ -14,7 +14,7 @@ from service.domain.errors import DomainError, InvalidInput
 from service.domain.evolve import evolve
 from service.domain.fallback import STALE_MISS, stale_link
 from service.domain.state import US_PER_MS, Workflow
-from service.domain.values import Ports, arguments_text
+from service.domain.values import ALLOWANCE, Ports, arguments_text
 from tests.property.domain import invariants as i
 from tests.property.domain.plans import OUTPUTS
 from tests.property.domain.reference import Reference
@@ -115,6 +115,7 @@ class Walk:
 
     def _apply(self, command):
         try:
+            self._ports.allowance.left = ALLOWANCE
             events = self._decide(self.state, command, self._ports, RULES)
         except (DomainError, StaleFenceError):
             events = []

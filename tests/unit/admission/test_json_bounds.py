@@ -46,7 +46,7 @@ def test_the_bound_on_strings_is_the_length_of_the_longest(value, limit, indent)
 def test_each_bound_says_what_is_wrong():
     assert JsonBounds(size_bytes=3).problem('"é"') == "is larger than 3 bytes"
     assert JsonBounds(depth=1).problem("[[]]") == "is nested more than 1 levels deep"
-    assert JsonBounds(elements=1).problem("[1,2]") == "has more than 1 members and elements"
+    assert JsonBounds(elements=1).problem("[1,2]") == "has more than 1 members and elements: split it"
     assert JsonBounds(string_length=1).problem('["ab"]') == "has a string of more than 1 characters"
     assert JsonBounds(4, 0, 0, 2).problem('"ab"') == ""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from podium.v1 import definition_pb2, policy_pb2
 from service.admission.pipeline import Pipeline
-from service.admission.sanitizing import SanitizerGuard, clean_arguments
+from service.admission.sanitizing import SanitizerGuard, clean_arguments, sanitizers_of
 from service.admission.schema import SchemaGuard, check_definition, check_template
 from service.admission.verdicts import ALLOWED, Allowed, Denied
 from service.domain.filling import fill
@@ -44,6 +44,30 @@ def test_a_tool_without_sanitizers_passes():
 
 def test_arguments_that_need_no_cleaning_pass_as_they_are():
     assert check({"path": "/srv/data/report.txt", "note": "fine"}) is ALLOWED
+
+
+MANY = {"type": "object", "properties": {"v": {"type": "array", "items": SCHEMA_OF_FILES["properties"]["page"]}}}
+MANY_PAGES = ["<p>text</p>"] * 2_000
+
+
+def test_more_values_than_can_be_sanitized_at_once_are_refused_by_the_first_of_them_that_is():
+    verdict = guard().check(a_request(json.dumps({"v": MANY_PAGES}), a_tool(schema=MANY)), 0)
+    assert isinstance(verdict, Denied)
+    assert (verdict.guard, verdict.reason) == ("html", "TOO_MUCH")
+    assert verdict.field.startswith("arguments.v[")
+    assert verdict.failure.message.endswith("split them")
+    template = parse_json(json.dumps({"v": MANY_PAGES}), shorthand=False)
+    assert [str(field) for field, _ in check_template(a_tool(schema=MANY), template)] == [verdict.field]
+
+
+def test_without_a_limit_all_of_them_are_sanitized():
+    value = {"v": MANY_PAGES}
+    assert sanitizers_of(json.dumps(MANY)).apply(value) is value
+
+
+def test_one_value_is_never_too_much():
+    page = "<p>text</p>" * 5_000
+    assert guard().check(a_request(json.dumps({"v": [page]}), a_tool(schema=MANY)), 0) is ALLOWED
 
 
 def test_a_refusal_names_the_field_the_sanitizer_and_the_reason_and_not_the_value():

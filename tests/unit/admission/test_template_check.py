@@ -29,6 +29,14 @@ def test_literal_arguments_are_checked_fully():
     ]
 
 
+@pytest.mark.parametrize(("elements", "told"), [(4_000, 20), (6_000, 1)])
+def test_of_a_large_value_what_is_found_first_is_told(elements, told):
+    schema = {"type": "object", "properties": {"v": {"type": "array", "items": {"type": "string"}}}}
+    violations = check({"v": [1] * elements}, schema)
+    assert len(violations) == told
+    assert violations[0] == ("arguments.v[0]", "must be of type string")
+
+
 def test_a_hole_may_become_anything():
     assert check({"query": HOLE, "items": HOLE}) == []
     assert check({"query": "ab", "items": [HOLE, {"name": HOLE}]}) == []

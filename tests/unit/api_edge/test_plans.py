@@ -50,6 +50,14 @@ async def test_a_few_long_steps_are_pieces_of_their_own():
     assert (await passes_during(read_in_pieces(draft_of(long))))[0] >= len(long)
 
 
+async def test_a_long_literal_is_read_and_checked_in_turns_of_their_own():
+    long = step("a", arguments={"a": [1] * 50_000})
+    passes, draft = await passes_during(read_in_pieces(draft_of([long])))
+    assert passes >= 2
+    assert len(draft.finish()) == 1
+    assert (await passes_during(read_in_pieces(draft_of([step("a")]))))[0] == 0, "a short one takes no turn"
+
+
 async def test_a_request_that_is_read_at_once_is_found_out():
     async def at_once():
         for _ in draft_of(chain(STEPS)).read():

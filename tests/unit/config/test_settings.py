@@ -42,6 +42,7 @@ def test_the_defaults_are_the_documented_ones():
         64,
         4096,
     )
+    assert (settings.limits.request_steps, settings.limits.json_elements) == (10_000, 250_000)
     assert settings.timings.reconnect_grace_ms == 5_000
     assert settings.timings.heartbeat_interval_ms == 2_000
     assert settings.timings.park_after_ms == 60_000

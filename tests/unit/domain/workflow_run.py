@@ -14,7 +14,7 @@ from service.domain.definition import normalise
 from service.domain.evolve import evolve
 from service.domain.state import US_PER_MS, Workflow
 from service.domain.validation import Validation
-from service.domain.values import PayloadNotLoadedError, Ports, arguments_text
+from service.domain.values import ALLOWANCE, PayloadNotLoadedError, Ports, arguments_text
 from service.engine.expressions import CelExpressions
 
 START_US = 1_700_000_000_000_000
@@ -63,6 +63,7 @@ class Run:
 
     def apply(self, command):
         """Decide one command and fold what it causes."""
+        self.ports.allowance.left = ALLOWANCE
         events = decide(self.state, command, self.ports, self.rules)
         for event in events:
             self.fold(self.state, event)

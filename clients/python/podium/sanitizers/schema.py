@@ -27,6 +27,16 @@ _DATA = frozenset({"const", "enum", "default", "examples", "example", "$defs", "
 _TAKES = {"command": "array"}
 _PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,79}")
 _MEMBER_LENGTH = 80
+_COSTS = {
+    "text": (1, 10),
+    "html": (40, 3),
+    "json": (8, 10),
+    "path": (4, 5),
+    "url": (10, 50),
+    "sql": (40, 5),
+    "command": (40, 1),
+}
+"""About how many microseconds a sanitizer of a kind takes for a short value, and characters for another one."""
 _TYPES: dict[str, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str),
     "array": lambda value: isinstance(value, list),
@@ -67,10 +77,13 @@ class SchemaSanitizers:
     def __init__(self, place: _Place) -> None:
         self._place = place
 
-    def apply(self, value: object, root: str = "arguments") -> object:
-        """Return the value itself where nothing changes, else a changed copy. Raises Rejected with its field."""
-        cleaned = _apply(self._place, value, root)
-        if cleaned is not value and _apply(self._place, cleaned, root) != cleaned:
+    def apply(self, value: object, root: str = "arguments", *, limit_us: int | None = None) -> object:
+        """Return the value itself where nothing changes, else a changed copy. Raises Rejected with its field.
+
+        `limit_us` is how long about it may take to look at the value once; what would take longer is rejected.
+        """
+        cleaned = _apply(self._place, value, root, None if limit_us is None else _Work(limit_us))
+        if cleaned is not value and _apply(self._place, cleaned, root, None) != cleaned:
             raise Rejected("text", "UNSTABLE", "changes again each time it is cleaned", root)
         return cleaned
 
@@ -206,44 +219,62 @@ def _activate(places: list[_Place]) -> None:
                 place.active = changed = True
 
 
-def _apply(place: _Place, given: object, path: str) -> object:
+class _Work:
+    """How much may still be applied, in microseconds. What has begun is finished, so one value is never too much."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, limit: int) -> None:
+        self.left = limit
+
+    def take(self, kind: str, value: object, path: str) -> None:
+        """A sanitizer is about to be applied. Raises Rejected when too much was before."""
+        if self.left < 0:
+            raise Rejected(kind, "TOO_MUCH", "comes after more values than can be sanitized at once: split them", path)
+        each, characters = _COSTS[kind]
+        self.left -= each + (len(value) // characters if isinstance(value, str) else 0)
+
+
+def _apply(place: _Place, given: object, path: str, work: _Work | None) -> object:
     if not place.active or (given is None and place.nullable):
         return given
     value = given
     for sanitizer in place.sanitizers:
+        if work is not None:
+            work.take(sanitizer.kind, value, path)
         try:
             value = _unless_equal(sanitizer.check(value), value)
         except Rejected as rejected:
             raise Rejected(rejected.sanitizer, rejected.reason, rejected.message, path) from None
     if isinstance(value, dict):
-        value = _apply_to_members(place, value, path)
+        value = _apply_to_members(place, value, path, work)
     elif isinstance(value, list):
-        value = _apply_to_elements(place, value, path)
+        value = _apply_to_elements(place, value, path, work)
     for condition, below in place.here:
         # The schema was satisfied by what was given; what it was cleaned to may look like another alternative.
         if condition is None or _may_satisfy(condition, given) or _may_satisfy(condition, value):
-            value = _apply(below, value, path)
+            value = _apply(below, value, path, work)
     return value
 
 
-def _apply_to_members(place: _Place, value: dict[str, Any], path: str) -> dict[str, Any]:
+def _apply_to_members(place: _Place, value: dict[str, Any], path: str, work: _Work | None) -> dict[str, Any]:
     changed: dict[str, Any] | None = None
     for name, member in value.items():
         below = place.members.get(name, place.others)
         if below is not None and below.active:
-            cleaned = _apply(below, member, _member_path(path, name))
+            cleaned = _apply(below, member, _member_path(path, name), work)
             if cleaned is not member:
                 changed = changed or dict(value)
                 changed[name] = cleaned
     return value if changed is None else changed
 
 
-def _apply_to_elements(place: _Place, value: list[Any], path: str) -> list[Any]:
+def _apply_to_elements(place: _Place, value: list[Any], path: str, work: _Work | None) -> list[Any]:
     changed: list[Any] | None = None
     for index, element in enumerate(value):
         below = place.first[index] if index < len(place.first) else place.rest
         if below is not None and below.active:
-            cleaned = _apply(below, element, f"{path}[{index}]")
+            cleaned = _apply(below, element, f"{path}[{index}]", work)
             if cleaned is not element:
                 changed = changed or list(value)
                 changed[index] = cleaned
