@@ -348,7 +348,7 @@ def verify_log(
     async def verify() -> VerifiedLog:
         async with open_reader(database) as log:
             if not verifiers and (outside or await log.last_checkpoint() is not None):
-                raise ServeError("there are checkpoints, and no key to verify them with: `podium log key` prints it")
+                raise ServeError("there are checkpoints, and no key to verify them with: name --key or its --state-dir")
             return await LogVerifier(log, verifiers, on_progress).verify(outside)
 
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.cli.access.audit_commands import decision_name, entry_dict
+from service.cli.examples import this_command
 from service.cli.output import print_json, say, table
 from service.cli.status_json import failure_dict, output_of
 from service.cli.terminal_text import counted, one_line
@@ -60,7 +61,7 @@ def print_report(report: Report, state: Path, *, as_json: bool) -> None:
     say("\nRebuilt from its events, by another process that opened the database read-only:")
     say(f"  {report.replay}")
     say(f"\nThe history is kept in {state / 'podium.db'}. To look into it:")
-    say(f"  podium serve --database {state / 'podium.db'} --state-dir {state}")
+    say(f"  {this_command()} serve --database {state / 'podium.db'} --state-dir {state}")
     say()
     say(report.last_line)
 
@@ -107,7 +108,7 @@ def _print_audit(report: Report) -> None:
     ]
     table(("event", "decision", "who", "tool", "step", "rule", "policy"), rows)
     others = len(report.audit) - len(decisions)
-    say(f"and {others} more entries: podium audit query --stream {report.workflow.id}")
+    say(f"and {others} more entries: {this_command()} audit query --stream {report.workflow.id}")
 
 
 def _report_dict(report: Report) -> dict[str, Any]:

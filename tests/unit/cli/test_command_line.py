@@ -10,6 +10,7 @@ from typer.main import get_command
 
 import podium
 from service.cli import main
+from service.cli.examples import this_command
 from service.cli.failures import CommandFailed, ExitCode, exit_code_of, failure_of
 
 HEAVY = {"grpc", "google.protobuf", "sqlalchemy", "rich", "yaml", "service.main", "service.config"}
@@ -276,3 +277,13 @@ def test_a_data_key_is_destroyed_when_whoever_is_at_the_terminal_says_yes(capsys
     assert (code, out) == (1, "")
     assert "the-key sealed will be erased for good" in error
     assert error.splitlines()[-1].startswith(f"error: {told}")
+
+
+@pytest.mark.parametrize(("path", "typed"), [("{folder}", "podium"), ("/nowhere", "{folder}/podium")])
+def test_a_command_is_named_so_that_it_can_be_typed(monkeypatch, tmp_path, path, typed):
+    program = tmp_path / "podium"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    monkeypatch.setenv("PATH", path.format(folder=tmp_path))
+    assert this_command() == typed.format(folder=tmp_path)
