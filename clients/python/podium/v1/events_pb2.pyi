@@ -949,7 +949,9 @@ Global___AttemptFailed: _TypeAlias = AttemptFailed  # noqa: Y015
 
 @_typing.final
 class AttemptAbandoned(_message.Message):
-    """An attempt did not answer a cancel or a timeout within its grace. It may still be running."""
+    """An attempt did not answer a cancel or a timeout within its grace. It may still be running. AttemptFailed follows where
+    a timeout was over, its own or (WORKFLOW_TIMEOUT) that of the workflow, unless the workflow was being canceled.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
