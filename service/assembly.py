@@ -156,15 +156,17 @@ class Service:
         self._sealing = await self._open_sealing(store, catalog, payloads)
         self._resilience.cache.opens_with(self._sealing.keyring)
         tenants = {tool.tenant for tool in catalog.versions()}
+        policies = self._access.policies
         self._rate_limits = await counted_guard(
-            store, store.head, self._clock.now_us(), self._access.policy_of, tenants
+            store, store.head, self._clock.now_us(), self._access.policy_of, tenants, since=policies.limits_of
         )
         await self._resilience.load(store)
         self._engine_parts = self._parts_of_engine(store, catalog, payloads)
         engine = assemble_engine(self._engine_parts)
         engine.open_counts.load(await store.open_workflows())
-        self._access.policies.on_change(self._resilience.policy_changed)
-        self._access.policies.on_change(engine.dispatcher.serve_tenant)
+        policies.on_change(self._rate_limits.policy_changed)
+        policies.on_change(self._resilience.policy_changed)
+        policies.on_change(engine.dispatcher.serve_tenant)
         self._serving = Serving(engine, store, self._settings.limits.memory_bytes, self._randomness.chance)
         return assemble_api(self._engine_parts, engine, self._sensitivity, self._serving.load)
 

@@ -18,10 +18,12 @@ from service.admission.tool_request import ToolRequest
 from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Answered, Step, Wait
 from service.domain.caching import Plan, call_key, plan_of
 from service.domain.permissions import Policy
+from service.domain.reasons import CANCELED, WORKFLOW_TIMEOUT
 
 _US_PER_MS = 1000
-_NOT_OF_THE_TOOL = frozenset({"EXECUTOR_LOST", "CANCELED"})
-"""Reasons of failures that say nothing about identical calls: the executor is gone, or the tool was told to stop."""
+_NOT_OF_THE_TOOL = frozenset({"EXECUTOR_LOST", CANCELED, WORKFLOW_TIMEOUT})
+"""Reasons of failures that say nothing about identical calls: the executor is gone, the tool was told to stop, or the
+leader's own run had no more time."""
 _PASSING_US = 10_000_000
 """How long identical calls do not wait for each other after a failure, or a result that is nobody else's."""
 _PASSING_MAX = 10_000

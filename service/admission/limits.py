@@ -7,7 +7,7 @@ are dropped as newer ones are counted. Dropping never lets more through than the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -29,15 +29,38 @@ Key = tuple[str, ...]
 """What a limit counts by: subject, tool and the address's host, as far as it names them."""
 
 
+class Begun(NamedTuple):
+    """From when on a limit counts."""
+
+    unknown_before_us: int
+    """Of what was counted before this time nothing is known; 0: there was nothing."""
+    revision: int
+    """The policy's revision with which it came into force as it is."""
+
+
 class Limit:
     """One rate limit of a tenant, with what it has counted."""
 
-    __slots__ = ("_assumed_ticks", "_by_address", "_counted", "_parts", "in_force", "message", "rate", "tenant")
+    __slots__ = (
+        "_assumed_ticks",
+        "_by_address",
+        "_counted",
+        "_parts",
+        "in_force",
+        "message",
+        "rate",
+        "revision",
+        "tenant",
+    )
 
-    def __init__(self, tenant: str, message: policy_pb2.RateLimit, unknown_before_us: int) -> None:
-        """Of what was counted before `unknown_before_us` nothing is known (0: there was nothing)."""
+    def __init__(self, tenant: str, message: policy_pb2.RateLimit, unknown_before_us: int, revision: int = 0) -> None:
+        """Of what was counted before `unknown_before_us` nothing is known (0: there was nothing).
+
+        It came into force, as it is, with this `revision` of the policy.
+        """
         self.tenant = tenant
         self.message = message
+        self.revision = revision
         self.rate = Rate(max(1, message.count), max(1, message.period_ms) * US_PER_MS, message.burst or message.count)
         self._assumed_ticks = used_up(self.rate, unknown_before_us) if unknown_before_us else 0
         self._parts = [_PARTS.index(part) for part in message.per if part in _PARTS]
@@ -96,14 +119,21 @@ class Limits:
     """The limits of one scope in one tenant's policy."""
 
     def __init__(
-        self, tenant: str, policy: Policy, scope: int, before: Limits | None = None, *, unknown_before_us: int = 0
+        self,
+        tenant: str,
+        policy: Policy,
+        scope: int,
+        before: Limits | None = None,
+        *,
+        begun: Callable[[policy_pb2.RateLimit], Begun] | None = None,
     ) -> None:
-        """What `before` has counted for limits that are the same stays counted."""
+        """What `before` has counted for limits that are the same stays counted. Others begin as `begun` says, or now."""
         self.policy = policy
+        begins_now = Begun(0, policy.revision)
         kept: list[Limit] = before.limits if before is not None else []
         self.limits: list[Limit] = [
             next((limit for limit in kept if limit.message == message), None)
-            or Limit(tenant, message, unknown_before_us)
+            or Limit(tenant, message, *(begun(message) if begun is not None else begins_now))
             for message in policy.limits
             if (message.scope or policy_pb2.LIMIT_SCOPE_ATTEMPTS) == scope
         ]

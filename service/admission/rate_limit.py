@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from podium.v1 import events_pb2, policy_pb2
-from service.admission.limits import Key, Limit, Limits
+from service.admission.limits import Begun, Key, Limit, Limits
 from service.admission.tool_request import ToolRequest
 from service.admission.verdicts import ALLOWED, LOOK_AGAIN_US, Allowed, Step, Wait
 from service.admission.waiting_lines import Line, Lines
@@ -26,18 +26,43 @@ class _Counted(NamedTuple):
     weight: int
 
 
+class InForce(NamedTuple):
+    """A limit of a policy, and since when it is in force as it is, without a break."""
+
+    limit: policy_pb2.RateLimit
+    revision: int
+    """Of the policy."""
+    position: int
+    """In the log."""
+
+
+def always(_tenant: str) -> Sequence[InForce]:
+    """Whatever is in force has been from the beginning."""
+    return ()
+
+
 class RateLimitGuard:
     """Lets an attempt wait until every limit of its tenant's policy lets it through.
 
-    `policy_of` gives a tenant's current policy. Of what was started before `unknown_before_us` nothing is known: every
-    key is then taken to have used its whole burst by that time.
+    `policy_of` gives a tenant's current policy. Of what was started before `unknown_before_us`, the time of the log's
+    position `unknown_to`, nothing is known: every key is then taken to have used its whole burst by that time, of the
+    limits that were in force already, by what `since` says of a tenant's.
     """
 
     name = "rate_limit"
 
-    def __init__(self, policy_of: Callable[[str], Policy], *, unknown_before_us: int = 0) -> None:
+    def __init__(
+        self,
+        policy_of: Callable[[str], Policy],
+        *,
+        unknown_before_us: int = 0,
+        unknown_to: int = 0,
+        since: Callable[[str], Sequence[InForce]] = always,
+    ) -> None:
         self._policy_of = policy_of
         self._unknown_before_us = unknown_before_us
+        self._unknown_to = unknown_to
+        self._since = since
         self._limits: dict[str, Limits] = {}
         self._lines = Lines(self._is_in_force)
         self._asked: tuple[ToolRequest | None, Sequence[_Counted]] = (None, ())
@@ -73,10 +98,20 @@ class RateLimitGuard:
                 limit.count(key, weight, now_us)
             self._asked = (None, ())
 
-    def recount(self, tenant: str, tool: str, roles: Sequence[str] | None, *, by: tuple[str, str], at_us: int) -> None:
-        """Count an attempt that was started before this process was, `by` a subject at an address."""
+    def recount(
+        self, tenant: str, tool: str, roles: Sequence[str] | None, *, by: tuple[str, str], revision: int, at_us: int
+    ) -> None:
+        """Count an attempt that was started before this process was, `by` a subject at an address.
+
+        It was let through under a `revision` of the policy: by the limits that came after that it was not counted.
+        """
         for limit, weight in self._current(tenant).of(tool, roles):
-            limit.count(limit.key_of(by[0], tool, by[1]), weight, at_us)
+            if limit.revision <= revision:
+                limit.count(limit.key_of(by[0], tool, by[1]), weight, at_us)
+
+    def policy_changed(self, tenant: str) -> None:
+        """A tenant has another policy. Limits that it does not hold forget what they have counted, whoever asks later."""
+        self._current(tenant)
 
     def limits_of(self, tenant: str) -> Sequence[Limit]:
         """The limits of a tenant."""
@@ -103,9 +138,21 @@ class RateLimitGuard:
                 policy_pb2.LIMIT_SCOPE_ATTEMPTS,
                 limits,
                 # A limit that comes with a new policy counts from then on.
-                unknown_before_us=self._unknown_before_us if limits is None else 0,
+                begun=self._begun(tenant) if limits is None else None,
             )
         return limits
+
+    def _begun(self, tenant: str) -> Callable[[policy_pb2.RateLimit], Begun]:
+        """From when on the limits count that this process found in force."""
+        since = self._since(tenant)
+
+        def begun(message: policy_pb2.RateLimit) -> Begun:
+            found = next((each for each in since if each.limit == message), None)
+            if found is None:
+                return Begun(self._unknown_before_us, 0)
+            return Begun(self._unknown_before_us if found.position <= self._unknown_to else 0, found.revision)
+
+        return begun
 
     def _is_in_force(self, limit: Limit) -> bool:
         self._current(limit.tenant)

@@ -85,22 +85,21 @@ class Refusals:
         """What is recorded of a refusal; None: nothing."""
         if isinstance(error, errors.Unauthenticated):
             failed = events_pb2.AuthenticationFailed(reason=error.reason, method=method, address=address)
-            return Refusal(self._operator_tenant, ("AuthenticationFailed", error.reason, address), failed)
+            return Refusal(self._operator_tenant, failed)
         try:
             caller = current_caller()
             tenant, principal = caller.tenant, caller.authority.principal
         except LookupError:
             tenant, principal = self._operator_tenant, value_pb2.Principal(address=address)
-        by = (error.reason, method, principal.subject, principal.address)
         if isinstance(error, errors.Denied) or error.reason in LIMITS:
-            return Refusal(tenant, ("RequestDenied", *by), _denied(method, error, principal))
+            return Refusal(tenant, _denied(method, error, principal))
         if method in SUBMISSIONS and isinstance(error, _OF_SUBMISSION):
             field = _recordable(error.violations[0][0]) if error.violations else ""
             guard, why = error.basis.rule, error.basis.sanitizer_reason
             refused = events_pb2.SubmissionRefused(
                 reason=error.reason, method=method, principal=principal, field=field, guard=guard, sanitizer_reason=why
             )
-            return Refusal(tenant, ("SubmissionRefused", *by, guard, why), refused)
+            return Refusal(tenant, refused)
         return None
 
     @staticmethod

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from podium.v1 import events_pb2, policy_pb2
 from service.domain.breaker_window import CountWindow, TimeWindow
+from service.domain.reasons import CANCELED, TIMEOUT, WORKFLOW_TIMEOUT
 from service.domain.state import LATEST_US, US_PER_MS
 
 CLOSED = events_pb2.BREAKER_STATE_CLOSED
@@ -91,9 +92,12 @@ class BreakerSettings:
 
     def fails(self, reason: str) -> bool | None:
         """Whether a failure with this reason counts as one, or as a success; None: as neither."""
-        if reason in self.ignore:
+        # Who speaks of timeouts means also that of the whole run, which can be spoken of by itself.
+        names = {TIMEOUT, reason} if reason == WORKFLOW_TIMEOUT else {reason}
+        if not self.ignore.isdisjoint(names) or (reason == CANCELED and CANCELED not in self.record):
+            # Whoever is told to stop says nothing of how the tool is.
             return None
-        return not self.record or reason in self.record
+        return not self.record or not self.record.isdisjoint(names)
 
 
 def settings_of(rule: policy_pb2.BreakerRule) -> BreakerSettings:

@@ -19,6 +19,7 @@ from service.domain import retry
 from service.domain import state as s
 from service.domain.errors import IllegalState
 from service.domain.fallback import acts_at_once, ends_denied, ends_failed
+from service.domain.reasons import WORKFLOW_TIMEOUT
 from service.domain.settling import SETTLED, settle
 from service.domain.state import Step, TimerKind, Workflow
 from service.domain.values import Ports
@@ -333,7 +334,7 @@ def _timeout(message: str, reason: str = "TIMEOUT") -> value_pb2.Failure:
     return value_pb2.Failure(reason=reason, message=message, retryable=True)
 
 
-def _abandoned(state: Workflow) -> list[Message]:
+def _abandoned(state: Workflow) -> list[events_pb2.AttemptAbandoned]:
     return [
         events_pb2.AttemptAbandoned(step_id=step.id, attempt=step.attempts)
         for step in state.steps.values()
@@ -342,13 +343,21 @@ def _abandoned(state: Workflow) -> list[Message]:
 
 
 def _workflow_timed_out(state: Workflow) -> list[Message]:
-    failure = _timeout("the workflow took longer than its timeout", reason="WORKFLOW_TIMEOUT")
-    return [*_abandoned(state), events_pb2.WorkflowFailed(failure=failure)]
+    failure = _timeout("the workflow took longer than its timeout", reason=WORKFLOW_TIMEOUT)
+    events: list[Message] = []
+    for abandoned in _abandoned(state):
+        events.append(abandoned)
+        if not state.canceling:
+            # The tool did not answer in the time there was. Of one that was told to stop that says nothing.
+            step_id, attempt = abandoned.step_id, abandoned.attempt
+            events.append(events_pb2.AttemptFailed(step_id=step_id, attempt=attempt, failure=failure))
+            events.append(events_pb2.StepFailed(step_id=step_id, failure=failure))
+    return [*events, events_pb2.WorkflowFailed(failure=failure)]
 
 
 def _grace_ended(state: Workflow) -> list[Message]:
     abandoned = _abandoned(state)
-    return [*abandoned, *(events_pb2.StepCanceled(step_id=event.step_id) for event in abandoned)]  # type: ignore[attr-defined]  # all are AttemptAbandoned
+    return [*abandoned, *(events_pb2.StepCanceled(step_id=event.step_id) for event in abandoned)]
 
 
 _DECISIONS: dict[type, Callable[[Workflow, Any, Ports, Rules], list[Message]]] = {

@@ -6,6 +6,12 @@ import re
 
 INVALID_REASON = "INVALID_REASON"
 """Stands in the place of what an executor called a failure, where that is no reason."""
+CANCELED = "CANCELED"
+"""The tool was told to stop, and did."""
+TIMEOUT = "TIMEOUT"
+"""An attempt took longer than it might."""
+WORKFLOW_TIMEOUT = "WORKFLOW_TIMEOUT"
+"""A workflow took longer than it might, and what still ran in it failed with it."""
 
 _FORM = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 

@@ -3,6 +3,9 @@
 The stretch is four times as long as the slowest burst takes to come back, within a bound of events. Of what came
 before it every key is taken to have used its whole burst, so that a restart never lets more through than the limit
 allows; in a log that is shorter than that nothing is taken for granted, and the count is exact.
+
+Invariant: a limit counts what it counted before, and that is what was let through since it is in force as it is: the
+decision before each start names the policy's revision.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from podium.v1 import events_pb2, policy_pb2, value_pb2
-from service.admission.rate_limit import RateLimitGuard
+from service.admission.rate_limit import InForce, RateLimitGuard, always
 from service.domain.permissions import Policy
 from store.contract import EventReader, RecordedEvent
 from store.records import TYPE_NUMBERS, decode_record
@@ -30,15 +33,20 @@ async def counted_guard(
     policy_of: Callable[[str], Policy],
     tenants: Iterable[str],
     *,
+    since: Callable[[str], Sequence[InForce]] = always,
     events_max: int = EVENTS_MAX,
 ) -> RateLimitGuard:
-    """The guard of rate limits, with what the log says was started. Reads nothing when no tenant has a limit."""
+    """The guard of rate limits, with what the log says was started. Reads nothing when no tenant has a limit.
+
+    `since` tells since when the limits of a tenant are in force.
+    """
     stretch_us = _STRETCHES * max((_burst_us(policy_of(tenant)) for tenant in set(tenants)), default=0)
     if not stretch_us:
-        return RateLimitGuard(policy_of)
+        return RateLimitGuard(policy_of, since=since)
     after = max(await _position_before(reader, head, now_us - stretch_us), head - events_max)
     before = await reader.read_all(after - 1, limit=1) if after > 0 else []
-    guard = RateLimitGuard(policy_of, unknown_before_us=before[0].recorded_at_us if before else 0)
+    unknown_before_us = before[0].recorded_at_us if before else 0
+    guard = RateLimitGuard(policy_of, unknown_before_us=unknown_before_us, unknown_to=after, since=since)
     tail = _Tail(guard)
     position = after
     while page := await reader.read_all(position, limit=_PAGE_EVENTS):
@@ -105,6 +113,7 @@ class _Tail:
             # Whose roles the tail does not tell may have had any, and is counted by every limit.
             self._roles.get(_name(principal)),
             by=(principal.subject, principal.address),
+            revision=checked.policy_revision,
             at_us=at_us,
         )
 

@@ -7,11 +7,12 @@ log has, so that two that meant to replace the same revision cannot both be appl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
 
 from podium.v1 import events_pb2, policy_pb2, value_pb2
+from service.admission.rate_limit import InForce
 from service.domain.errors import AlreadyExists, Basis, Conflict, Denied, IllegalState, LimitExceeded, NotFound
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.domain.policy_compiling import compile_policy
@@ -58,6 +59,10 @@ class Policies:
         """The policy in force."""
         book = self._books.get(tenant)
         return DEFAULT_POLICY if book is None else book.policy
+
+    def limits_of(self, tenant: str) -> Sequence[InForce]:
+        """The rate limits of the policy in force, and since when they are."""
+        return self._read(tenant).limits
 
     def message_of(self, tenant: str) -> policy_pb2.Policy:
         """The policy in force, as it was applied."""

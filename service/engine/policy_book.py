@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from podium.v1 import events_pb2, policy_pb2, value_pb2
+from service.admission.rate_limit import InForce
 from service.domain.permissions import DEFAULT_POLICY, Policy
 from service.domain.policy_compiling import built_in_policy
 from store.contract import RecordedEvent
@@ -57,11 +59,13 @@ class Change(NamedTuple):
 class Book:
     """What the stream of a tenant says."""
 
-    __slots__ = ("applied", "changing", "ended", "message", "policy", "proposals", "requests", "version")
+    __slots__ = ("applied", "changing", "ended", "limits", "message", "policy", "proposals", "requests", "version")
 
     def __init__(self) -> None:
         self.policy: Policy = DEFAULT_POLICY
         self.message: policy_pb2.Policy = built_in_policy()
+        self.limits: Sequence[InForce] = ()
+        """Those of the policy in force."""
         self.version = 0
         self.applied: list[int] = []
         """The stream's version at each revision, from the first."""
@@ -87,6 +91,7 @@ def fold(book: Book, recorded: RecordedEvent) -> None:
     if isinstance(payload, events_pb2.PolicyApplied):
         book.message = payload.policy
         book.applied.append(recorded.stream_version)
+        book.limits = _in_force(book.limits, payload, recorded.position)
         _end(book, payload.proposal_id, f"was applied as revision {payload.revision}")
         for stale in list(book.proposals):
             _end(book, stale, f"is stale: revision {payload.revision} was applied after it was made")
@@ -99,6 +104,14 @@ def fold(book: Book, recorded: RecordedEvent) -> None:
     if event.request_id and isinstance(payload, events_pb2.PolicyApplied | events_pb2.PolicyProposed) and outcome:
         digest = _digest(payload.policy, payload.note, payload.rolled_back_to)
         _remember(book.requests, (event.principal.subject, event.request_id), (digest, outcome))
+
+
+def _in_force(before: Sequence[InForce], applied: events_pb2.PolicyApplied, position: int) -> Sequence[InForce]:
+    """The limits of a policy that takes the place of another: one that is the same goes on."""
+    return [
+        next((each for each in before if each.limit == limit), None) or InForce(limit, applied.revision, position)
+        for limit in applied.policy.limits
+    ]
 
 
 def _end(book: Book, proposal_id: str, what: str) -> None:

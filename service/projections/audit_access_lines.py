@@ -14,6 +14,10 @@ def _times(count: int) -> str:
     return f" {count} times" if count > 1 else ""
 
 
+_SEVERAL = "several callers"
+"""Of a flood with more kinds than are told apart."""
+
+
 def _method(name: str) -> str:
     """A method as people name it: the last word of its path."""
     return quoted(name.rpartition("/")[2]) or "a request"
@@ -28,7 +32,7 @@ def _authentication_failed(event: events_pb2.AuthenticationFailed, _actor: Princ
 
 def _request_denied(event: events_pb2.RequestDenied, _actor: Principal) -> Line:
     policy = f"{event.policy}@{event.policy_revision}" if event.policy else ""
-    caller = who(event.principal) if event.principal.subject else quoted(event.principal.address)
+    caller = who(event.principal) if event.principal.subject else quoted(event.principal.address) or _SEVERAL
     needs = f" needs {quoted(event.required)}" if event.required else ""
     on = f" for {quoted(event.resource)}" if event.resource else ""
     rule = f" (rule {quoted(event.rule)})" if event.rule else ""
@@ -47,7 +51,8 @@ def _request_denied(event: events_pb2.RequestDenied, _actor: Principal) -> Line:
 def _submission_refused(event: events_pb2.SubmissionRefused, _actor: Principal) -> Line:
     at = f" at {quoted(event.field)}" if event.field else ""
     guard = f" by {quoted(event.guard)}" if event.guard else ""
-    what = f"{_method(event.method)} of {who(event.principal)} was refused"
+    caller = who(event.principal) if event.principal.subject else quoted(event.principal.address) or _SEVERAL
+    what = f"{_method(event.method)} of {caller} was refused"
     why = f" ({quoted(event.sanitizer_reason)})" if event.sanitizer_reason else ""
     summary = f"{what}{guard}{at}{_times(event.count)}: {quoted(event.reason)}{why}"
     details = {"reason": event.reason, "method": event.method, "field": event.field, "guard": event.guard}

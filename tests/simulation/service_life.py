@@ -76,14 +76,14 @@ class ServiceLife(Service):
             stop=self._stop_failed,
         )
         self.store = store
-        self.engine = None
+        self.engine = self.breakers = None
         self.gone = asyncio.Event()
         self._rpcs = {}
 
     async def begin(self, *, reconciling=True):
         await self.store.open()
         parts = await self.assemble(self.store)
-        self.engine = parts.engine
+        self.engine, self.breakers = parts.engine, parts.breakers
         interval_ms = self._settings.timings.heartbeat_interval_ms
         self.executors = WatchedExecutors(
             parts, session_parts(self._engine_parts, parts), heartbeat_interval_ms=interval_ms

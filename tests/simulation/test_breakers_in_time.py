@@ -7,6 +7,7 @@ import pytest
 from podium.v1 import events_pb2, policy_pb2, workflow_service_pb2
 from service.domain.permissions import DEFAULT_POLICY
 from service.engine import policies
+from tests.simulation.service_life import TENANT
 from tests.simulation.stage import play, step
 from tests.simulation.virtual_time import elapse
 
@@ -232,6 +233,8 @@ def test_the_permit_of_an_attempt_without_an_answer_comes_back_when_it_is_given_
             recovery_timeout_ms=1_000,
             success_threshold=1,
             half_open_permits=1,
+            # Else it would open the breaker again.
+            ignore=["WORKFLOW_TIMEOUT"],
         )
     )
 
@@ -260,6 +263,130 @@ def test_the_permit_of_an_attempt_without_an_answer_comes_back_when_it_is_given_
         assert transitions(stage)[-1] == (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW")
 
     play(scene)
+
+
+async def hung(stage, executor, *steps, timeout_ms=1_000):
+    """A workflow out of whose time the tool does not answer."""
+    request = workflow_service_pb2.StartWorkflowRequest(steps=steps or [once()], timeout_ms=timeout_ms)
+    workflow_id = (await stage.ask("workflows", "StartWorkflow", request)).workflow_id
+    await executor.hear("assign")
+    await stage.until_ended(workflow_id)
+    return workflow_id
+
+
+def test_a_tool_that_hangs_until_its_workflow_is_out_of_time_opens_its_breaker_also_across_a_crash(ruled):
+    ruled(SIMPLE)
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        for _ in range(2):
+            await hung(stage, executor)
+        assert transitions(stage) == []
+        await stage.crash_and_begin()
+        executor = await stage.executor("two", max_attempts=100)
+        last = await hung(stage, executor)
+        (opening,) = stage.log.of_kind(STREAM, "breaker_transitioned")
+        assert (opening.reason, opening.figures.failures_in_a_row) == ("FAILURES_IN_A_ROW", 3)
+        (cause,) = stage.log.of_kind(last, "attempt_failed")
+        assert (opening.workflow_id, opening.step_id, opening.attempt) == (last, cause.step_id, cause.attempt)
+        assert cause.failure.reason == "WORKFLOW_TIMEOUT"
+        refused = await stage.start(once())
+        await stage.until_ended(refused)
+        assert rejected(stage, refused)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("reason", ["WORKFLOW_TIMEOUT", "TIMEOUT"])
+def test_a_rule_may_ignore_that_a_run_was_out_of_time(ruled, reason):
+    ruled(policy_pb2.BreakerRule(id="r", failure_threshold=1, ignore=[reason]))
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        for _ in range(3):
+            await hung(stage, executor)
+        assert transitions(stage) == []
+        await opened(stage, executor, failures=1)
+        assert transitions(stage) == [(CLOSED, OPEN, "FAILURES_IN_A_ROW")]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_run_that_was_canceled_before_its_time_was_over_counts_nothing(ruled, answers):
+    ruled(policy_pb2.BreakerRule(id="r", failure_threshold=1))
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        for timeout_ms in (1_000, 60_000):
+            request = workflow_service_pb2.StartWorkflowRequest(steps=[once()], timeout_ms=timeout_ms)
+            canceled = (await stage.ask("workflows", "StartWorkflow", request)).workflow_id
+            assigned = await executor.hear("assign")
+            cancel = workflow_service_pb2.CancelWorkflowRequest(workflow_id=canceled)
+            await stage.ask("workflows", "CancelWorkflow", cancel)
+            if answers:
+                executor.fail(assigned, "CANCELED")
+            await stage.until_ended(canceled)
+            assert len(stage.log.of_kind(canceled, "attempt_abandoned")) == (not answers)
+            assert len(stage.log.of_kind(canceled, "attempt_failed")) == answers
+        assert transitions(stage) == []
+        await hung(stage, executor)
+        assert transitions(stage) == [(CLOSED, OPEN, "FAILURES_IN_A_ROW")]
+
+    play(scene)
+
+
+def test_of_the_items_of_a_run_that_is_out_of_time_each_counts_and_each_permit_comes_back_once(ruled):
+    ruled(
+        policy_pb2.BreakerRule(
+            id="r",
+            failure_threshold=3,
+            recovery_timeout_ms=10_000,
+            success_threshold=3,
+            half_open_permits=3,
+        )
+    )
+
+    async def scene(stage):
+        executor = await stage.executor(max_attempts=100)
+        items = once("all")
+        items.for_each.items_json = "[1, 2, 3, 4, 5]"
+        last = await hung(stage, executor, items)
+        assert len(stage.log.of_kind(last, "attempt_failed")) == 5
+        assert transitions(stage) == [(CLOSED, OPEN, "FAILURES_IN_A_ROW")]
+        (opening,) = stage.log.of_kind(STREAM, "breaker_transitioned")
+        assert opening.step_id == "all[2]"
+        for _ in range(4):
+            await executor.hear("assign")
+        # What a restart finds is what there was: nothing counted beyond the third, and nothing under way.
+        before = told(stage)
+        assert (before.state, before.permits_taken, before.last_transition) == (OPEN, 0, opening)
+        await stage.crash_and_begin()
+        assert told(stage) == before
+        executor = await stage.executor("two", max_attempts=100)
+        await elapse(10)
+        # Three are let through half-open; the first failure opens it again, and all permits are back.
+        three = [once(name) for name in "abc"]
+        await hung(stage, executor, *three)
+        assert transitions(stage)[1:] == [(OPEN, HALF_OPEN, "RECOVERY_TIMEOUT"), (HALF_OPEN, OPEN, "HALF_OPEN_FAILURE")]
+        assert told(stage).permits_taken == 0
+        await elapse(10)
+        for _ in range(2):
+            await executor.hear("assign")
+        workflow_id = await stage.start(*three)
+        for _ in three:
+            executor.succeed(await executor.hear("assign"))
+        await stage.until_ended(workflow_id)
+        assert transitions(stage)[-1] == (HALF_OPEN, CLOSED, "SUCCESSES_IN_A_ROW")
+
+    play(scene)
+
+
+def told(stage):
+    """What an operator is told of the breaker, but for the moment of its last change, of which the log has its own."""
+    breaker = stage.life.breakers.read(TENANT, "work")
+    breaker.ClearField("changed_at_us")
+    return breaker
 
 
 def test_those_who_wait_are_served_after_a_half_open_that_lasts_too_long(ruled):

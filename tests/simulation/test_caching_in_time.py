@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from podium.v1 import definition_pb2, tool_service_pb2
+from podium.v1 import definition_pb2, tool_service_pb2, workflow_service_pb2
 from tests.simulation.executors import tool
 from tests.simulation.stage import play, step
 from tests.simulation.virtual_time import elapse
@@ -62,5 +62,22 @@ def test_an_executor_that_is_lost_is_no_failure_of_the_tool_and_one_other_goes()
         await stage.until_ended(workflow_id)
         assert len(stage.log.of_kind(workflow_id, "attempt_started")) == 2
         assert len(stage.log.of_kind(workflow_id, "step_succeeded")) == CALLS - 1
+
+    play(scene)
+
+
+def test_a_leader_whose_own_run_is_out_of_time_is_no_failure_for_those_who_wait_and_one_other_goes():
+    async def scene(stage):
+        await stage.ask("tools", "RegisterTool", tool_service_pb2.RegisterToolRequest(definition=CACHED))
+        executor = await stage.executor(tools=(CACHED,), max_attempts=100)
+        hurried = workflow_service_pb2.StartWorkflowRequest(steps=[step("s", uses="quote")], timeout_ms=1_000)
+        leader = (await stage.ask("workflows", "StartWorkflow", hurried)).workflow_id
+        await executor.hear("assign")
+        others = await stage.start(*(step(f"s{number}", uses="quote") for number in range(CALLS)))
+        await stage.until_ended(leader)
+        executor.succeed(await executor.hear("assign"), '"late"')
+        await stage.until_ended(others)
+        assert len(stage.log.of_kind(others, "attempt_started")) == 1
+        assert len(stage.log.of_kind(others, "step_succeeded")) == CALLS
 
     play(scene)

@@ -3,9 +3,19 @@
 import asyncio
 import contextlib
 
+import pytest
+
 from podium.v1 import events_pb2, value_pb2
 from service.engine.journal import Journal
-from service.engine.refusal_log import KINDS_MAX, STREAM_ID, WAIT_S, WINDOW_US, Refusal, RefusalLog
+from service.engine.refusal_log import (
+    CALLER_KINDS_MAX,
+    KINDS_MAX,
+    STREAM_ID,
+    WAIT_S,
+    WINDOW_US,
+    Refusal,
+    RefusalLog,
+)
 from service.tasks import Tasks
 from store.contract import StoreError
 from store.records import decode_record, known_payload
@@ -17,9 +27,21 @@ WINDOW_S = WINDOW_US / 1_000_000
 TENANT = "acme"
 
 
-def denied(subject="victor", tenant=TENANT, reason="PERMISSION_DENIED"):
-    event = events_pb2.RequestDenied(reason=reason, principal=value_pb2.Principal(subject=subject))
-    return Refusal(tenant, ("RequestDenied", reason, subject), event)
+CALL = "/podium.v1.ToolService/CallTool"
+
+
+def denied(subject="victor", tenant=TENANT, reason="PERMISSION_DENIED", principal=None, **fields):
+    who = value_pb2.Principal(subject=subject, **(principal or {}))
+    return Refusal(tenant, events_pb2.RequestDenied(**{"reason": reason, "method": CALL, "principal": who, **fields}))
+
+
+def refused(subject="victor", **fields):
+    who = value_pb2.Principal(subject=subject)
+    return Refusal(TENANT, events_pb2.SubmissionRefused(reason="INVALID_WORKFLOW", principal=who, **fields))
+
+
+def unauthenticated(address, method=CALL):
+    return Refusal(TENANT, events_pb2.AuthenticationFailed(reason="TOKEN_INVALID", address=address, method=method))
 
 
 class Stage:
@@ -107,8 +129,123 @@ def test_kinds_beyond_the_bound_share_one_and_none_is_lost():
     play(scene)
 
 
+DIFFERENT = [
+    *[denied(principal={name: "x"}) for name in ("agent", "on_behalf_of", "session_id", "token_id", "address")],
+    denied(),
+    denied("eve"),
+    denied(reason="ADDRESS_BLOCKED"),
+    denied(method="/podium.v1.WorkflowService/StartWorkflow"),
+    *[denied(**{name: "x"}) for name in ("required", "resource", "rule", "policy")],
+    denied(policy_revision=7),
+    refused(),
+    *[refused(**{name: "x"}) for name in ("method", "field", "guard", "sanitizer_reason")],
+    unauthenticated("192.0.2.1"),
+    unauthenticated("192.0.2.2"),
+]
+
+
+def test_only_what_is_alike_in_all_that_is_told_is_counted_together():
+    play(each_on_record_by_itself)
+
+
+@pytest.mark.parametrize("left_out", ["resource", "principal", "policy_revision", "guard"])
+def test_a_log_that_leaves_a_field_out_of_what_it_counts_by_is_found_out(monkeypatch, left_out):
+    def kind(refusal):
+        event = type(refusal.event)()
+        event.CopyFrom(refusal.event)
+        if left_out in event.DESCRIPTOR.fields_by_name:
+            event.ClearField(left_out)
+        return type(event).__name__, event.SerializeToString(deterministic=True)
+
+    monkeypatch.setattr(Refusal, "kind", property(kind))
+    with pytest.raises(AssertionError):
+        play(each_on_record_by_itself)
+
+
+async def each_on_record_by_itself(stage):
+    events = [await stage.log.record(each) for each in DIFFERENT]
+    assert len(set(events)) == len(DIFFERENT)
+    assert [await stage.log.record(each) for each in DIFFERENT] == events
+    await stage.log.flush()
+    told = [comparable(each) for each in await stage.recorded()]
+    assert sorted(told) == sorted(2 * [comparable(each.event) for each in DIFFERENT])
+
+
+def comparable(event):
+    bare = type(event)()
+    bare.CopyFrom(event)
+    bare.ClearField("count")
+    bare.ClearField("first_at_us")
+    return str(type(event)), bare.SerializeToString(deterministic=True)
+
+
+def test_every_field_of_a_refusal_is_among_those_that_tell_them_apart():
+    """A field that comes later is looked at as well: the kind is the whole record."""
+    told = {name.name for each in DIFFERENT for name, _ in each.event.ListFields()}
+    fields = {
+        field.name
+        for kind in (events_pb2.RequestDenied, events_pb2.SubmissionRefused)
+        for field in kind.DESCRIPTOR.fields
+    }
+    assert fields - told == {"count", "first_at_us"}
+    named = {
+        name.name
+        for each in DIFFERENT
+        if hasattr(each.event, "principal")
+        for name, _ in each.event.principal.ListFields()
+    }
+    assert named == {field.name for field in value_pb2.Principal.DESCRIPTOR.fields}
+
+
+def test_a_stranger_who_tries_many_methods_is_told_of_once_with_the_last_of_them():
+    async def scene(stage):
+        for number in range(100):
+            await stage.log.record(unauthenticated("192.0.2.1", f"/m/{number}"))
+        await stage.log.flush()
+        assert [(each.method, each.count) for each in await stage.recorded()] == [("/m/0", 1), ("/m/99", 99)]
+
+    play(scene)
+
+
+def test_a_caller_who_asks_for_things_without_end_is_counted_by_name_and_hides_nobody_else():
+    async def scene(stage):
+        for number in range(10_000):
+            await stage.log.record(denied("mallory", resource=f"tool-{number}", principal={"agent": f"a{number}"}))
+        await stage.log.record(denied("bob", resource="refund"))
+        await stage.log.flush()
+        events = await stage.recorded()
+        assert sum(each.count for each in events) == 10_001
+        assert [each.resource for each in events[:CALLER_KINDS_MAX]] == [f"tool-{n}" for n in range(CALLER_KINDS_MAX)]
+        [of_bob] = [each for each in events if each.principal.subject == "bob"]
+        assert (of_bob.resource, of_bob.count) == ("refund", 1)
+        shared = [each for each in events[CALLER_KINDS_MAX:] if each is not of_bob]
+        assert [each.count for each in shared] == [1, 10_000 - CALLER_KINDS_MAX - 1]
+        for each in shared:
+            each.ClearField("count")
+            each.ClearField("first_at_us")
+            # Nothing is told of it in which those that it counts differ.
+            assert each == events_pb2.RequestDenied(
+                reason="PERMISSION_DENIED", principal=value_pb2.Principal(subject="mallory")
+            )
+
+    play(scene)
+
+
+def test_where_only_an_address_is_known_it_is_that_which_a_flood_is_counted_by():
+    async def scene(stage):
+        for number in range(CALLER_KINDS_MAX + 5):
+            await stage.log.record(denied("", principal={"address": "192.0.2.1"}, rule=f"r{number}"))
+        await stage.log.flush()
+        *_, last = await stage.recorded()
+        assert (last.principal.address, last.principal.subject, last.rule, last.count) == ("192.0.2.1", "", "", 4)
+
+    play(scene)
+
+
 def test_after_a_quiet_window_nothing_is_left_in_memory():
     async def scene(stage):
+        for number in range(KINDS_MAX + 10):
+            await stage.log.record(denied(f"fake-{number % 4}", resource=f"r{number}"))
         for number in range(KINDS_MAX + 10):
             await stage.log.record(denied(f"fake-{number}"))
         await elapse(3 * WINDOW_S)

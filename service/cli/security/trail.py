@@ -78,7 +78,7 @@ class Trail:
     denied_calls: Counts = field(default_factory=dict)
     """subject, tool, rule"""
     denied_requests: Counts = field(default_factory=dict)
-    """subject or address, method, reason, rule"""
+    """subject or address and whom it acts for, method, what was asked for, reason, rule"""
     refused_inputs: Counts = field(default_factory=dict)
     """guard, reason, subject or tool"""
     invalid_submissions: Counts = field(default_factory=dict)
@@ -143,8 +143,11 @@ def _authentication_failed(trail: Trail, line: Mapping[str, Any], details: Mappi
 
 
 def _request_denied(trail: Trail, line: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    who, human = _who(line), (line["principal"] or {}).get("on_behalf_of")
     method = str(details["method"]).rpartition("/")[2]
-    count(trail.denied_requests, line, _who(line), method, details["reason"], line["rule"], times=details["count"])
+    asked = " ".join(filter(None, (details["required"], details["resource"])))
+    key = (f"{who} for {human}" if human else who, method, asked, details["reason"], line["rule"])
+    count(trail.denied_requests, line, *key, times=details["count"])
 
 
 def _submission_refused(trail: Trail, line: Mapping[str, Any], details: Mapping[str, Any]) -> None:

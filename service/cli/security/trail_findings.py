@@ -24,7 +24,7 @@ def _of_trail(
         if evidence.trail is not None:
             for key, seen in counts(evidence.trail).items():
                 # What came after KEYS_MAX others has no parts to name.
-                parts = key if key != OTHERS else (*OTHERS, *[""] * 3)
+                parts = key if key != OTHERS else (*OTHERS, *[""] * 4)
                 yield make(parts, seen)
 
     return judge
@@ -50,11 +50,12 @@ def _denied_call(key: tuple[str, ...], seen: Seen) -> Finding:
 
 
 def _denied_request(key: tuple[str, ...], seen: Seen) -> Finding:
-    who, method, reason, *_ = key
+    who, method, asked, reason, *_ = key
+    what = f"{method or 'requests'} ({asked})" if asked else method or "requests"
     return Finding(
         _by_count(seen.count, Severity.LOW, Severity.MEDIUM),
         "denied-requests",
-        f"{who or 'someone'} was refused {method} {seen.count} times ({reason})",
+        f"{who or 'someone'} was refused {what} {seen.count} times ({reason})",
         "a caller that tries methods it may not call is set up wrongly, or looks for a way in",
         "give it the role it needs, or revoke its credentials",
         seen.count,

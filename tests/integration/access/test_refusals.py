@@ -1,6 +1,7 @@
 """Refused requests are events: durable before the caller is told, counted when there are many, and without secrets."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -177,6 +178,32 @@ async def test_a_repeated_refusal_is_recorded_once_and_counted(caller, admit):
     refusals = [await refusal_of(victor.start(step("x"))) for _ in range(50)]
     assert {refusal.metadata["event"] for refusal in refusals} == {refusals[0].metadata["event"]}
     assert [each.count for each in await caller.refusals()] == [1]
+
+
+async def test_the_humans_behind_one_agent_are_told_apart_and_each_is_told_its_own_event(caller, admit):
+    for human in ("alice", "bob", "carol"):
+        agent = admit("reader", roles=["viewer"], on_behalf_of=human)
+        denied = (await recorded(caller, await refusal_of(agent.start(step("x"))))).request_denied
+        assert (denied.principal.on_behalf_of, denied.count) == (human, 1)
+    assert len({each.principal.token_id for each in await caller.refusals()}) == 3
+
+
+async def test_what_was_asked_for_is_told_apart_and_only_what_is_alike_is_counted(own_service, admit):
+    service = own_service().start()
+    reader = admit("reader", to=service, roles=["executor"], scopes=["tools.register:mine"])
+    asked = ["refund", "refund", "quote", "refund", "quote", "nope", "slow"]
+    told = [(await refusal_of(reader.register(name))).metadata["event"] for name in asked]
+    # Each caller is told an event that names what it asked for.
+    named = {place(event): event.request_denied for event in await admit(to=service).history(REFUSALS)}
+    assert [named[event].resource for event in told] == asked
+    await reader.close()
+    # What was only counted is written when it drains.
+    await asyncio.to_thread(service.stop)
+    await asyncio.to_thread(service.start)
+    counts = Counter()
+    for denied in await admit(to=service).refusals():
+        counts[denied.resource] += denied.count
+    assert counts == Counter(asked)
 
 
 async def test_the_audit_trail_tells_of_refusals(caller, admit, service, tenant):

@@ -3,7 +3,7 @@
 import asyncio
 
 import podium
-from podium.v1 import definition_pb2, policy_pb2
+from podium.v1 import definition_pb2, policy_pb2, tool_service_pb2
 from tests.integration.rig.caller import step
 from tests.integration.rig.degraded_run import BREAKER, SOON, degraded_run, feeds
 from tests.integration.rig.policies import apply, policy
@@ -93,6 +93,12 @@ async def every_way_run(ana, bob, app):
     ]
     for workflow_id in workflows:
         await ana.ended(workflow_id)
+    # Out of the time of the whole run: a workflow of which one item runs and one waits, a batch and a call.
+    two = definition_pb2.ForEach(items_json='["a", "b"]', max_parallel=1)
+    await ana.ended(await ana.start(step("slow", each, for_each=two), timeout_ms=300))
+    calls = [tool_service_pb2.ToolCall(tool="slow", arguments_json='{"of": "x"}') for _ in range(2)]
+    await ana.tools.CallToolBatch(tool_service_pb2.CallToolBatchRequest(calls=calls, timeout_ms=300))
+    await ana.call("slow", {"of": "x"}, timeout_ms=300)
     for _ in range(2):
         await ana.call("metered", {"of": "x"})
     app.entered.clear()

@@ -55,6 +55,9 @@ async def test_metrics_statistics_and_log_tell_the_same_of_each_tool(observed, s
     assert exact.keys() == {"feed", "archive", "slow", "ledger", "metered", "broken", NOBODY_S}
     counts = sum((each.counts for each in exact.values()), Counter())
     assert {name for name in COUNTERS if not counts[name]} == {"bulkhead_rejected"}
+    # What hung until its run was out of time has failed, whatever kind of run that was.
+    assert exact["slow"].errors == {"TIMEOUT": 2, "WORKFLOW_TIMEOUT": 4, "CANCELED": 1}
+    assert exact["slow"].counts["failed"] == 6
     assert differences(told, exact) == []
     assert metric_differences(scrape, tenant, exact) == []
     # The negative control: whatever was not counted is noticed, in the metrics as in the statistics.

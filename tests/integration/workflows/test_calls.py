@@ -92,7 +92,7 @@ async def test_a_batch_whose_time_is_up_tells_what_became_of_each_call(caller, t
     first, second = answer.outcomes
     assert first.state == STATE.STEP_STATE_SUCCEEDED
     assert not first.HasField("failure")
-    assert (second.state, second.failure.reason) == (STATE.STEP_STATE_CANCELED, "WORKFLOW_TIMEOUT")
+    assert (second.state, second.failure.reason) == (STATE.STEP_STATE_FAILED, "WORKFLOW_TIMEOUT")
     tools.gates["never"].set()
 
 

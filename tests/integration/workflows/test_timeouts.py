@@ -5,7 +5,7 @@ import asyncio
 import podium
 from podium.v1 import definition_pb2, executor_service_pb2, value_pb2
 from tests.integration.rig.caller import step
-from tests.integration.rig.history import of_step, payload, payloads
+from tests.integration.rig.history import of_step, payload
 from tests.integration.rig.raw_executor import raw_executor, tool
 
 FAILED, SUCCEEDED = value_pb2.WORKFLOW_STATE_FAILED, value_pb2.WORKFLOW_STATE_SUCCEEDED
@@ -127,7 +127,9 @@ async def test_a_workflow_whose_time_is_up_fails_and_its_attempts_are_told(calle
         summary = await caller.ended(workflow_id)
     assert (summary.state, summary.failure.reason) == (FAILED, "WORKFLOW_TIMEOUT")
     events = await caller.history(workflow_id)
-    assert [each.step_id for each in payloads(events, "attempt_abandoned")] == ["step_1"]
+    assert of_step(events, "step_1")[-3:] == ["attempt_abandoned", "attempt_failed", "step_failed"]
+    assert payload(events, "attempt_failed").failure.reason == "WORKFLOW_TIMEOUT"
+    assert of_step(events, "step_2") == []
     assert (await caller.replay(workflow_id)).matches
 
 

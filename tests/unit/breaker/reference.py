@@ -110,9 +110,12 @@ class Reference:
             return
         if not reason and self.rule.timeout_ms and now_us - call.started_us > self.rule.timeout_ms * 1000:
             reason = "TIMEOUT"
-        if reason and reason in self.rule.ignore:
+        names = [reason, "TIMEOUT"] if reason == "WORKFLOW_TIMEOUT" else [reason]
+        if reason and any(name in self.rule.ignore for name in names):
             return
-        call.failed = bool(reason) and (not self.rule.record or reason in self.rule.record)
+        if reason == "CANCELED" and reason not in self.rule.record:
+            return
+        call.failed = bool(reason) and (not self.rule.record or any(name in self.rule.record for name in names))
         call.ended_us, call.counted_in = now_us, self.phase
         self.ended.append(call)
         (self.judge if self.state == "closed" else self.judge_trials)(now_us)

@@ -30,10 +30,10 @@ rules = st.builds(
     half_open_max_ms=st.sampled_from([0, 0, 3_000]),
     recovery_multiplier=st.sampled_from([0, 2, 1.5]),
     recovery_max_ms=st.sampled_from([0, 5_000]),
-    record=st.sampled_from([[], ["BROKEN", "TIMEOUT"]]),
-    ignore=st.sampled_from([[], ["BAD_INPUT"]]),
+    record=st.sampled_from([[], ["BROKEN", "TIMEOUT"], ["BROKEN", "WORKFLOW_TIMEOUT"], ["CANCELED"]]),
+    ignore=st.sampled_from([[], ["BAD_INPUT"], ["TIMEOUT"], ["WORKFLOW_TIMEOUT"]]),
 )
-reasons = st.sampled_from(["", "", "BROKEN", "BROKEN", "BAD_INPUT", "TIMEOUT", None])
+reasons = st.sampled_from(["", "", "BROKEN", "BROKEN", "BAD_INPUT", "TIMEOUT", "WORKFLOW_TIMEOUT", "CANCELED", None])
 
 
 class Comparison(RuleBasedStateMachine):

@@ -34,7 +34,7 @@ RULES = {
         window=policy_pb2.BreakerWindow(kind=2, size=6, minimum_calls=3, failure_rate=60),
     ),
 }
-OUTCOMES = ("succeed", "fail", "fail", "fail", "bad input", "cancel", "end")
+OUTCOMES = ("succeed", "fail", "fail", "fail", "bad input", "cancel", "end", "out of time")
 
 
 class Life:
@@ -80,7 +80,8 @@ class Life:
 
     async def end(self, which, how):
         workflow_id = self.running.pop(which % len(self.running))
-        failure = value_pb2.Failure(reason="BAD_INPUT" if how == "bad input" else "BROKEN")
+        reasons = {"bad input": "BAD_INPUT", "out of time": "WORKFLOW_TIMEOUT"}
+        failure = value_pb2.Failure(reason=reasons.get(how, "BROKEN"))
         event = {
             "succeed": events_pb2.StepSucceeded(step_id="a", attempt=1),
             "cancel": events_pb2.StepCanceled(step_id="a"),
@@ -89,7 +90,10 @@ class Life:
         outcome = None if how in ("cancel", "end") else event
         step = ("default", workflow_id, "a")
         self.guard.ended(AttemptEnd(step, self.clock.now, 1 if outcome else 0, "search", outcome))
-        await self.record(workflow_id, event)
+        # The end of the step and of its workflow, which the guard is told of as of one thing, come in the same append.
+        ends = [events_pb2.StepFailed(step_id="a"), events_pb2.WorkflowFailed()] if how == "out of time" else []
+        self.guard.ended(AttemptEnd(step, self.clock.now))
+        await self.record(workflow_id, event, *ends)
 
     async def found(self, **bound):
         """What a restart finds."""

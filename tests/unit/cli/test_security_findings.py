@@ -93,6 +93,30 @@ def test_an_event_that_stands_for_many_counts_as_many():
     assert (finding.count, len(finding.events), finding.severity) == (500, 1, Severity.HIGH)
 
 
+def test_requests_that_were_denied_are_told_apart_by_what_was_asked_for_and_for_whom():
+    def denied(resource, count, **who):
+        principal = value_pb2.Principal(subject="reader", **who)
+        method = "/podium.v1.ToolService/CallTool" if resource else ""
+        required = "tools.call" if resource else ""
+        fields = {"method": method, "required": required, "resource": resource, "principal": principal}
+        return line(events_pb2.RequestDenied(reason="PERMISSION_DENIED", rule="default-deny", count=count, **fields))
+
+    trail = trail_of(
+        denied("refund", 1),
+        denied("refund", 2),
+        denied("quote", 2),
+        denied("quote", 1, on_behalf_of="bob"),
+        denied("", 9),
+    )
+    assert {finding.what for finding in found(trail)} == {
+        "reader was refused CallTool (tools.call refund) 3 times (PERMISSION_DENIED)",
+        "reader was refused CallTool (tools.call quote) 2 times (PERMISSION_DENIED)",
+        "reader for bob was refused CallTool (tools.call quote) 1 times (PERMISSION_DENIED)",
+        # Of a flood with more kinds than are told apart, the caller alone is told.
+        "reader was refused requests 9 times (PERMISSION_DENIED)",
+    }
+
+
 def test_a_literal_that_a_sanitizer_refused_at_submission_is_found_and_what_was_no_valid_request_is_counted_apart():
     refused = {"method": "/podium.v1.ToolService/CallTool", "count": 10}
     trail = trail_of(

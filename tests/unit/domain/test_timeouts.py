@@ -3,8 +3,9 @@
 from podium.v1 import definition_pb2 as pb
 from podium.v1 import events_pb2
 from service.domain.decide import Rules
+from service.domain.evolve import evolve
 from service.domain.retry import RetryDefaults
-from service.domain.state import LATEST_US, US_PER_MS
+from service.domain.state import CANCELED, FAILED, LATEST_US, US_PER_MS
 from tests.unit.domain.scenario import (
     WORKFLOW_SUCCEEDED,
     abandoned,
@@ -33,6 +34,12 @@ from tests.unit.domain.workflow_run import (
 
 NO_JITTER = Rules(retry=RetryDefaults(initial_backoff_ms=100, jitter=0))
 TIMEOUT = {"reason": "TIMEOUT", "retryable": True}
+LATE = {"reason": "WORKFLOW_TIMEOUT", "retryable": True}
+
+
+def out_of_time(step_id):
+    """What is recorded of an attempt that still runs when the time of its workflow is over."""
+    return abandoned(step_id), attempt_failed(step_id, **LATE), failed(step_id, **LATE)
 
 
 def test_an_attempt_that_takes_too_long_is_given_up_and_may_still_run():
@@ -96,11 +103,12 @@ def test_a_workflow_that_takes_too_long_fails_and_abandons_what_runs():
     plan = starts(step("a"), step("b"), step("c"), step("d", "a"), timeout_ms=1000)
     history = given(plan, begins("a"), queues("b"))
     outcome = history.when(waits(1000))
-    outcome.then(abandoned("a"), workflow_failed("", "WORKFLOW_TIMEOUT", retryable=True)).admitting().queueing()
+    outcome.then(*out_of_time("a"), workflow_failed("", **LATE)).admitting().queueing()
     run = history.run
     assert not run.state.running
     assert run.state.failure.reason == "WORKFLOW_TIMEOUT"
-    assert {s.id: s.state for s in run.state.steps.values()} == dict.fromkeys("abcd", run.step("a").state)
+    # What ran had its time and has failed; what only waited is canceled.
+    assert {s.id: s.state for s in run.state.steps.values()} == {"a": FAILED, **dict.fromkeys("bcd", CANCELED)}
     assert (run.state.unfinished, run.state.running_slots) == (0, 0)
     history.when(completes("a")).then_refused()
 
@@ -118,8 +126,31 @@ def test_an_open_workflow_times_out_with_nothing_in_it():
 
 def test_items_are_given_up_with_their_workflow():
     history = given(starts(step("a", each=[1, 2, 3], at_once=2), timeout_ms=1000), begins("a[1]"))
-    history.when(waits(1000)).then(abandoned("a[1]"), workflow_failed("", "WORKFLOW_TIMEOUT", retryable=True))
+    history.when(waits(1000)).then(*out_of_time("a[1]"), workflow_failed("", **LATE))
     assert (history.run.state.unfinished, history.run.step("a").items_running) == (0, 0)
+    states = {s.id: s.state for s in history.run.state.steps.values()}
+    assert states == {"a": CANCELED, "a[0]": CANCELED, "a[1]": FAILED, "a[2]": CANCELED}
+
+
+def test_what_runs_when_its_workflow_is_out_of_time_is_neither_repeated_nor_fallen_back_from():
+    chain = [pb.Fallback(on=["*"], value_json="0")]
+    plan = starts(step("a", retry=pb.RetryPolicy(max_attempts=9), fallback=chain), timeout_ms=1000)
+    given(plan, begins("a")).when(waits(1000)).then(*out_of_time("a"), workflow_failed("", **LATE))
+
+
+def test_of_several_that_run_each_has_failed_and_whoever_waits_for_their_places_is_not_started():
+    plan = starts(*(step(name) for name in "abc"), timeout_ms=1000, max_parallel=2)
+    history = given(plan, begins("a", "b"))
+    history.when(waits(1000)).then(*out_of_time("a"), *out_of_time("b"), workflow_failed("", **LATE)).admitting()
+    assert history.run.step("c").state == CANCELED
+
+
+def test_a_log_from_before_that_was_told_folds_as_it_did():
+    history = given(starts(step("a"), timeout_ms=1000), begins("a"))
+    run = history.run
+    for event in (abandoned("a"), workflow_failed("", **LATE)):
+        evolve(run.state, event)
+    assert (run.state.running, run.step("a").state, run.state.unfinished) == (False, CANCELED, 0)
 
 
 def test_a_timeout_frees_the_place_for_the_next_step():

@@ -70,6 +70,14 @@ def test_what_is_not_allowed_reads_as_denied(decision):
     assert line.summary == "denied to the service: search"
 
 
+def test_a_flood_that_is_told_by_its_reason_alone_is_nobody_s():
+    denied = line_for(e.RequestDenied(reason="PERMISSION_DENIED", count=9))
+    assert denied.summary == "denied to several callers 9 times: a request: PERMISSION_DENIED"
+    refused = line_for(e.SubmissionRefused(reason="INVALID_WORKFLOW", count=9))
+    assert refused.summary == "a request of several callers was refused 9 times: INVALID_WORKFLOW"
+    assert (denied.authority, refused.authority) == (None, None)
+
+
 def test_a_callers_text_cannot_pass_for_another_line():
     line = line_for(
         e.WorkflowCancelRequested(reason="x\n{}\r\u202eevil\x1b[2J"), principal=Principal(subject="ana\x00")

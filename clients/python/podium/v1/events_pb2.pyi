@@ -949,7 +949,9 @@ Global___AttemptFailed: _TypeAlias = AttemptFailed  # noqa: Y015
 
 @_typing.final
 class AttemptAbandoned(_message.Message):
-    """An attempt did not answer a cancel or a timeout within its grace. It may still be running."""
+    """An attempt did not answer a cancel or a timeout within its grace. It may still be running. AttemptFailed follows where
+    a timeout was over, its own or (WORKFLOW_TIMEOUT) that of the workflow, unless the workflow was being canceled.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1210,7 +1212,9 @@ Global___AuthenticationFailed: _TypeAlias = AuthenticationFailed  # noqa: Y015
 @_typing.final
 class RequestDenied(_message.Message):
     """A request was refused to a caller, before anything was done. In the stream `requests` of the caller's tenant.
-    Counted as AuthenticationFailed is.
+    Counted as AuthenticationFailed is: all that are counted were alike in all that is told. Of a flood with more kinds
+    than are told apart, the reason and the caller are told (its subject, or its address), or the reason alone, and no
+    method.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1272,7 +1276,7 @@ Global___RequestDenied: _TypeAlias = RequestDenied  # noqa: Y015
 @_typing.final
 class SubmissionRefused(_message.Message):
     """What a caller submitted was refused, so nothing of it exists. In the stream `requests` of the caller's tenant.
-    Counted as AuthenticationFailed is.
+    Counted as RequestDenied is.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -631,12 +631,14 @@ class BreakerRule(_message.Message):
 
     @_builtins.property
     def record(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Reasons of failures that count. Empty: all."""
+        """Reasons of failures that count. Empty: all. TIMEOUT stands for WORKFLOW_TIMEOUT too, of an attempt that still ran
+        when the time of its workflow, call or batch was over; CANCELED counts only if it is named.
+        """
 
     @_builtins.property
     def ignore(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Reasons that count neither as failures nor as successes; wins over record. A reason that is in neither while record
-        is not empty counts as a success.
+        is not empty counts as a success. TIMEOUT stands for WORKFLOW_TIMEOUT here too.
         """
 
     def __init__(
