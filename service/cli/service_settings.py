@@ -32,7 +32,7 @@ def settings_with(
     if listen is not None:
         listening = replace(listening, listen_address=listen)
     if database is not None:
-        storage = replace(storage, database_url=database if "://" in database else f"sqlite:///{database}")
+        storage = storage.at(database)
     if state_directory is not None:
         storage = replace(storage, state_directory=state_directory)
     return replace(settings, listening=listening, storage=storage).checked()
