@@ -8,7 +8,8 @@ empty is not set. Invariant: no problem tells the value of a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import StrEnum
@@ -83,7 +84,7 @@ class Reading:
     sources: Mapping[str, Source]
     """Of those that are set, by key."""
     problems: Sequence[str]
-    unread: Set[str]
+    unread: AbstractSet[str]
     """The variables of what is set and cannot be read, so that `values` does not have it."""
     keys: Mapping[str, str]
     """The name in a file of each variable."""

@@ -16,6 +16,9 @@ _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 
 def seconds(duration: Duration) -> float:
     """Returns the duration in seconds; raises ValueError when it is negative or cannot be read."""
+    if isinstance(duration, bool):
+        # To Python it is a number, and nobody means a second by it.
+        raise ValueError(f'{duration} is no duration; write for example "10s" or a number of seconds')
     if isinstance(duration, timedelta):
         result = duration.total_seconds()
     elif isinstance(duration, str):
