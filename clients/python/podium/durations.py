@@ -16,9 +16,6 @@ _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 
 def seconds(duration: Duration) -> float:
     """Returns the duration in seconds; raises ValueError when it is negative or cannot be read."""
-    if isinstance(duration, bool):
-        # To Python it is a number, and nobody means a second by it.
-        raise ValueError(f'{duration} is no duration; write for example "10s" or a number of seconds')
     if isinstance(duration, timedelta):
         result = duration.total_seconds()
     elif isinstance(duration, str):
@@ -26,6 +23,9 @@ def seconds(duration: Duration) -> float:
         if not _WHOLE.fullmatch(text):
             raise ValueError(f'{duration!r} is no duration; write for example "10s", "1m30s" or "500ms"')
         result = sum(float(amount) * _UNIT_SECONDS[unit] for amount, unit in _PART.findall(text))
+    elif duration is True or duration is False:
+        # To Python it is a number, and nobody means a second by it.
+        raise ValueError(f'{duration} is no duration; write for example "10s" or a number of seconds')
     else:
         result = float(duration)
     if not math.isfinite(result) or result < 0:

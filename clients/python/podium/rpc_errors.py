@@ -59,8 +59,10 @@ _TOO_LARGE = {
     ),
     "SERVER: Received message larger than max": (
         "MESSAGE_TOO_LARGE",
-        "the request is larger than the service takes: split it, leave large values where the tools can fetch them, or "
-        "raise PODIUM_LIMIT_PAYLOAD_BYTES of the service",
+        (
+            "the request is larger than the service takes: split it, leave large values where the tools can fetch "
+            "them, or raise PODIUM_LIMIT_PAYLOAD_BYTES of the service"
+        ),
     ),
     "SERVER: Sent message larger than max": ("MESSAGE_TOO_LARGE", "the answer is larger than the service sends"),
     "CLIENT: Received message larger than max": ("MESSAGE_TOO_LARGE", "the answer is larger than this client takes"),
