@@ -258,9 +258,11 @@ class FoundSettings(NamedTuple):
     """Of those that are set anywhere, by their keys and by their names in the environment."""
 
 
-def load_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
-    """Read the settings; see find_settings."""
-    return find_settings(environment, file).settings
+def load_settings(
+    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings; see find_settings. `options` are variables of a command line, which win over all others."""
+    return find_settings({**_environment(environment), **(options or {})}, file).settings
 
 
 def find_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> FoundSettings:
@@ -268,9 +270,7 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
 
     Raises ConfigurationError with everything that is wrong.
     """
-    if environment is None:
-        environment = os.environ  # noqa: TID251 - this module is the owner of the service's environment
-    environment = with_standard_names(environment)
+    environment = with_standard_names(_environment(environment))
     if file is None and (name := environment.get(CONFIG_NAME, "")):
         file = Path(name)
     try:
@@ -284,6 +284,11 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
     if problems := [*reading.problems, *reading.located(_problems(settings))]:
         raise ConfigurationError(problems, file)
     return FoundSettings(settings, reading.sources)
+
+
+def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The one that is given, or that of this process."""
+    return os.environ if environment is None else environment  # noqa: TID251 - this module is its owner
 
 
 def _problems(settings: Settings) -> Iterator[str]:

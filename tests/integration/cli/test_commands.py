@@ -245,6 +245,12 @@ def test_what_the_schema_calls_a_string_is_one_however_it_looks(ask, value):
     assert ask("call", "greet", f"who={value}").out == f"hello {value.strip(chr(34))}\n"
 
 
+def test_what_is_too_large_for_a_message_is_bad_input_as_what_is_too_large_for_the_service(ask):
+    for size, reason in ((8_500_000, "INVALID_WORKFLOW"), (9_000_000, "MESSAGE_TOO_LARGE")):
+        ended = ask("call", "greet", "--arguments", "-", "--json", given=json.dumps({"who": "x" * size}))
+        assert (ended.code, json.loads(ended.err)["error"]["reason"]) == (2, reason)
+
+
 def test_what_may_be_more_than_a_string_is_read_as_json_and_that_is_told(ask):
     """Negative control: it is the schema that makes text of a number, and not the command."""
     assert ask("call", "label", "text=null").out == "nothing\n"

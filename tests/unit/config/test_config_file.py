@@ -11,7 +11,8 @@ from typing import get_type_hints
 import pytest
 
 from service.cli import main
-from service.config import ConfigurationError, Settings, find_settings, load_settings
+from service.cli.service_settings import settings_with
+from service.config import ConfigurationError, Settings, Storage, find_settings, load_settings
 from service.settings.example import descriptions, example_file, shown
 from service.settings.reading import Origin, all_settings
 from service.settings.tokens import PublicKeyFile
@@ -172,6 +173,21 @@ def test_a_database_is_an_address_or_a_path_in_a_file_and_in_the_environment(wri
     assert told.startswith("PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:, and is not the path")
     [told] = problems(file, PODIUM_DATABASE_URL="db:5432/podium")
     assert "written ./ and the path" in told
+
+
+def test_options_of_a_command_win_and_are_told_with_all_that_is_wrong(written, monkeypatch):
+    monkeypatch.setenv("PODIUM_DATABASE_URL", "environment.db")
+    file = written('[listening]\nlisten_address = "0.0.0.0:1"\n[storage]\ndatabase_url = "file.db"\n')
+    found = settings_with(listen="127.0.0.1:7000", database="option.db", state_directory=Path("keys"), config=file)
+    assert found.listening.listen_address == "127.0.0.1:7000"
+    assert found.storage == Storage("sqlite:///option.db", Path("keys"))
+    assert settings_with(listen="127.0.0.1:7000", config=file).storage.database_url == "sqlite:///environment.db"
+    with pytest.raises(ConfigurationError) as refused:
+        settings_with(listen="7000", database="mysql://db", config=written("[timings]\ndrain_ms = 0\n"))
+    address, database, drain = refused.value.problems
+    assert address.startswith("PODIUM_LISTEN_ADDRESS is '7000'")
+    assert database.startswith("PODIUM_DATABASE_URL begins with neither")
+    assert drain.endswith("line 2: timings.drain_ms must be at least 1")
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path):
