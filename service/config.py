@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 from urllib.parse import urlsplit
@@ -22,12 +22,16 @@ from service.domain.templates import PARTS_LIMIT
 from service.settings.cache import CacheSettings, cache_problems
 from service.settings.file import ConfigFile
 from service.settings.listening import Listening, listening_problems
+from service.settings.ports import ENCODED, PORT_MAX, host_port, is_port
 from service.settings.reading import CONFIG_NAME, PREFIX, Source, all_settings, as_violation, read_settings
 from service.settings.telemetry import TelemetrySettings, telemetry_problems, with_standard_names
+from service.settings.times import time_problems
 from service.settings.tokens import TokenSettings, token_problems
 
 _KIB = 1024
 _CHECKPOINT_EVENTS_MAX = 100_000
+_PAYLOAD_BYTES_MAX = 1024 * _KIB * _KIB
+"""A message of gRPC is counted in 31 bits, and a payload is not all of it."""
 
 
 class ConfigurationError(ValueError):
@@ -49,9 +53,15 @@ class Storage:
     """Where the service keeps what it must not lose."""
 
     database_url: str = field(default="sqlite:///podium.db", repr=False)
-    """sqlite:///path or postgresql://user:password@host/database."""
+    """sqlite:///path or postgresql://user:password@host/database, or the path of a SQLite file."""
     state_directory: Path = Path(".podium")
     """Keys and lock files."""
+
+    def at(self, database: str) -> Storage:
+        """The same with this database: an address, or the path of a SQLite file."""
+        # What has a colon before its first slash may be meant as an address, and is refused if it is none.
+        is_path = database and ":" not in database.partition("/")[0]
+        return replace(self, database_url=f"sqlite:///{database}" if is_path else database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +245,7 @@ class Settings:
 
     def checked(self) -> Settings:
         """Return the settings themselves. Raises ConfigurationError with everything that is wrong."""
-        problems = [*listening_problems(self.listening), *_storage(self.storage), *_numbers(self), *_retry(self.retry)]
-        problems += [*_checkpoints(self.checkpoints), *token_problems(self.tokens), *cache_problems(self.cache)]
-        problems += telemetry_problems(self.telemetry, self.listening)
-        if problems:
+        if problems := list(_problems(self)):
             raise ConfigurationError(problems)
         return self
 
@@ -251,9 +258,11 @@ class FoundSettings(NamedTuple):
     """Of those that are set anywhere, by their keys and by their names in the environment."""
 
 
-def load_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
-    """Read the settings; see find_settings."""
-    return find_settings(environment, file).settings
+def load_settings(
+    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings; see find_settings. `options` are variables of a command line, which win over all others."""
+    return find_settings({**_environment(environment), **(options or {})}, file).settings
 
 
 def find_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> FoundSettings:
@@ -261,9 +270,7 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
 
     Raises ConfigurationError with everything that is wrong.
     """
-    if environment is None:
-        environment = os.environ  # noqa: TID251 - this module is the owner of the service's environment
-    environment = with_standard_names(environment)
+    environment = with_standard_names(_environment(environment))
     if file is None and (name := environment.get(CONFIG_NAME, "")):
         file = Path(name)
     try:
@@ -271,32 +278,56 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
     except ValueError as error:
         raise ConfigurationError([str(error)], file) from None
     reading = read_settings(all_settings(Settings), environment, config)
-    if reading.problems:
-        raise ConfigurationError([*reading.problems], file)
     sections = {name: kind(**reading.values.get(name, {})) for name, kind in get_type_hints(Settings).items()}
-    try:
-        return FoundSettings(Settings(**sections).checked(), reading.sources)
-    except ConfigurationError as error:
-        raise ConfigurationError([reading.located(problem) for problem in error.problems], file) from None
+    settings = Settings(**sections)
+    settings = replace(settings, storage=settings.storage.at(settings.storage.database_url))
+    if problems := [*reading.problems, *reading.located(_problems(settings))]:
+        raise ConfigurationError(problems, file)
+    return FoundSettings(settings, reading.sources)
+
+
+def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The one that is given, or that of this process."""
+    return os.environ if environment is None else environment  # noqa: TID251 - this module is its owner
+
+
+def _problems(settings: Settings) -> Iterator[str]:
+    """What is wrong with settings that were read, a line each. Settings are called as in the environment."""
+    yield from listening_problems(settings.listening)
+    yield from _storage(settings.storage)
+    yield from _numbers(settings)
+    yield from _retry(settings.retry)
+    yield from _checkpoints(settings.checkpoints)
+    yield from token_problems(settings.tokens)
+    yield from cache_problems(settings.cache)
+    yield from telemetry_problems(settings.telemetry, settings.listening)
+    values = ((each, getattr(getattr(settings, each.section), each.name)) for each in all_settings(Settings))
+    yield from time_problems({setting.name: (setting.variable, value) for setting, value in values})
 
 
 def _storage(storage: Storage) -> Iterator[str]:
     # The address is not repeated: it may hold a password, and so may any part of one that cannot be read.
     scheme = storage.database_url.partition(":")[0].partition("+")[0]
     if scheme not in ("sqlite", "postgresql"):
-        yield "PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:"
-    elif scheme == "postgresql" and not _has_port(storage.database_url):
         yield (
-            "PODIUM_DATABASE_URL is no address: what is special in a user or a password is percent-encoded, / as %2F, "
-            "@ as %40, : as %3A"
+            "PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:, and is not the path of a file either: "
+            "one with a colon before its first slash is written ./ and the path"
         )
+    elif scheme == "postgresql":
+        ports = _ports(storage.database_url)
+        if ports is None or not all(port.isdecimal() for port in ports):
+            yield f"PODIUM_DATABASE_URL is no address: {ENCODED}"
+        elif not all(map(is_port, ports)):
+            yield f"PODIUM_DATABASE_URL has a port that is none: a port is from 1 to {PORT_MAX}"
 
 
-def _has_port(url: str) -> bool:
-    """Whether what stands for ports in an address are numbers, or nothing."""
-    hosts = urlsplit(url).netloc.rpartition("@")[2]
-    ports = [host.rpartition(":")[2] for host in hosts.split(",") if ":" in host.rpartition("]")[2]]
-    return all(port.isdecimal() or not port for port in ports)
+def _ports(url: str) -> list[str] | None:
+    """What stands for the ports of an address; None: it cannot be read."""
+    try:
+        hosts = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return None
+    return [port for host in hosts.split(",") if (port := host_port(host))]
 
 
 def _checkpoints(checkpoints: CheckpointSettings) -> Iterator[str]:
@@ -323,6 +354,8 @@ def _numbers(settings: Settings) -> Iterator[str]:
                 yield f"{PREFIX}{prefix}{setting.name.upper()} must be at least 1"
     if settings.access.run_authority_max_s < 1:
         yield "PODIUM_RUN_AUTHORITY_MAX_S must be at least 1"
+    if settings.limits.payload_bytes > _PAYLOAD_BYTES_MAX:
+        yield f"PODIUM_LIMIT_PAYLOAD_BYTES must be at most {_PAYLOAD_BYTES_MAX:_}, 1 GiB"
     if settings.limits.inline_bytes > settings.limits.payload_bytes:
         yield "PODIUM_LIMIT_INLINE_BYTES must not be more than PODIUM_LIMIT_PAYLOAD_BYTES"
     if settings.limits.json_depth > 200:  # noqa: PLR2004 - explained

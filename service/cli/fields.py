@@ -113,6 +113,14 @@ class Fields:
             self._wrong(name, f"must be a duration: {error}")
             return 0
 
+    def positive_duration_ms(self, name: str, remedy: str) -> int:
+        """Return a duration that is there, where 0 would mean something else; the remedy says how that is written."""
+        told = len(self._problems)
+        found = self.duration_ms(name)
+        if not found and len(self._problems) == told:
+            self._wrong(name, f"must be more than 0: {remedy}")
+        return found
+
     def size_bytes(self, name: str) -> int:
         """Return a size ("64KiB", "10MiB", "1GiB", or a number of bytes) in bytes; 0 when it is not there."""
         value = self._content.get(name)

@@ -48,6 +48,12 @@ def arguments_option(text: str | None, pairs: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
+def read_as_json(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the values of NAME=VALUE, as they were typed, that are meant as JSON and are no text."""
+    typed = {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+    return {name: value for name, value in typed.items() if not isinstance(_guessed(value), str)}
+
+
 def _guessed(value: str) -> Any:  # noqa: ANN401 -- any JSON value
     try:
         return json.loads(value, parse_constant=_refused)

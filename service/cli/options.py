@@ -44,6 +44,14 @@ Database: TypeAlias = Annotated[
         help="postgresql://USER@HOST/NAME, sqlite:///PATH, or the path of a SQLite file. Without it: podium.db",
     ),
 ]
+Listen: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        envvar="PODIUM_LISTEN_ADDRESS",
+        help="host:port or unix:path; port 0 is any that is free. Without it: 127.0.0.1:7233",
+    ),
+]
 Config: TypeAlias = Annotated[
     Path | None,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +26,10 @@ def settings_with(
     """
     from service.config import load_settings
 
-    settings = load_settings(file=config)
-    listening, storage = settings.listening, settings.storage
-    if listen is not None:
-        listening = replace(listening, listen_address=listen)
-    if database is not None:
-        storage = replace(storage, database_url=database if "://" in database else f"sqlite:///{database}")
-    if state_directory is not None:
-        storage = replace(storage, state_directory=state_directory)
-    return replace(settings, listening=listening, storage=storage).checked()
+    # As variables, so that all that is wrong with them and with what was found is told at once.
+    options = {
+        "PODIUM_LISTEN_ADDRESS": listen,
+        "PODIUM_DATABASE_URL": database,
+        "PODIUM_STATE_DIRECTORY": None if state_directory is None else str(state_directory),
+    }
+    return load_settings(file=config, options={name: text for name, text in options.items() if text is not None})

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 from podium.v1 import definition_pb2 as pb
 from service.domain.errors import RejectedInput, Violation
+from service.domain.fallback import ANY
 from service.domain.json_members import TWICE, is_given_twice
+from service.domain.reasons import reason_problem
 from service.domain.template_parsing import check_literal, parse_compact, parse_json
 from service.domain.templates import (
     TemplateError,
@@ -26,8 +28,6 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MULTIPLIER_MAX = 100
 _ATTEMPTS_MAX = 1000
 REASONS_MAX = 100
-REASON_LENGTH_MAX = 64
-"""As long as the reason of a failure is."""
 
 
 class CallReading:
@@ -172,6 +172,13 @@ class CallReading:
         if retry.max_attempts > _ATTEMPTS_MAX:
             self.wrong(f"{field}.max_attempts", f"must be at most {_ATTEMPTS_MAX}")
         for name, reasons in (("retry_on", retry.retry_on), ("never_retry_on", retry.never_retry_on)):
-            if len(reasons) > REASONS_MAX or any(len(reason) > REASON_LENGTH_MAX for reason in reasons):
-                problem = f"must be at most {REASONS_MAX} reasons of at most {REASON_LENGTH_MAX} characters"
-                self.wrong(f"{field}.{name}", problem)
+            if len(reasons) > REASONS_MAX:
+                self.wrong(f"{field}.{name}", f"must be at most {REASONS_MAX} reasons")
+                continue
+            for number, reason in enumerate(reasons):
+                if reason == ANY and name == "retry_on":
+                    continue
+                if reason == ANY:
+                    self.wrong(f"{field}.{name}[{number}]", "is no reason: to repeat nothing, set max_attempts to 1")
+                elif problem := reason_problem(reason):
+                    self.wrong(f"{field}.{name}[{number}]", problem)

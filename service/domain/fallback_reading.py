@@ -5,15 +5,13 @@ In the normal form a tool has its version and its arguments are a template, and 
 
 from __future__ import annotations
 
-import re
-
 from podium.v1 import definition_pb2 as pb
-from service.domain.call_reading import REASON_LENGTH_MAX, REASONS_MAX, CallReading
-from service.domain.fallback import ANY, DENIED, EXHAUSTED
+from service.domain.call_reading import REASONS_MAX, CallReading
+from service.domain.fallback import ANY
+from service.domain.reasons import reason_problem
 from service.domain.validation import Validation
 
 LINKS_MAX = 8
-_REASON = re.compile(rf"[A-Za-z0-9_.:-]{{1,{REASON_LENGTH_MAX}}}")
 
 
 def read_chain(step: pb.StepDefinition, reading: CallReading, validation: Validation) -> None:
@@ -38,11 +36,8 @@ def _read_reasons(link: pb.Fallback, field: str, reading: CallReading) -> None:
         reading.wrong(f"{field}.on", f"must be at most {REASONS_MAX} reasons")
         return
     for number, reason in enumerate(link.on):
-        if reason.upper() in (DENIED, EXHAUSTED) and reason != reason.upper():
-            reading.wrong(f"{field}.on[{number}]", f"{reason!r} is written {reason.upper()}")
-        elif reason != ANY and not _REASON.fullmatch(reason):
-            problem = f"is no reason of a failure: use [A-Za-z0-9_.:-], at most {REASON_LENGTH_MAX} characters, or *"
-            reading.wrong(f"{field}.on[{number}]", f"{reason[:80]!r} {problem}")
+        if reason != ANY and (problem := reason_problem(reason)):
+            reading.wrong(f"{field}.on[{number}]", f"{problem}; {ANY} is any")
 
 
 def _read_tool(step: pb.StepDefinition, link: pb.ToolFallback, prefix: str, reading: CallReading) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from podium.v1 import policy_pb2
 from service.domain.errors import Violation
 from service.domain.policy_names import glob_violations, id_violations, list_violations
+from service.domain.reasons import reason_problem
 
 BREAKERS_MAX = 100
 """The first whose globs fit a tool is looked for once a tool and policy."""
@@ -16,7 +16,6 @@ WINDOW_CALLS_MAX, WINDOW_SECONDS_MAX = 10_000, 3_600
 """What a window holds in memory for each tool: a byte a call, or a bucket a second."""
 DURATION_MAX_MS = 7 * 86_400_000
 MULTIPLIER_MAX = 100.0
-_REASON = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 def breaker_violations(rules: Sequence[policy_pb2.BreakerRule]) -> Iterator[Violation]:
@@ -80,5 +79,5 @@ def _window(path: str, window: policy_pb2.BreakerWindow) -> Iterator[Violation]:
 def _reasons(path: str, reasons: Sequence[str]) -> Iterator[Violation]:
     yield from list_violations(path, reasons)
     for number, reason in enumerate(reasons):
-        if not _REASON.fullmatch(reason):
-            yield f"{path}[{number}]", f"is {reason[:80]!r}; a failure has a reason such as TIMEOUT"
+        if problem := reason_problem(reason):
+            yield f"{path}[{number}]", problem

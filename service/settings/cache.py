@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from service.settings.ports import ENCODED, PORT_MAX, host_port, is_port
 
 _MIB = 1024 * 1024
 _PLAIN, _WITH_TLS = ("redis", "valkey"), ("rediss", "valkeys")
@@ -53,13 +55,7 @@ class CacheSettings:
         """Where the remote cache is; None: there is none. Raises ValueError, without repeating what may be secret."""
         if not self.url:
             return None
-        try:
-            parts = urlsplit(self.url)
-            host, port = parts.hostname, parts.port or _PORT
-        except ValueError:
-            raise ValueError(
-                "is no address: what is special in a user or a password is percent-encoded, / as %2F, @ as %40"
-            ) from None
+        parts, host, port = self._host_and_port()
         if parts.scheme not in (*_PLAIN, *_WITH_TLS):
             raise ValueError("begins with none of redis: rediss: valkey: valkeys:")
         if not host:
@@ -69,6 +65,21 @@ class CacheSettings:
             raise ValueError("ends with something else than the number of a database, for example /0")
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         return RemotePlace(host, port, int(database), user, password, parts.scheme in _WITH_TLS)
+
+    def _host_and_port(self) -> tuple[SplitResult, str | None, int]:
+        """The address in its parts. Raises ValueError, which tells a wrong port from a special character."""
+        try:
+            parts = urlsplit(self.url)
+            host = parts.hostname
+        except ValueError:
+            raise ValueError(f"is no address: {ENCODED}") from None
+        # What stands for the port is not repeated: it may be the beginning of a password.
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError(f"is no address: {ENCODED}")
+        port = host_port(parts.netloc)
+        if port and not is_port(port):
+            raise ValueError(f"has a port that is none: a port is from 1 to {PORT_MAX}, and 6379 without one")
+        return parts, host, int(port) if port else _PORT
 
 
 def cache_problems(settings: CacheSettings) -> Iterator[str]:

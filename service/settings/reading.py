@@ -8,7 +8,8 @@ empty is not set. Invariant: no problem tells the value of a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import StrEnum
@@ -83,14 +84,29 @@ class Reading:
     sources: Mapping[str, Source]
     """Of those that are set, by key."""
     problems: Sequence[str]
+    unread: AbstractSet[str]
+    """The variables of what is set and cannot be read, so that `values` does not have it."""
+    keys: Mapping[str, str]
+    """The name in a file of each variable."""
 
-    def located(self, problem: str) -> str:
-        """A problem that names variables, behind the place in the file that set the first of them that is set there."""
-        for name in _NAME.findall(problem):
-            source = self.sources.get(name)
-            if source is not None and source.origin is Origin.FILE:
-                return f"{source.place}: {problem}"
-        return problem
+    def located(self, problems: Iterable[str]) -> Iterator[str]:
+        """Problems that name variables: those that the file made behind their place there, with the names of a file.
+
+        What is said of a setting that could not be read is left out: it is said of a default that nobody chose.
+        """
+        for problem in problems:
+            names = _NAME.findall(problem)
+            if not self.unread.isdisjoint(names):
+                continue
+            sources = [self.sources[name] for name in names if name in self.sources]
+            place = next((source.place for source in sources if source.origin is Origin.FILE), "")
+            yield f"{place}: {_NAME.sub(self._in_file, problem)}" if place else problem
+
+    def _in_file(self, variable: re.Match[str]) -> str:
+        """What a setting that the environment does not set is called in a file."""
+        name = variable[0]
+        is_elsewhere = name in self.sources and self.sources[name].origin is Origin.ENVIRONMENT
+        return name if is_elsewhere else self.keys.get(name, name)
 
 
 def all_settings(sections: type) -> list[Setting]:
@@ -109,6 +125,7 @@ def read_settings(settings: Sequence[Setting], environment: Mapping[str, str], f
     values: dict[str, dict[str, Any]] = {}
     sources: dict[str, Source] = {}
     problems = list(_unknown_in(file, settings)) if file is not None else []
+    unread = set()
     for setting in settings:
         source, parse, raw = _raw(setting, environment, file)
         if source.origin is Origin.DEFAULT:
@@ -121,8 +138,10 @@ def read_settings(settings: Sequence[Setting], environment: Mapping[str, str], f
             place = "" if source.origin is Origin.ENVIRONMENT else f"{source.place}: "
             name = setting.variable if source.origin is Origin.ENVIRONMENT else setting.key
             problems.append(f"{place}{name} {what}")
-    problems += _misspelt(environment, {setting.variable for setting in settings} | {CONFIG_NAME})
-    return Reading(values, sources, problems)
+            unread.add(setting.variable)
+    keys = {setting.variable: setting.key for setting in settings}
+    problems += _misspelt(environment, {*keys, CONFIG_NAME})
+    return Reading(values, sources, problems, unread, keys)
 
 
 _WRONG_SECRET = "is not of its kind; its value is not repeated, because it may be a secret"  # noqa: S105 - no secret

@@ -21,6 +21,7 @@ TEXT_RULES = [tidy_rules.leftover, tidy_rules.registry_host]
 # The tests that may sleep, each with its reason. A new one is an exception, not a habit.
 MAY_SLEEP: dict[str, str] = {
     "tests/benchmarks/quiet.py": "that a service has nothing more to do by itself is seen in its CPU time alone",
+    "tests/unit/api_edge/test_keepalive.py": "a silence is time in which nothing happens",
     "tests/faults/postgres_outcomes.py": "a fault comes at any moment of an append, and nothing tells of a moment",
 }
 

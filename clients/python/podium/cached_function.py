@@ -12,7 +12,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar, cast
+from typing import Any, Never, TypeVar, cast
 
 from podium.argument_keys import ArgumentKeys
 from podium.clock import monotonic
@@ -25,7 +25,11 @@ _CACHE = "__podium_cache__"
 
 
 def cacheable(
-    *, ttl: Duration, maxsize: int = 1024, stale: Duration = 0.0, clock: Callable[[], float] = monotonic
+    *bare: Never,
+    ttl: Duration | None = None,
+    maxsize: int = 1024,
+    stale: Duration = 0.0,
+    clock: Callable[[], float] = monotonic,
 ) -> Callable[[Cached], Cached]:
     """Keeps what a function returns: `@cacheable(ttl="5m")`.
 
@@ -34,15 +38,22 @@ def cacheable(
     The decorated function also has `get_cache_stats()` and `invalidate_cache(...)`.
 
     Args:
+        bare: Nothing. How long a result is fresh is known to whoever wrote the function alone, so ttl has no default.
         ttl: How long a result is fresh. 0: nothing is kept, every call runs.
         maxsize: How many results are kept; beyond, the one that was used longest ago makes room.
         stale: How long after that an old result stands in when the function raises.
         clock: Where seconds come from.
 
     Raises:
-        TypeError: The function is a generator.
-        ValueError: A duration is negative, or maxsize is not positive.
+        TypeError: There is no ttl, maxsize is no whole number, or the function is a generator.
+        ValueError: A duration is none or negative, or maxsize is not positive.
     """
+    if bare or ttl is None:
+        raise TypeError('say how long a result is fresh: @cacheable(ttl="5m")')
+    if type(maxsize) is not int:
+        raise TypeError(
+            f"maxsize must be a whole number, not {maxsize!r}: a cache without a bound would fill the memory"
+        )
     ttl_s, stale_s = seconds(ttl), seconds(stale)
     if maxsize < 1:
         raise ValueError(f"maxsize must be at least 1, not {maxsize}; ttl=0 keeps nothing")

@@ -37,7 +37,8 @@ OUTAGE_MAX_S = 30.0
 _OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
     ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
-    # A peer that vanished without a word is noticed; the server allows a ping every 20 s.
+    # A peer that vanished without a word is noticed, however long nothing is said. The service allows a ping every 10 s
+    # (service/listening.py); what pinged more often than it allows would be cut off.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -23,6 +23,10 @@ def seconds(duration: Duration) -> float:
         if not _WHOLE.fullmatch(text):
             raise ValueError(f'{duration!r} is no duration; write for example "10s", "1m30s" or "500ms"')
         result = sum(float(amount) * _UNIT_SECONDS[unit] for amount, unit in _PART.findall(text))
+    elif isinstance(duration, bool):
+        # To Python it is a number, and nobody means a second by it.
+        problem = f'{duration} is no duration; write for example "10s" or a number of seconds'
+        raise ValueError(problem)  # noqa: TRY004 - as for everything else that is no duration
     else:
         result = float(duration)
     if not math.isfinite(result) or result < 0:

@@ -45,8 +45,16 @@ class Fallback:
 
     @classmethod
     def stale(cls, *, max_age: Duration | None = None, on: Iterable[str] = ()) -> Fallback:
-        """The last cached result of the step's own call, at most this old; as old as the cache keeps if not said."""
-        stale = definition_pb2.StaleFallback(max_age_ms=milliseconds(max_age))
+        """The last cached result of the step's own call, at most this old; as old as the cache keeps if not said.
+
+        Raises:
+            InvalidInput: `max_age` is 0, which no result is.
+        """
+        max_age_ms = milliseconds(max_age)
+        if max_age is not None and not max_age_ms:
+            remedy = "leave it out for a result of any age"
+            raise InvalidInput(f"max_age must be more than 0: {remedy}", field="fallback.stale")
+        stale = definition_pb2.StaleFallback(max_age_ms=max_age_ms)
         return cls(definition_pb2.Fallback(on=_reasons(on), stale=stale))
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.examples import example
-from service.cli.options import Config, Database, Json, ParentProcess, StateDirectory
+from service.cli.options import Config, Database, Json, Listen, ParentProcess, StateDirectory
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
 DEV_PORT = 7233
 
-Listen = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        envvar="PODIUM_LISTEN_ADDRESS",
-        help="host:port or unix:path; port 0 is any that is free. Without it: 127.0.0.1:7233",
-    ),
-]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what happens, on standard error.")]
 
 

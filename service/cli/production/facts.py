@@ -5,7 +5,8 @@ Invariant: what could not be read raises NotSeen when an item asks for it, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -78,7 +79,7 @@ class Facts:
 
     @property
     def settings(self) -> Settings:
-        """The settings of the service, as this command's environment has them. Raises NotSeen."""
+        """The settings of the service, as this command found them. Raises NotSeen, also for another's."""
         return self._seen(self.read_settings, "the settings")
 
     @property
@@ -125,16 +126,16 @@ def is_open(path: Path, bits: int) -> bool:
         raise NotSeen(f"{path}: {error.strerror}") from None
 
 
-def gather(address: str | None, token: str | None) -> Facts:
-    """Read everything that can be read."""
+def gather(address: str | None, token: str | None, find_settings: Callable[[], Settings]) -> Facts:
+    """Read everything that can be read. `find_settings` may raise ConfigurationError."""
     from podium import PodiumError
     from service.cli.connecting import with_service
-    from service.config import ConfigurationError, load_settings
+    from service.config import ConfigurationError
     from service.main import ServeError, describe_database
 
     facts = Facts()
     try:
-        facts.read_settings = load_settings()
+        facts.read_settings = find_settings()
         facts.read_database = describe_database(facts.read_settings)
     except ConfigurationError as error:
         facts.unread += ["the settings: " + "; ".join(error.problems), "the database: there are no settings"]
@@ -166,6 +167,30 @@ async def _read_running(service: Service, facts: Facts) -> None:
                 return names
             request.page_token = page.next_page_token
 
+    await _compare(service, facts)
     facts.read_policy = await read_policy(service, facts.unread)
     facts.read_tools = await read_tools(service, facts.unread)
     facts.read_tenants = await read_or_note("the tenants", tenants, facts.unread)
+
+
+async def _compare(service: Service, facts: Facts) -> None:
+    """Forget settings, and what their database tells, that are not those of the service that answers."""
+    from podium.v1 import monitoring_service_pb2, monitoring_service_pb2_grpc
+    from service.cli.production.comparison import Here, difference
+    from service.cli.tools.reading import read_or_note
+    from service.main import database_name
+
+    if facts.read_settings is None:
+        return
+    stub = monitoring_service_pb2_grpc.MonitoringServiceStub(service.connection.channel)
+    request = monitoring_service_pb2.GetStatusRequest()
+    ask = functools.partial(service.connection.call, stub.GetStatus, request)
+    status = await read_or_note("the status", ask, facts.unread)
+    here = Here(facts.read_settings.listening, database_name(facts.read_settings), facts.read_database)
+    if why := difference(here, service.address, status):
+        facts.read_settings = facts.read_database = None
+        # Before whatever else was said of them, which is of another service.
+        others = [
+            f"{what}: not those of the service at {service.address}: {why}" for what in ("the settings", "the database")
+        ]
+        facts.unread[:0] = others

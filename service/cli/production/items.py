@@ -22,12 +22,18 @@ class Item:
     look: Callable[[Facts], Outcome]
 
 
+_REMEDY = (
+    "run this beside the service, with its environment or the options that it was started with (--listen, --database, "
+    "--config), with its address, and with an administrator's token"
+)
+
+
 def examine(item: Item, facts: Facts) -> Outcome:
     """Look at an item."""
     try:
         return item.look(facts)
     except NotSeen as unseen:
-        return failed(f"could not be looked at: {unseen}", "run this beside the service, with an administrator's token")
+        return failed(f"could not be looked at: {unseen}", _REMEDY)
 
 
 def _not_in_this_version(facts: Facts) -> Outcome:

@@ -117,7 +117,7 @@ def _calls(tool: ToolFacts) -> Iterator[str]:
     request = json.dumps({"call": {"tool": tool.name, "arguments_json": arguments}}, ensure_ascii=False)
     yield code_block("console", f"podium call {tool.name} --arguments {word(arguments)}")
     yield code_block(
-        "python", f"outcome = await client.call({_literal(tool.name)}, {_literal(example_arguments(tool))})"
+        "python", f"output = await client.call({_literal(tool.name)}, {_literal(example_arguments(tool))})"
     )
     yield code_block(
         "console",

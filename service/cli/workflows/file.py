@@ -151,7 +151,11 @@ def _link(link: Fields) -> definition_pb2.Fallback:
             read.tool.retry.CopyFrom(_retry(link.object("retry")))
     elif link.has("stale"):
         # As a duration it is the greatest age; true is whatever age.
-        read.stale.max_age_ms = 0 if link.value("stale") is True else link.duration_ms("stale")
+        read.stale.max_age_ms = (
+            0
+            if link.value("stale") is True
+            else link.positive_duration_ms("stale", "write true for a result of any age")
+        )
     elif value_json:
         read.value_json = value_json
     return read

@@ -43,6 +43,11 @@ async def greet(who: str, ctx: podium.Context):
     yield podium.Output(f"hello {who}")
 
 @app.tool(read_only=True)
+async def label(text: str | None) -> str:
+    "Label something."
+    return text or "nothing"
+
+@app.tool(read_only=True)
 async def fail(why: str) -> str:
     "Fail."
     raise podium.ToolFailed(why, reason="NO_LUCK", retryable=False)
@@ -215,7 +220,44 @@ def test_a_call_ends_as_its_tool_does(ask):
     denied = ask("call", "greet", "who=ana", "--json", roles=["viewer", "caller"])
     assert denied.code == 3
     assert (ask("call", "greet", "whom=ana")).code == 2
-    assert (ask("call", "nope")).code in (2, 4)
+    assert ask("call", "no tool").code == 2, "a name that no tool can have"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("call", "nope"),
+        ("call", "nope", "x=1"),
+        ("tools", "docs", "nope"),
+        ("tools", "show", "nope"),
+        ("cache", "invalidate", "nope"),
+        ("breakers", "open", "nope"),
+    ],
+    ids=" ".join,
+)
+def test_a_tool_that_is_not_there_is_not_found_by_every_command(ask, words):
+    ended = ask(*words, "--json")
+    assert (ended.code, json.loads(ended.err)["error"]["reason"]) == (4, "TOOL_NOT_FOUND")
+
+
+@pytest.mark.parametrize("value", ["1", "1e3", "true", "null", "[1]", '"1"'])
+def test_what_the_schema_calls_a_string_is_one_however_it_looks(ask, value):
+    assert ask("call", "greet", f"who={value}").out == f"hello {value.strip(chr(34))}\n"
+
+
+def test_what_is_too_large_for_a_message_is_bad_input_as_what_is_too_large_for_the_service(ask):
+    for size, reason in ((8_500_000, "INVALID_WORKFLOW"), (9_000_000, "MESSAGE_TOO_LARGE")):
+        ended = ask("call", "greet", "--arguments", "-", "--json", given=json.dumps({"who": "x" * size}))
+        assert (ended.code, json.loads(ended.err)["error"]["reason"]) == (2, reason)
+
+
+def test_what_may_be_more_than_a_string_is_read_as_json_and_that_is_told(ask):
+    """Negative control: it is the schema that makes text of a number, and not the command."""
+    assert ask("call", "label", "text=null").out == "nothing\n"
+    refused = ask("call", "label", "text=1")
+    assert refused.code == 2
+    assert """text=1 was read as JSON; as text it is text='"1"'""" in refused.err
+    assert ask("call", "label", """text="1" """.strip()).out == "1\n"
 
 
 def test_a_denied_call_says_what_is_missing(ask, admit):
@@ -253,7 +295,7 @@ def test_a_watch_is_json_lines_for_programs_and_resumes(ask, flow):
 
 def test_tools_are_listed_and_shown(ask):
     tools = {tool["name"]: tool for tool in (ask("tools", "list", "--json")).lines}
-    assert tools.keys() == {"split", "greet", "fail"}
+    assert tools.keys() == {"split", "greet", "label", "fail"}
     assert (tools["greet"]["permissions"], tools["greet"]["sessions"]) == (["read_files"], 1)
     shown = (ask("tools", "show", "split", "--json")).json
     assert shown["input_schema"]["properties"]["text"]["type"] == "string"

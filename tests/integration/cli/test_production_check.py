@@ -17,11 +17,12 @@ def check(own_service, podium_command):
         "PODIUM_LISTEN_ADDRESS": service.address,
     }
 
-    def run(*words, roles=("admin",), **variables):
+    def run(*words, roles=("admin",), cwd=None, **variables):
         token = service.token("ana", roles=roles)
         called = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token, **beside, **variables}
-        return podium_command("check", *words, **called)
+        return podium_command("check", *words, cwd=cwd, **called)
 
+    run.settings = beside
     return run
 
 
@@ -103,3 +104,75 @@ def test_the_alerts_that_prometheus_has_are_looked_at(check, prometheus, query, 
     ended = check("--production", "--json", "--prometheus", url, PODIUM_METRICS_ADDRESS="127.0.0.1:9464")
     assert states(ended)["alerts"] == state
     assert states(ended)["metrics"] == "pass"
+
+
+def looked_at(ended):
+    return {line["id"]: line["looked_at"] for line in ended.lines}
+
+
+@pytest.fixture
+def elsewhere(check, tmp_path):
+    """The command without the service's settings: where it is run there are others, or none."""
+    others = {"PODIUM_STATE_DIRECTORY": "", "PODIUM_DATABASE_URL": "", "PODIUM_LISTEN_ADDRESS": ""}
+
+    def run(*words, **variables):
+        return check("--production", "--json", *words, cwd=tmp_path, **{**others, **variables})
+
+    return run
+
+
+OF_SETTINGS = {
+    "transport",
+    "proxies",
+    "token-keys",
+    "session-age",
+    "key-files",
+    "master-key",
+    "secret-files",
+    "checkpoints",
+    "database",
+    "database-rights",
+    "tenants",
+    "operator-tenant",
+    "metrics",
+}
+
+
+def test_settings_of_another_service_vouch_for_nothing(check, elsewhere):
+    ended = elsewhere()
+    assert ended.code == 1
+    for item, state in states(ended).items():
+        if item in OF_SETTINGS:
+            assert state == "fail", item
+            assert "not those of the service at 127.0.0.1:" in looked_at(ended)[item]
+    assert states(ended)["own-policy"] == "fail"
+    assert "the built-in policy is in force" in looked_at(ended)["own-policy"], "the service was asked"
+
+
+def test_the_options_of_serve_name_its_settings(check, elsewhere):
+    """Negative control: with them the same command knows the service again."""
+    settings = check.settings
+    options = [
+        *("--listen", settings["PODIUM_LISTEN_ADDRESS"]),
+        *("--database", settings["PODIUM_DATABASE_URL"].removeprefix("sqlite:///")),
+        *("--state-dir", settings["PODIUM_STATE_DIRECTORY"]),
+    ]
+    assert states(elsewhere(*options)) == states(check("--production", "--json"))
+    assert states(elsewhere(*options))["transport"] == "pass"
+
+
+def test_a_file_of_settings_names_them_too(check, elsewhere, tmp_path):
+    settings = check.settings
+    file = tmp_path / "podium.toml"
+    file.write_text(
+        f"[listening]\nlisten_address = {json.dumps(settings['PODIUM_LISTEN_ADDRESS'])}\n"
+        f"[storage]\ndatabase_url = {json.dumps(settings['PODIUM_DATABASE_URL'])}\n"
+        f"state_directory = {json.dumps(settings['PODIUM_STATE_DIRECTORY'])}\n"
+    )
+    assert states(elsewhere("--config", str(file)))["transport"] == "pass"
+
+
+def test_another_database_at_the_same_address_is_another_service(check, elsewhere, tmp_path):
+    ended = elsewhere("--listen", check.settings["PODIUM_LISTEN_ADDRESS"], "--database", str(tmp_path / "other.db"))
+    assert states(ended)["transport"] == states(ended)["database"] == "fail"
+    assert "other.db, and it says that its own is" in looked_at(ended)["transport"]

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from service.cli.failures import CommandFailed, ExitCode
-from service.cli.json_options import arguments_option, json_option
+from service.cli.json_options import arguments_option, json_option, read_as_json
 
 
 def refusal(call, *arguments):
@@ -50,6 +50,14 @@ def test_arguments_are_json_where_they_can_be_and_text_otherwise():
         "word": "true",
         "empty": "",
         "e": "a=b",
+    }
+
+
+def test_what_is_read_as_json_is_known_as_it_was_typed():
+    assert read_as_json(["n=1e3", "yes=true", "none=null", "text=a", "zip=01", 'word="1"', "m=1", "m=a"]) == {
+        "n": "1e3",
+        "yes": "true",
+        "none": "null",
     }
 
 

@@ -174,6 +174,7 @@ def test_every_field_of_a_breaker_reaches_the_policy():
         ("window: {failure_rate: 101}", "breakers[0].window.failure_rate"),
         ("window: {slow_call_rate: -1}", "breakers[0].window.slow_call_rate"),
         ("ignore: ['not a reason']", "breakers[0].ignore[0]"),
+        ("record: [TIMEOUT, timeout]", "breakers[0].record[1]"),
         ("tools: ['a b']", "breakers[0].tools[0]"),
     ],
 )

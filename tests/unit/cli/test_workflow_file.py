@@ -184,6 +184,9 @@ WRONG_LINKS = {
     "{tool: a, value: 1}": ("steps[0].fallback[0]", "not tool and value"),
     "{value: 1, retry: {}}": ("steps[0].fallback[0].retry", "only with a tool"),
     "{stale: soon}": ("steps[0].fallback[0].stale", "must be a duration"),
+    "{stale: 0s}": ("steps[0].fallback[0].stale", "must be more than 0: write true for a result of any age"),
+    "{stale: 0}": ("steps[0].fallback[0].stale", "must be more than 0"),
+    "{stale: false}": ("steps[0].fallback[0].stale", "must be a duration"),
     "{values: 1}": ("steps[0].fallback[0].values", "do you mean value?"),
 }
 

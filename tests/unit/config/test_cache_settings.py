@@ -49,3 +49,18 @@ def test_an_address_that_cannot_be_used_is_refused_and_not_repeated(url):
 @pytest.mark.parametrize("name", ["tenant_entries", "tenant_bytes", "entries", "size_bytes", "timeout_ms"])
 def test_bounds_are_positive(name):
     assert list(cache_problems(CacheSettings(**{name: 0}))) == [f"PODIUM_CACHE_{name.upper()} must be at least 1"]
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h:99999/0", "redis://u:p@h:0/0", "redis://h:port/0", f"redis://h:{'9' * 9000}"]
+)
+def test_a_port_that_is_none_is_told_as_that(url):
+    [problem] = cache_problems(CacheSettings(url=url))
+    assert problem == "PODIUM_CACHE_URL has a port that is none: a port is from 1 to 65535, and 6379 without one"
+
+
+def test_a_password_with_a_slash_is_no_port():
+    """Negative control: what is before the slash is digits, and is neither taken for a port nor repeated."""
+    [problem] = cache_problems(CacheSettings(url="redis://user:123456/part@here:6379/0"))
+    assert "percent-encoded" in problem
+    assert "123456" not in problem

@@ -11,7 +11,8 @@ from typing import get_type_hints
 import pytest
 
 from service.cli import main
-from service.config import ConfigurationError, Settings, find_settings, load_settings
+from service.cli.service_settings import settings_with
+from service.config import ConfigurationError, Settings, Storage, find_settings, load_settings
 from service.settings.example import descriptions, example_file, shown
 from service.settings.reading import Origin, all_settings
 from service.settings.tokens import PublicKeyFile
@@ -105,8 +106,8 @@ def test_a_file_that_is_named_stands_in_place_of_the_one_of_the_environment(writ
         ("[access]\ntrusted_proxies = ['x']", "line 2: access.trusted_proxies has 'x', which is no address"),
         ("[storage]\nstate_directory = 3", "line 2: storage.state_directory is 3, not text in quotes"),
         ("[sealing]\nseal_everything = 'yes'", "line 2: sealing.seal_everything is 'yes', neither true nor false"),
-        ("limits.json_depth = 201", "podium.toml, line 1: PODIUM_LIMIT_JSON_DEPTH must be at most 200"),
-        ("[timings]\ndrain_ms = 0", "podium.toml, line 2: PODIUM_DRAIN_MS must be at least 1"),
+        ("limits.json_depth = 201", "podium.toml, line 1: limits.json_depth must be at most 200"),
+        ("[timings]\ndrain_ms = 0", "podium.toml, line 2: timings.drain_ms must be at least 1"),
         ("[timings]\ndrain_ms = \n", "podium.toml is not TOML: Invalid value (at line 2, column 12)"),
         ("[timings]\ndrain_ms = 1\ndrain_ms = 2\n", "podium.toml is not TOML: Cannot overwrite a value (at line 3"),
     ],
@@ -130,6 +131,63 @@ def test_a_problem_that_the_environment_made_is_not_told_of_the_file(written):
 
 def test_everything_that_is_wrong_with_a_file_is_told_at_once(written):
     assert len(problems(written("[limits]\na = 1\njson_depth = 'x'\n[b]\n"), PODIUM_RETRY_JITTER="y")) == 4
+
+
+def test_what_is_out_of_range_is_told_with_what_is_unknown_and_what_is_of_the_wrong_type(written):
+    told = problems(
+        written("[limits]\njson_dept = 1\npayload_bytes = -1\njson_depth = 'x'\n[lmits]\n[retry]\nmax_attempts = 0\n"),
+        PODIUM_CANCEL_GRACE_MS="0",
+        PODIUM_DRAIN_MS="soon",
+    )
+    assert told == [
+        "podium.toml, line 2: limits.json_dept is no setting: limits.json_depth is",
+        "podium.toml, line 5: [lmits] is no section: [limits] is",
+        "podium.toml, line 4: limits.json_depth is 'x', not a whole number without quotes",
+        "PODIUM_DRAIN_MS is 'soon', not a number",
+        "podium.toml, line 3: limits.payload_bytes must be at least 1",
+        "PODIUM_CANCEL_GRACE_MS must be at least 1",
+        "podium.toml, line 3: limits.inline_bytes must not be more than limits.payload_bytes",
+        "podium.toml, line 7: retry.max_attempts must be at least 1",
+    ]
+
+
+def test_in_a_problem_of_both_each_setting_is_called_as_where_it_was_set(written):
+    [told] = problems(written("[timings]\nheartbeat_interval_ms = 300\n"), PODIUM_RECONNECT_GRACE_MS="200")
+    assert told == "podium.toml, line 2: timings.heartbeat_interval_ms must be less than PODIUM_RECONNECT_GRACE_MS"
+
+
+def test_a_default_that_stands_in_for_what_cannot_be_read_is_not_at_fault(written):
+    told = problems(written("[timings]\nreconnect_grace_ms = 300\nheartbeat_interval_ms = '200'\n"))
+    assert told == ["podium.toml, line 3: timings.heartbeat_interval_ms is '200', not a whole number without quotes"]
+    # Negative control: a default that somebody left as it is is held against what was set.
+    [told] = problems(written("[timings]\nreconnect_grace_ms = 300\n"))
+    assert told.startswith("podium.toml, line 2: timings.heartbeat_interval_ms must be less than")
+
+
+def test_a_database_is_an_address_or_a_path_in_a_file_and_in_the_environment(written):
+    file = written('[storage]\ndatabase_url = "data/podium.db"\n')
+    assert load_settings({}, file).storage.database_url == "sqlite:///data/podium.db"
+    for path in ("/var/lib/podium.db", "podium.db", "./a:b.db"):
+        assert load_settings({"PODIUM_DATABASE_URL": path}).storage.database_url == f"sqlite:///{path}"
+    [told] = problems(file, PODIUM_DATABASE_URL="mysql://bob:hunter2@db/podium")
+    assert told.startswith("PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:, and is not the path")
+    [told] = problems(file, PODIUM_DATABASE_URL="db:5432/podium")
+    assert "written ./ and the path" in told
+
+
+def test_options_of_a_command_win_and_are_told_with_all_that_is_wrong(written, monkeypatch):
+    monkeypatch.setenv("PODIUM_DATABASE_URL", "environment.db")
+    file = written('[listening]\nlisten_address = "0.0.0.0:1"\n[storage]\ndatabase_url = "file.db"\n')
+    found = settings_with(listen="127.0.0.1:7000", database="option.db", state_directory=Path("keys"), config=file)
+    assert found.listening.listen_address == "127.0.0.1:7000"
+    assert found.storage == Storage("sqlite:///option.db", Path("keys"))
+    assert settings_with(listen="127.0.0.1:7000", config=file).storage.database_url == "sqlite:///environment.db"
+    with pytest.raises(ConfigurationError) as refused:
+        settings_with(listen="7000", database="mysql://db", config=written("[timings]\ndrain_ms = 0\n"))
+    address, database, drain = refused.value.problems
+    assert address.startswith("PODIUM_LISTEN_ADDRESS is '7000'")
+    assert database.startswith("PODIUM_DATABASE_URL begins with neither")
+    assert drain.endswith("line 2: timings.drain_ms must be at least 1")
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path):
@@ -307,7 +365,7 @@ def test_each_problem_is_told_on_its_line_and_to_programs_with_its_setting(writt
 def test_a_problem_that_is_found_later_has_its_setting_too(written, capsys):
     file = written("[timings]\ndrain_ms = 0\n")
     told = json.loads(run(capsys, "config", "check", str(file), "--json")[2])["error"]
-    assert told["violations"] == [{"field": "PODIUM_DRAIN_MS", "description": f"must be at least 1 ({file}, line 2)"}]
+    assert told["violations"] == [{"field": "timings.drain_ms", "description": f"must be at least 1 ({file}, line 2)"}]
 
 
 def test_a_problem_of_a_whole_file_is_that_of_no_setting(tmp_path, capsys):

@@ -85,8 +85,8 @@ WRONG = {
     "fallback[0].value_json": (pb.Fallback(value_json=""), "JSON"),
     "fallback[0].value": (pb.Fallback(value=value_pb2.Value(payload=value_pb2.PayloadReference())), "value_json"),
     "fallback[0]": (pb.Fallback(on=["*"]), "nothing to fall back on"),
-    "fallback[0].on[0]": (declared(1, "denied"), "is written DENIED"),
-    "fallback[0].on[1]": (declared(1, "OK", "a b"), "is no reason"),
+    "fallback[0].on[0]": (declared(1, "denied"), "write DENIED"),
+    "fallback[0].on[1]": (declared(1, "OK", "a b"), "write A_B"),
     "fallback[0].on": (declared(1, *["OK"] * 101), "at most 100"),
 }
 
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_told_with_its_field(field, link, problem):
     assert problem in found[f"steps[0].{field}"]
 
 
-@pytest.mark.parametrize("reason", ["", "x" * 65, "a b", "DENIED, TIMEOUT", "Exhausted", "ü"])
+@pytest.mark.parametrize("reason", ["", "x" * 65, "a b", "DENIED, TIMEOUT", "Exhausted", "ü", "timeout", "X" * 64])
 def test_a_reason_is_one_word(reason):
     assert list(problems(declared(1, reason))) == ["steps[0].fallback[0].on[0]"]
 

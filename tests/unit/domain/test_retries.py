@@ -3,7 +3,7 @@
 import pytest
 
 from podium.v1 import definition_pb2 as pb
-from podium.v1 import value_pb2
+from podium.v1 import events_pb2, value_pb2
 from service.domain.decide import Rules
 from service.domain.retry import RetryDefaults, is_repeated, next_attempt_at_us
 from service.domain.state import LATEST_US
@@ -195,3 +195,16 @@ def test_what_has_no_reason_is_not_repeated_where_something_never_is():
 
 def test_a_failure_that_says_it_is_final_is_final():
     assert not repeated("EXECUTOR_LOST", retryable=False, repeatable=True, retry_on=[ANYTHING])
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_what_was_recorded_with_a_reason_that_is_refused_now_still_runs(is_old):
+    """With a negative control: the same record with the reason's right spelling repeats."""
+    recorded = given(plan(retry_on=["TOOL_ERROR"]), rules=NO_JITTER).run.events
+    if is_old:
+        [added] = [event for event in recorded if isinstance(event, events_pb2.StepsAdded)]
+        added.steps[0].retry.retry_on[:] = ["tool_error"]
+    history = given(*recorded, begins("a"), rules=NO_JITTER)
+    ending = [failed("a", "TOOL_ERROR", retryable=True), workflow_failed("a", "TOOL_ERROR", retryable=True)]
+    again = attempt_failed("a", "TOOL_ERROR", retryable=True, retry_ms=None if is_old else 100)
+    history.when(fails("a", retryable=True)).then(again, *(ending if is_old else []))

@@ -356,3 +356,21 @@ def test_the_dependencies_of_a_request_are_bounded_wherever_they_are_named():
             normalise([*steps, one_more], FEW, path="workflow.steps[{}]")
         assert refused.value.reason == "TOO_MANY_DEPENDENCIES"
         assert [field for field, _ in refused.value.violations] == ["workflow.steps"]
+
+
+@pytest.mark.parametrize("name", ["retry_on", "never_retry_on"])
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [("timeout", "write TIMEOUT"), ("rate-limited", "write RATE_LIMITED"), ("", "capitals"), ("X" * 64, "at most 63")],
+)
+def test_a_reason_that_could_never_fit_a_failure_is_refused_with_its_right_spelling(name, reason, remedy):
+    retry = pb.RetryPolicy(**{name: ["TIMEOUT", reason]})
+    assert_refused(step("a", retry=retry), f"retry.{name}[1]", remedy)
+
+
+def test_repeating_nothing_is_said_by_the_number_of_attempts():
+    assert_refused(step("a", retry=pb.RetryPolicy(never_retry_on=["*"])), "retry.never_retry_on[0]", "max_attempts")
+
+
+def test_reasons_are_counted():
+    assert_refused(step("a", retry=pb.RetryPolicy(retry_on=["X"] * 101)), "retry.retry_on", "at most 100 reasons")

@@ -591,3 +591,21 @@ def test_it_stays_the_function_that_it_was():
     app = podium.Executor("e")
     app.tool(search)
     assert '"limit"' in app.tools["search"].definition.input_schema_json
+
+
+def test_without_a_lifetime_the_remedy_is_told():
+    for misuse in (lambda: cacheable(len), cacheable, lambda: cacheable(len, ttl="1s")):
+        with pytest.raises(TypeError, match=r'@cacheable\(ttl="5m"\)'):
+            misuse()
+
+
+@pytest.mark.parametrize("maxsize", [None, "10", 1.5, True])
+def test_a_cache_has_a_bound_that_is_a_whole_number(maxsize):
+    with pytest.raises(TypeError, match="maxsize must be a whole number, not"):
+        cacheable(ttl=1, maxsize=maxsize)
+
+
+@pytest.mark.parametrize("members", [{"ttl": True}, {"ttl": False}, {"ttl": 1, "stale": True}])
+def test_a_truth_value_is_no_lifetime(members):
+    with pytest.raises(ValueError, match="is no duration"):
+        cacheable(**members)

@@ -226,3 +226,46 @@ async def test_a_refusal_is_an_error_with_everything_its_status_says(code, reaso
     assert found.violations == (("steps[0].tool", "unknown"),)
     assert (found.event, found.retry_after) == ("0:9", 1.5)
     assert str(found) == f"no ({reason}, field steps[0].tool, event 0:9)"
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "reason", "remedy"),
+    [
+        ("SERVER: Received message larger than max (9 vs. 8)", podium.InvalidInput, "MESSAGE_TOO_LARGE", "split it"),
+        ("CLIENT: Sent message larger than max (9 vs. 8)", podium.InvalidInput, "MESSAGE_TOO_LARGE", "split it"),
+        ("Stream removed (CLIENT: Received message larger than max (9 vs. 8))", podium.InvalidInput,
+         "MESSAGE_TOO_LARGE", "than this client takes"),
+        ("SERVER: Sent message larger than max (9 vs. 8)", podium.InvalidInput, "MESSAGE_TOO_LARGE",
+         "than the service sends"),
+        ("received metadata size exceeds hard limit (9 vs. 8)", podium.InvalidInput, "METADATA_TOO_LARGE",
+         "a shorter token"),
+        ("Bandwidth exhausted", podium.PodiumError, "RESOURCE_EXHAUSTED", "a proxy"),
+    ],
+)  # fmt: skip
+async def test_what_grpc_itself_refuses_as_too_large_is_no_rate_limit(words, error, reason, remedy):
+    async with running_workflow_peer() as peer:
+
+        async def refusing(request, context):
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, words)
+
+        peer._called = refusing  # noqa: SLF001 -- the peer is the test's own
+        async with podium.connect(peer.address, "t") as client:
+            with pytest.raises(podium.PodiumError) as raised:
+                await client.get("wf")
+    found = raised.value
+    assert (type(found), found.reason, found.retryable) == (error, reason, False)
+    assert words in found.message
+    assert remedy in found.message
+
+
+async def test_grpc_s_own_words_are_those_that_are_looked_for():
+    """With a real message that is too large, and a real token: gRPC's words are not ours to keep."""
+    async with running_workflow_peer() as peer:
+        async with podium.connect(peer.address, "t") as client:
+            for size in (5 << 20, 17 << 20):
+                with pytest.raises(podium.InvalidInput) as raised:
+                    await client.run(podium.Workflow("large"), "x" * size)
+                assert (raised.value.reason, raised.value.retryable) == ("MESSAGE_TOO_LARGE", False)
+        async with podium.connect(peer.address, "t" * 20_000) as client:
+            with pytest.raises(podium.InvalidInput, match="shorter token"):
+                await client.get("wf")

@@ -209,4 +209,9 @@ def test_a_link_that_cannot_be_is_refused():
         podium.Fallback.value(object())
     with pytest.raises(podium.InvalidInput, match="a list of reasons"):
         podium.Fallback.stale(on="TIMEOUT")
+    for zero in (0, "0s", "0ms"):
+        with pytest.raises(podium.InvalidInput, match=r"max_age must be more than 0: leave it out .*fallback\.stale"):
+            podium.Fallback.stale(max_age=zero)
+    with pytest.raises(ValueError, match="True is no duration"):
+        podium.Fallback.stale(max_age=True)
     assert not workflow.steps[0].fallback
