@@ -13,7 +13,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from pathlib import Path
 import asyncpg
 
 from store.migrate import migrate
+from tests.ports import free_port
 
 NOBODY = 65_534
 PR_SET_PDEATHSIG = 1
@@ -274,13 +274,6 @@ def has_memory():
         if not Path("/proc", left.name.removeprefix(IN_MEMORY).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
     return shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES
-
-
-def free_port():
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def die_with_parent():

@@ -11,7 +11,8 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.postgres import die_with_parent, free_port
+from tests.ports import free_port
+from tests.postgres import die_with_parent
 
 PASSWORD = "no:body/knows@it"
 QUOTED_PASSWORD = "no%3Abody%2Fknows%40it"
@@ -41,11 +42,15 @@ class ValkeyServer:
             stdout=subprocess.PIPE,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
         )
+        said = []
         for line in self._process.stdout:
+            said.append(line.decode())
             if b"Ready to accept connections" in line:
                 break
         else:
-            raise RuntimeError("Valkey did not start")
+            self._process.stdout.close()
+            self._process.wait()
+            raise RuntimeError(f"Valkey did not start:\n{''.join(said)}")
         # What it says is read, or its pipe would fill and stop it.
         threading.Thread(target=self._drain, args=(self._process.stdout,), daemon=True).start()
 

@@ -7,27 +7,17 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import sys
 
 from service.main import mint_token
 from tests.architecture.checkout import ROOT
 from tests.faults.fault_points import settings_for
 from tests.faults.ledger import Ledger, read_ledger
+from tests.ports import free_port
 
 WITHIN_S = 20.0
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])}
-
-
-def free_port():
-    """A port that nobody listens on, below those that connections are given: it stays free between two services."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class LineReader:

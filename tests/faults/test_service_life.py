@@ -8,8 +8,9 @@ import pytest
 
 from tests.architecture.checkout import ROOT
 from tests.faults.load import CHAIN, Client, Load
-from tests.faults.processes import ENVIRONMENT, WITHIN_S, battlefield, free_port
+from tests.faults.processes import ENVIRONMENT, WITHIN_S, battlefield
 from tests.faults.verdict import contradictions, read_client_and_tools, read_log
+from tests.ports import free_port
 
 ENDS_WITHIN_S = 30.0
 DRAINS = 2

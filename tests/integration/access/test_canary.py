@@ -20,7 +20,7 @@ from tests.integration.rig.otlp_receiver import attributes, otlp_receiver
 from tests.integration.rig.raw_executor import raw_executor, tool
 from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.vault import vault
-from tests.postgres import free_port
+from tests.ports import free_port
 
 CANARY = "Kanarienvogel-5up3r-s3cr3t-9f2c"
 CONTROL = "Spatz-is-no-secret-77a1"

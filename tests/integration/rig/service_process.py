@@ -8,6 +8,7 @@ from pathlib import Path
 from service.config import Settings, Storage
 from service.main import mint_token
 from tests.integration.rig.forked_process import ForkedProcess, environment
+from tests.ports import free_port
 
 CHILD = "tests.integration.rig.serve_child"
 ENDS_WITHIN_S = 30.0
@@ -31,7 +32,7 @@ class ServiceProcess:
         self.child_variables = {}
         """What it is told in its environment beside its settings."""
         self._process = None
-        self._port = 0
+        self._port = free_port()
         self._listens_on = ""
 
     def configure(self, **settings):
@@ -44,7 +45,7 @@ class ServiceProcess:
         self._port = port
 
     def start(self, *, points=False, fault=None):
-        """Starts it and waits until it serves; after the first start on the same port.
+        """Starts it and waits until it serves, on the same port every time.
 
         With a fault of serve_child's by name, it has that.
         """

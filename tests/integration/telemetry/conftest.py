@@ -9,7 +9,7 @@ from tests.integration.rig.observed import Observed
 from tests.integration.rig.otlp_receiver import otlp_receiver
 from tests.integration.rig.service_process import ServiceProcess
 from tests.integration.rig.toolbox import toolbox
-from tests.postgres import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="package")

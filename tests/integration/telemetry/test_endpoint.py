@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from tests.integration.rig.authority import Authority
-from tests.postgres import free_port
+from tests.ports import free_port
 
 TOKEN = "0123456789abcdef" * 4
 OTHERS = [

@@ -7,7 +7,7 @@ from tests.integration.rig.caller import step
 from tests.integration.rig.observed import Observed
 from tests.integration.rig.otlp_receiver import attributes, otlp_receiver
 from tests.integration.rig.toolbox import toolbox
-from tests.postgres import free_port
+from tests.ports import free_port
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"

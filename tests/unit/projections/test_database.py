@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from service.projections.database import DatabaseError, DatabaseUnavailableError
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
-from tests.postgres import free_port
+from tests.ports import free_port
 from tests.unit.projections.memory_log import MemoryLog, next_epoch
 from tests.unit.projections.tally import tallied, tally
 

@@ -10,7 +10,7 @@ from service.telemetry.collector import Collector, RefusedByCollector, Unreachab
 from service.telemetry.metrics import Metrics
 from service.telemetry.span_export import SpanExport
 from tests.integration.rig.otlp_receiver import otlp_receiver
-from tests.postgres import free_port
+from tests.ports import free_port
 
 
 class Sender:
