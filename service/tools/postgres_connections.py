@@ -82,8 +82,8 @@ class PostgresConnections:
             raise _failure(error) from None
         except sqlalchemy.exc.ResourceClosedError:
             raise failed("STATEMENT_DENIED", "the statement is none that gives rows") from None
-        except sqlalchemy.exc.StatementError as error:
-            raise failed("QUERY_FAILED", f"the statement does not fit its parameters: {error.orig or ''}") from None
+        except sqlalchemy.exc.StatementError:
+            raise failed("QUERY_FAILED", "the statement does not fit its parameters") from None
         except OSError:
             raise failed("DATABASE_UNAVAILABLE", "the database cannot be reached", retryable=True) from None
 

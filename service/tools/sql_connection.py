@@ -29,6 +29,7 @@ _TYPES: dict[type, TypeEngine[Any]] = {
     float: sqlalchemy.Double(),
     str: sqlalchemy.String(),
 }
+_INT64 = range(-(2**63), 2**63)
 _NEW = "new"
 _QUOTED = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | (\$\w*\$).*?\1 | --[^\n]* | /\*.*?\*/""", re.VERBOSE | re.DOTALL
@@ -79,9 +80,17 @@ def count_use(engine: sqlalchemy.Engine, use: PoolUse) -> None:
 def bound(statement: str, parameters: Mapping[str, Scalar]) -> sqlalchemy.TextClause:
     """The statement with its values, each typed as JSON has it: no database guesses a type from where a value stands.
 
-    Raises podium.ToolFailed for a value that the statement has no place for.
+    Raises podium.ToolFailed for a value that the statement has no place for, a place without a value, and a number that
+    no database holds.
     """
     text = sqlalchemy.text(with_literal_colons(statement))
+    missing = [name for name in text.compile().params if name not in parameters]
+    if missing:
+        raise failed(INPUT_REJECTED, f"parameters hold no value for :{missing[0]}", field="parameters")
+    for name, value in parameters.items():
+        if isinstance(value, int) and value not in _INT64:
+            message = f"{name} does not fit 64 bits: give it as text, and cast it in the statement"
+            raise failed(INPUT_REJECTED, message, field="parameters")
     typed = [sqlalchemy.bindparam(name, value, _TYPES.get(type(value))) for name, value in parameters.items()]
     try:
         return text.bindparams(*typed)

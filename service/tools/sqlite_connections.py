@@ -11,6 +11,8 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -37,6 +39,8 @@ _WRITE_ACTIONS = {
     "update": sqlite3.SQLITE_UPDATE,
     "delete": sqlite3.SQLITE_DELETE,
 }
+_NO_TABLES = frozenset({"", "json_each", "json_tree"})
+"""What columns of expressions and of functions are read from."""
 _FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
 _REASONS = {
     "SQLITE_AUTH": ("STATEMENT_DENIED", False),
@@ -81,8 +85,8 @@ class SqliteConnections:
             raise failed("DATABASE_BUSY", "all connections to the database are in use", retryable=True) from None
         except sqlalchemy.exc.DBAPIError as error:
             raise _failure(error) from None
-        except sqlalchemy.exc.StatementError as error:
-            raise failed("QUERY_FAILED", f"the statement does not fit its parameters: {error.orig or ''}") from None
+        except sqlalchemy.exc.StatementError:
+            raise failed("QUERY_FAILED", "the statement does not fit its parameters") from None
         finally:
             timer.cancel()
             # A thread cannot be stopped; the statement that runs in it can.
@@ -130,6 +134,9 @@ class SqliteConnections:
         connection.execute("PRAGMA trusted_schema = OFF")
         # What is sorted stays in memory, which is bounded: no other folder can be written.
         connection.execute("PRAGMA temp_store = MEMORY")
+        # Their first use prepares them with what looks like a write of the schema.
+        connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
+        present = frozenset(name.lower() for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
         if not self._settings.writes:
             connection.execute("PRAGMA query_only = ON")
         for limit, value in (
@@ -141,19 +148,30 @@ class SqliteConnections:
             (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
         ):
             connection.setlimit(limit, value)
-        connection.set_authorizer(self._authorize)
+        connection.set_authorizer(partial(self._authorize, present))
 
     def _authorize(
-        self, action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None
+        self,
+        present: AbstractSet[str],
+        action: int,
+        first: str | None,
+        second: str | None,
+        _database: str | None,
+        _trigger: str | None,
     ) -> int:
+        """SQLite's authorizer, on a connection to a file with these tables."""
         if action not in self._actions:
             return sqlite3.SQLITE_DENY
         if action == sqlite3.SQLITE_FUNCTION and str(second).lower() in _FORBIDDEN_FUNCTIONS:
             return sqlite3.SQLITE_DENY
-        # Columns of an expression that is in no table are read from a table without a name.
-        if self._tables is not None and action == sqlite3.SQLITE_READ and first and first.lower() not in self._tables:
-            return sqlite3.SQLITE_DENY
-        return sqlite3.SQLITE_OK
+        if self._tables is None or action != sqlite3.SQLITE_READ:
+            return sqlite3.SQLITE_OK
+        name = str(first or "").lower()
+        if name in self._tables:
+            return sqlite3.SQLITE_OK
+        # Of a query that is counted no column is read, and it is called as the statement calls it.
+        is_counted = not second and name not in present and not name.startswith("sqlite_")
+        return sqlite3.SQLITE_OK if is_counted or name in _NO_TABLES else sqlite3.SQLITE_DENY
 
 
 def _failure(error: sqlalchemy.exc.DBAPIError) -> PodiumError:

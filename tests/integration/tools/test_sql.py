@@ -6,7 +6,10 @@ import sqlite3
 import pytest
 
 import podium
-from tests.postgres import free_port, operator
+from service.tools.settings import Database
+from service.tools.sqlite_connections import SqliteConnections
+from tests.ports import free_port
+from tests.postgres import operator
 
 WRITES = [
     "INSERT INTO items (name, cents) VALUES ('x', 1)",
@@ -141,6 +144,61 @@ async def test_only_the_tables_that_are_listed_are_read(start, client):
     assert (await query(client, "SELECT count(*) FROM items"))["rows"] == [[300]]
     await refused(client, "SELECT * FROM hidden")
     await refused(client, "SELECT * FROM sqlite_master")
+
+
+async def test_queries_and_lists_that_a_statement_makes_itself_are_read(start, client):
+    start(tables=["items"])
+    numbers = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < :most)"
+    assert (await query(client, f"{numbers} SELECT count(*) FROM n", {"most": 4}))["rows"] == [[4]]
+    assert (await query(client, "SELECT count(*) FROM (SELECT id FROM items) AS hidden"))["rows"] == [[300]]
+    for counted in ("hidden", "(SELECT * FROM hidden) AS n", "items, hidden"):
+        await refused(client, f"SELECT count(*) FROM {counted}")
+
+
+@pytest.mark.parametrize("tables", [None, ["items"]])
+async def test_sqlite_reads_lists_of_json(sqlite, client, tables):
+    sqlite(**({} if tables is None else {"tables": tables}))
+    listed = {"ids": "[1, 300]"}
+    found = await query(client, "SELECT name FROM items WHERE id IN (SELECT value FROM json_each(:ids))", listed)
+    assert found["rows"] == [["item 1"], ["item 300"]]
+    assert (await query(client, "SELECT count(*) FROM json_tree(:ids)", listed))["rows"] == [[3]]
+
+
+def test_the_authorizer_alone_refuses_what_is_not_listed(ground):
+    """Of what the sanitizer would let through. Negative control: without a list it is read."""
+    path = ground.folder / "shop.db"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE hidden (word TEXT)")
+    database.close()
+    for tables, denied in ((("items",), True), (None, False)):
+        connections = SqliteConnections(Database(name="shop", url=f"sqlite:///{path}", tables=tables))
+        for statement in (
+            "SELECT count(*) FROM hidden",
+            "SELECT EXISTS (SELECT 1 FROM Hidden)",
+            "SELECT * FROM hidden",
+        ):
+            if denied:
+                with pytest.raises(podium.ToolFailed) as refusal:
+                    asyncio.run(connections.query(statement, {}, 10))
+                assert refusal.value.reason == "STATEMENT_DENIED"
+            else:
+                assert asyncio.run(connections.query(statement, {}, 10)).columns
+        asyncio.run(connections.close())
+
+
+async def test_parameters_that_do_not_fit_are_told_in_plain_words(start, client):
+    start()
+    statement = "SELECT name FROM items WHERE id = :id"
+    for parameters, problem in (
+        ({}, "parameters hold no value for :id"),
+        ({"id": 1, "more": 2}, "parameters hold a name that the statement does not use"),
+        ({"id": 10**30}, "id does not fit 64 bits: give it as text, and cast it in the statement"),
+        ({"id": -(2**63) - 1}, "id does not fit 64 bits: give it as text, and cast it in the statement"),
+    ):
+        with pytest.raises(podium.ToolFailed) as failed:
+            await query(client, statement, parameters)
+        assert (failed.value.reason, failed.value.message) == ("INPUT_REJECTED", problem)
+    assert (await query(client, statement, {"id": -(2**63)}))["rows"] == []
 
 
 async def test_a_table_is_the_one_that_the_database_takes_its_name_for(start, client):
