@@ -127,7 +127,7 @@ class Limits:
         *,
         begun: Callable[[policy_pb2.RateLimit], Begun] | None = None,
     ) -> None:
-        """What `before` has counted for limits that are the same stays counted. Others begin as `begun` says, or now."""
+        """What `before` counted for limits that are the same stays counted. Others begin as `begun` says, else now."""
         self.policy = policy
         begins_now = Begun(0, policy.revision)
         kept: list[Limit] = before.limits if before is not None else []

@@ -110,7 +110,7 @@ class RateLimitGuard:
                 limit.count(limit.key_of(by[0], tool, by[1]), weight, at_us)
 
     def policy_changed(self, tenant: str) -> None:
-        """A tenant has another policy. Limits that it does not hold forget what they have counted, whoever asks later."""
+        """A tenant has another policy. Limits that it does not hold forget what they counted, whoever asks later."""
         self._current(tenant)
 
     def limits_of(self, tenant: str) -> Sequence[Limit]:

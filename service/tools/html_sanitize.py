@@ -22,10 +22,10 @@ def add_html_sanitize(app: podium.Executor, limits: Text) -> None:
     sanitizer = HtmlSanitizer({"max_length": limits.max_document_bytes})
 
     @app.tool(read_only=True, idempotent=True)
-    def html_sanitize(html: Annotated[str, {"maxLength": limits.max_document_bytes}]) -> CleanHtml:
+    def html_sanitize(markup: Annotated[str, {"maxLength": limits.max_document_bytes}]) -> CleanHtml:
         """Clean markup: scripts, styles, frames, forms, event handlers and addresses that run something are dropped."""
         try:
-            cleaned = sanitizer.check(html)
+            cleaned = sanitizer.check(markup)
         except Rejected as error:
-            raise rejected(error, "html") from None
-        return CleanHtml(html=cleaned, changed=cleaned != html)
+            raise rejected(error, "markup") from None
+        return CleanHtml(html=cleaned, changed=cleaned != markup)

@@ -29,6 +29,8 @@ ATTACKS = {
     "a/%u002e%u002e/etc": "PATH_ENCODED",
     "a/%ef%bc%8e%ef%bc%8e/etc": "PATH_TRAVERSAL",
     "0x2e0x2e0x2fetc": "PATH_ENCODED",
+    "..0x2fetc0x2fpasswd": "PATH_ENCODED",
+    "0x2f.txt": "PATH_ENCODED",
     "\uff0e\uff0e/etc": "PATH_TRAVERSAL",
     "a\u2215b": "PATH_ENCODED",
     "a\uff0fb": "PATH_ENCODED",
@@ -79,6 +81,8 @@ HARMLESS = [
     "Übersicht 日本語 (1) [x] {y} #&;$!'.txt",
     "wait…what.md",
     "|cat",
+    "contracts/0x2fc617e933a52713247ce25730f6695920b3befe.json",
+    "0x2Edeadbeef",
 ]
 
 

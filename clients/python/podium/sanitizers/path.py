@@ -31,7 +31,8 @@ _DRIVE_OR_SCHEME = re.compile(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*:/")
 _STREAM = re.compile(r":\$|\.[A-Za-z]\w{0,4}:\w")
 # What a second decoder makes of it: `%u002e`, and the spellings of byte values that lists of attacks use.
 _ENCODED_UNICODE = re.compile(r"%u[0-9A-Fa-f]{4}", re.IGNORECASE)
-_HEX_WORDS = re.compile(r"0x(?:2e|2f|5c)", re.IGNORECASE)
+# With six digits more it is no byte, but the beginning of an address or a digest.
+_HEX_WORDS = re.compile(r"0x(?:2e|2f|5c)(?![0-9a-f]{6})", re.IGNORECASE)
 # Windows reads these as devices, whatever extension follows, and drops dots and spaces at the end of a name.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|conin\$|conout\$) *(?:[.:]|\Z)", re.IGNORECASE)
 _PARENT_ALIKE = re.compile(r"\.\.(?![\w.])|\.\.\.+(?!\w)")
