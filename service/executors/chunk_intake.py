@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from podium.v1 import executor_service_pb2 as wire
 from service.engine.attempts import LiveAttempt
 from service.engine.watchers import Watchers
 from service.executors.outputs import Outputs
-from store.contract import EventStore, OutputChunk, StoreError
+from store.contract import EventStore, OutputChunk, QueueFullError, RecordedChunk, StoreError
 
 logger = logging.getLogger(__name__)
 
 UNSAVED_BYTES = 8 * 1024 * 1024
 """Bytes of chunks that may wait to be durable before the executor is not read any further."""
+_AGAIN_AFTER_S = 0.05
 
 
 class ChunkIntake:
@@ -89,6 +90,16 @@ class ChunkIntake:
         finally:
             self._saving = False
 
+    async def _append(self, rows: Sequence[OutputChunk]) -> Sequence[RecordedChunk] | None:
+        """What was recorded; None: the session is over. A writer that has too much to do is asked again."""
+        while not self._ended:
+            try:
+                return await self._store.append_chunks(rows)
+            except QueueFullError:
+                # Meanwhile the executor is not read beyond the bound: that is what holds it back.
+                await asyncio.sleep(_AGAIN_AFTER_S)
+        return None
+
     async def _make_durable(self, chunks: list[tuple[LiveAttempt, wire.AttemptChunk]]) -> None:
         rows = [
             OutputChunk(
@@ -97,10 +108,12 @@ class ChunkIntake:
             for live, chunk in chunks
         ]
         try:
-            recorded = await self._store.append_chunks(rows)
+            recorded = await self._append(rows)
         except StoreError:
             logger.exception("chunks could not be made durable; the executor sends them again when it is back")
             self._lost()
+            return
+        if recorded is None:
             return
         acknowledged: dict[int, LiveAttempt] = {}
         for (live, chunk), row in zip(chunks, recorded, strict=True):

@@ -64,14 +64,20 @@ class PlayedExecutor:
     def hears_nothing(self):
         return not self._heard
 
-    def succeed(self, assigned, output="null"):
+    def succeed(self, assigned, output="null", *, chunks=0):
         value = value_pb2.Value(json=output) if isinstance(output, str) else output
-        result = pb.AttemptResult(attempt=assigned.attempt, output=value)
+        result = pb.AttemptResult(attempt=assigned.attempt, output=value, chunk_count=chunks)
         self._connection.send(pb.ExecutorItem(result=result))
 
     def fail(self, assigned, reason="BROKEN"):
         failure = value_pb2.Failure(reason=reason, message="no", retryable=True)
         self._connection.send(pb.ExecutorItem(failure=pb.AttemptFailure(attempt=assigned.attempt, failure=failure)))
+
+    def stream(self, assigned, *pieces, after=0):
+        """Chunks of the output, which follow so many."""
+        for sequence, data in enumerate(pieces, after + 1):
+            chunk = pb.AttemptChunk(attempt=assigned.attempt, sequence=sequence, data=data)
+            self._connection.send(pb.ExecutorItem(chunk=chunk))
 
     def beat(self, assigned):
         """A sign of life of the tool."""

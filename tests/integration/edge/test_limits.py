@@ -217,7 +217,7 @@ async def test_texts_that_are_recorded_have_a_length(ana):
         ["workflow.name"],
         ["permissions[0]"],
         ["permissions"],
-        ["steps[0].retry.retry_on"],
+        ["steps[0].retry.retry_on[0]"],
         ["hello.executor"],
         ["hello.instance_id"],
     ]
@@ -234,7 +234,7 @@ async def test_steps_that_would_not_fit_a_message_once_they_are_recorded_are_ref
     name = "t" * 64
     await ana.register(name)
     # Within a message; with the ids that they are given they are not.
-    steps = [step(name, retry=definition_pb2.RetryPolicy(retry_on=["R" * 64] * 11 + ["R" * 47]))] * REQUEST_STEPS
+    steps = [step(name, retry=definition_pb2.RetryPolicy(retry_on=["R" * 63] * 11 + ["R" * 58]))] * REQUEST_STEPS
     async with ana.recording_nothing():
         refusal = await invalid(ana.start(*steps))
     assert (refusal.reason, refusal.fields) == ("STEPS_TOO_LARGE", {"steps"})

@@ -68,6 +68,30 @@ async def test_commands_that_cannot_wait_for_one_workflow_are_refused_and_leave_
     assert accepted
 
 
+async def test_chunks_that_find_the_log_busy_wait_and_their_executor_stays(caller, connect, narrow_service):
+    app = podium.Executor("streaming", max_parallel=8)
+
+    @app.tool(read_only=True)
+    async def stream(number: int):
+        """Stream a text, a chunk at a time."""
+        for piece in range(200):
+            yield f"{piece:06}"
+            await asyncio.sleep(0)
+        yield podium.Output(number)
+
+    await connect(app)
+    items = definition_pb2.ForEach(items_json=json.dumps(list(range(8))))
+    workflow_id = await caller.start(step("stream", {"number": "${item}"}, for_each=items))
+    ended = asyncio.ensure_future(caller.ended(workflow_id))
+    refusals = []
+    while not ended.done():
+        refusals += await asyncio.gather(*[upload(caller, len(refusals) + number) for number in range(40)])
+    assert (await ended).state == SUCCEEDED
+    assert any(refusals), "the log was never too busy"
+    assert [each.WhichOneof("payload") for each in await caller.history(workflow_id)].count("attempt_started") == 8
+    assert narrow_service.complaints() == []
+
+
 async def test_an_executor_that_is_held_back_delivers_all_of_its_output(caller, connect):
     app = podium.Executor("large", max_parallel=32)
 
