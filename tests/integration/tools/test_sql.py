@@ -143,6 +143,22 @@ async def test_only_the_tables_that_are_listed_are_read(start, client):
     await refused(client, "SELECT * FROM sqlite_master")
 
 
+CATALOGUE = (
+    "WITH RECURSIVE t(n) AS (SELECT 16384 UNION ALL SELECT n + 1 FROM t) "
+    "SELECT CAST(CAST(CAST(n AS oid) AS regclass) AS text) FROM t LIMIT 50"
+)
+
+
+async def test_no_cast_tells_what_other_tables_there_are(on_postgres, client, shop_url):
+    on_postgres(tables=["items"])
+    await refused(client, CATALOGUE)
+    await refused(client, "SELECT 'hidden'::regclass")
+    async with operator(shop_url) as connection:
+        assert "hidden" in [name for (name,) in await connection.fetch(CATALOGUE.replace("LIMIT 50", "LIMIT 5000"))]
+    found = await query(client, "SELECT CAST(:n AS numeric(9, 2)), substr(name, 1, 4) FROM items", {"n": 1}, max_rows=1)
+    assert found["rows"] == [["1.00", "item"]]
+
+
 async def test_a_table_is_the_one_that_the_database_takes_its_name_for(start, client):
     start(tables=["items"])
     assert (await query(client, "SELECT count(*) FROM iTems"))["rows"] == [[300]]
