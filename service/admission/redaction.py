@@ -39,7 +39,7 @@ class Span(NamedTuple):
 class Redactor:
     """Finds secrets. Immutable, so that one may serve any number of attempts."""
 
-    shapes: tuple[tuple[str, Expression], ...] = ()
+    shapes: tuple[tuple[SecretShape, Expression], ...] = ()
     any_shape: Expression | None = None
     """Finds what any of the shapes does, in one pass."""
     beginnings: Expression | None = None
@@ -53,8 +53,8 @@ class Redactor:
     def of(cls, shapes: Sequence[SecretShape] = SECRET_SHAPES) -> Redactor:
         """One that finds secrets of these shapes."""
         return cls(
-            shapes=tuple((shape.id, compile_expression(shape.expression)) for shape in shapes),
-            any_shape=compile_expression("|".join(f"(?:{shape.expression})" for shape in shapes)),
+            shapes=tuple((shape, compile_expression(f"{shape.edge}(?:{shape.expression})")) for shape in shapes),
+            any_shape=compile_expression(_any_of((shape.edge, shape.expression) for shape in shapes)),
             beginnings=compile_expression(_beginnings(shapes)),
         )
 
@@ -86,8 +86,13 @@ class Redactor:
         if not self.finds(data):
             return []
         found = [
+            Span(_secret_from(shape, data, start, end), end, shape.id)
+            for shape, expression in self.shapes
+            for start, end in spans(expression, data)
+        ]
+        found += [
             Span(start, end, name)
-            for name, expression in (*self.shapes, *self.patterns)
+            for name, expression in self.patterns
             for start, end in spans(expression, data)
             if end > start
         ]
@@ -221,15 +226,28 @@ def _beginning_of(value: bytes, data: bytes) -> int:
     return len(data)
 
 
+def _secret_from(shape: SecretShape, data: bytes, start: int, end: int) -> int:
+    """Where the secret begins in a match, of which what stands before it is part: RE2 cannot look behind."""
+    places = (data.find(prefix.encode(), start, end) for prefix in shape.prefixes)
+    return min((place for place in places if place >= 0), default=start)
+
+
+def _any_of(expressions: Iterable[tuple[str, str]]) -> str:
+    """An expression for any of those that stand after an edge, each of which is written once."""
+    by_edge: dict[str, list[str]] = {}
+    for edge, expression in expressions:
+        by_edge.setdefault(edge, []).append(f"(?:{expression})")
+    return "|".join(f"{edge}(?:{'|'.join(each)})" for edge, each in by_edge.items())
+
+
 def _beginnings(shapes: Sequence[SecretShape]) -> str:
     """An expression for the end of a text that may be the beginning of a match."""
-    parts: list[str] = []
+    parts: list[tuple[str, str]] = []
     for shape in shapes:
         for prefix in shape.prefixes:
             partial = "|".join(_quoted(prefix[:length]) for length in range(1, len(prefix)))
-            edge = r"\b" if prefix[0].isalnum() else ""
-            parts.append(rf"{edge}(?:{partial}|{_quoted(prefix)}(?:{shape.goes_on}))")
-    return rf"(?:{'|'.join(parts)})\z"
+            parts.append((shape.edge, rf"{partial}|{_quoted(prefix)}(?:{shape.goes_on})"))
+    return rf"(?:{_any_of(parts)})\z"
 
 
 def _quoted(text: str) -> str:

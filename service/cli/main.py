@@ -133,9 +133,20 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         if "--debug" in words:
             raise
         failure = _told(error)
-        sys.stderr.write((failure.json() if "--json" in words else f"error: {failure.text()}") + "\n")
+        _say(failure.json() if "--json" in words else f"error: {failure.text()}")
         sys.exit(failure.code)
     sys.exit(ExitCode.OK)
+
+
+def _say(text: str) -> None:
+    """Say why the command failed: on standard error, or wherever else it can still be said."""
+    for stream in (sys.stderr, sys.stdout):
+        try:
+            stream.write(text + "\n")
+            stream.flush()
+        except OSError:
+            continue
+        return
 
 
 def _told(error: Exception) -> CommandFailed:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from service.cli.failures import CommandFailed
 from service.cli.terminal_text import one_line, printable
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ def print_json(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     if not can_print(text):
         text = json.dumps(value, allow_nan=False, default=_plain)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    _write(text)
 
 
 def can_print(text: str) -> bool:
@@ -48,8 +48,7 @@ def print_value(value: object) -> None:
 
 def say(text: str = "") -> None:
     """Print lines on standard output."""
-    sys.stdout.write(printable(text, lines=True) + "\n")
-    sys.stdout.flush()
+    _write(printable(text, lines=True))
 
 
 def note(text: str) -> None:
@@ -108,6 +107,18 @@ def moment(microseconds: int) -> str:
     if not microseconds:
         return ""
     return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it has seen enough.
+        raise
+    except OSError as error:
+        message = f"standard output cannot be written: {error.strerror}"
+        raise CommandFailed(message, reason="OUTPUT_FAILED") from error
 
 
 def _plain(value: object) -> object:

@@ -10,6 +10,7 @@ from itertools import accumulate
 
 from podium.v1 import executor_service_pb2 as wire
 from service.admission.redaction import HELD_BYTES_MAX, Redactor, Span, replaced
+from service.admission.secret_shapes import edge_begun
 
 
 class ChunkRedactor:
@@ -20,31 +21,47 @@ class ChunkRedactor:
         self._redactor = redactor
         self._names = names
         self._held: list[wire.AttemptChunk] = []
+        self._before = b""
+        """The end of what was let go, where it may be the beginning of what stands before a secret: a backslash."""
 
     def take(self, chunk: wire.AttemptChunk) -> list[wire.AttemptChunk]:
         """Take the next chunk, and return those that may be made durable now."""
         self._held.append(chunk)
-        data = chunk.data if len(self._held) == 1 else b"".join(each.data for each in self._held)
+        data = self._data()
         return self._release(data, self._redactor.pending_from(data))
 
     def end(self) -> list[wire.AttemptChunk]:
         """No more follows: return all that is held back."""
-        data = b"".join(each.data for each in self._held)
+        data = self._data()
         return self._release(data, len(data))
+
+    def _data(self) -> bytes:
+        if len(self._held) == 1 and not self._before:
+            return self._held[0].data
+        return b"".join((self._before, *(each.data for each in self._held)))
 
     def _release(self, data: bytes, settled: int) -> list[wire.AttemptChunk]:
         """Replace what is found in the data up to `settled`, and let go of the chunks that end before."""
+        known = len(self._before)
         found = self._redactor.find(data)
+        if found and known:
+            found = [span._replace(start=max(span.start, known)) for span in found if span.end > known]
         for span in found:
             # One that reaches into what is held back may become longer.
             if span.end > settled:
                 settled = min(settled, span.start)
         if len(data) - settled > HELD_BYTES_MAX:
             settled = len(data)
+        if not found and settled == len(data):
+            released, self._held = self._held, []
+            self._before = edge_begun(data, len(data))
+            return released
         found = [span for span in found if span.end <= settled]
-        ends = list(accumulate(len(each.data) for each in self._held))
+        ends = list(accumulate((len(each.data) for each in self._held), initial=known))
         chunks = _rewritten(self._held, ends, data, found, self._names) if found else self._held
-        count = sum(end <= settled for end in ends)
+        count = sum(end <= settled for end in ends[1:])
+        if count:
+            self._before = edge_begun(data, ends[count])
         self._held = chunks[count:]
         return chunks[:count]
 
@@ -52,10 +69,9 @@ class ChunkRedactor:
 def _rewritten(
     chunks: list[wire.AttemptChunk], ends: list[int], data: bytes, found: list[Span], names: dict[str, None]
 ) -> list[wire.AttemptChunk]:
-    """The chunks without what was found."""
+    """The chunks, which lie between these places, without what was found."""
     rewritten = []
-    start = 0
-    for chunk, end in zip(chunks, ends, strict=True):
+    for chunk, start, end in zip(chunks, ends, ends[1:], strict=False):
         # Each part of a secret belongs to the chunk it is in; only the first part is said to have been there.
         parts = [span for span in found if span.start < end and span.end > start]
         if parts:
@@ -63,7 +79,6 @@ def _rewritten(
             rewritten.append(wire.AttemptChunk(attempt=chunk.attempt, sequence=chunk.sequence, data=kept))
         else:
             rewritten.append(chunk)
-        start = end
     return rewritten
 
 

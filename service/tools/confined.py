@@ -5,8 +5,10 @@ Invariant: called while the process has one thread. Landlock binds a thread and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
+import stat
 import sys
 from pathlib import Path
 
@@ -21,11 +23,24 @@ def confine(settings: Builtin) -> bool:
         Resources(
             memory_bytes=settings.process.memory_bytes,
             open_files=settings.process.open_files,
-            file_bytes=_largest_file(settings),
+            file_bytes=None if _output_is_a_file() else _largest_file(settings),
         )
     )
     give_up_privileges()
     return confine_files(_readable(settings), _writable(settings))
+
+
+def _output_is_a_file() -> bool:
+    """Whether what the process says goes to a file, to which a bound on the size of files would apply as well.
+
+    Such a log may be as long as it gets. Where files may be written is Landlock's to say, and how large they become the
+    tools'; the programs that they run have a bound of their own.
+    """
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(os.fstat(stream).st_mode):
+                return True
+    return False
 
 
 def _largest_file(settings: Builtin) -> int | None:

@@ -75,6 +75,8 @@ class Database:
     functions: tuple[str, ...] | None = None
     """Instead of those that the sanitizer allows by itself."""
     tables: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    """Of Postgres, beside the plain ones: what values may be cast to."""
     max_rows: int = 1000
     max_result_bytes: int = MIB
     timeout_s: float = 10.0

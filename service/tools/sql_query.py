@@ -36,7 +36,8 @@ def connections_of(settings: Database) -> Connections:
 def options_of(settings: Database) -> dict[str, Any]:
     """What the sanitizer is told."""
     options: dict[str, Any] = {"dialect": settings.dialect, "kinds": list(settings.kinds)}
-    for name, values in (("functions", settings.functions), ("tables", settings.tables)):
+    for name in ("functions", "tables", "types"):
+        values = getattr(settings, name)
         if values is not None:
             options[name] = list(values)
     return options

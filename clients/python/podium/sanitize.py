@@ -57,6 +57,7 @@ def sql(
     kinds: Sequence[str] | None = None,
     functions: Sequence[str] | None = None,
     tables: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
     literals: bool | None = None,
     max_length: int | None = None,
 ) -> Declaration:
@@ -67,6 +68,7 @@ def sql(
         kinds=kinds,
         functions=functions,
         tables=tables,
+        types=types,
         literals=literals,
         max_length=max_length,
     )

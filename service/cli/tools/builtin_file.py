@@ -128,10 +128,10 @@ class _Reader:
         for name in names if isinstance(names, Mapping) else ():
             section = sections.object(name)
             section.known(
-                "url_variable", "path", "role", "kinds", "functions", "tables", "health", *map(_option, limits)
+                "url_variable", "path", "role", "kinds", "functions", "tables", "types", "health", *map(_option, limits)
             )
             lists: dict[str, Any] = {
-                name: tuple(section.texts(name)) for name in ("functions", "tables") if section.has(name)
+                name: tuple(section.texts(name)) for name in ("functions", "tables", "types") if section.has(name)
             }
             kinds = tuple(section.texts("kinds")) or READ_KINDS
             settings = Database(

@@ -1,5 +1,6 @@
 """The process of the built-in tools: its limits, what it gave up, and that it refuses to be more than it must."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -29,7 +30,8 @@ def test_its_limits_are_the_kernels(ground, serve_program):
             tools=["html_sanitize", "file_write"],
             process={"memory": "700MiB", "open_files": 300},
             files={"roots": [{"path": "out", "modes": ["write"]}], "max_write": "2MiB"},
-        )
+        ),
+        logged=False,
     )
     limits = process.limits()
     assert limits["Max data size"] == (str(700 << 20),) * 2
@@ -37,6 +39,63 @@ def test_its_limits_are_the_kernels(ground, serve_program):
     assert limits["Max file size"] == (str(2 << 20),) * 2
     assert limits["Max core file size"] == ("0", "0")
     assert "NoNewPrivs:\t1" in Path(f"/proc/{process.pid}/status").read_text()
+
+
+@pytest.mark.parametrize(
+    "tools", [{}, {"files": {"roots": [{"path": "out", "modes": ["write"]}], "max_write": "1KiB"}}]
+)
+async def test_what_it_says_may_go_to_a_file_however_long_that_is(ground, service, tenant, client, tmp_path, tools):
+    file = ground.file(tools=["html_sanitize", *(["file_write"] if tools else [])], **tools)
+    log = tmp_path / "builtin.log"
+    log.write_bytes(b"said before\n" * 100)
+    words = ("serve", str(file), "--json", "--allow-root", "--address", service.address)
+    token = service.token("builtin", roles=["executor"], tenant=tenant)
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "service.cli", "builtin", *words),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment(PODIUM_TOKEN=token),
+        )
+    try:
+        while process.returncode is None and b'"ready"' not in log.read_bytes():
+            await client.tools()
+        assert process.returncode is None, log.read_text()
+        assert (await client.call("html_sanitize", html="<b>x</b>"))["changed"] is False
+        if tools:
+            # What the tool allows itself holds without the kernel's word.
+            with pytest.raises(podium.ToolFailed) as refused:
+                await client.call("file_write", path="new.txt", content="x" * 2000)
+            assert refused.value.reason == "TOO_LARGE"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        assert await process.wait() == 0
+
+
+def test_a_bound_on_files_would_end_it_without_a_word(tmp_path):
+    code = (
+        "from service.tools.confinement import *; limit_resources(Resources(file_bytes=0)); print('ready', flush=True)"
+    )
+    with (tmp_path / "log").open("wb") as output:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdout=output, stderr=output, check=False, env=environment(), timeout=60
+        )
+    assert ended.returncode != 0
+    assert not (tmp_path / "log").read_bytes()
+
+
+async def test_a_program_has_a_bound_on_its_files_also_where_its_executor_has_none(
+    ground, serve_program, client, script
+):
+    (ground.folder / "work").chmod(0o777)
+    programs = {"fill": script("fill", "head -c 100000 /dev/zero > big\nexit 7\n")}
+    commands = {"directory": "work", "programs": programs, "writable": True, "file_size": "10KiB"}
+    process = serve_program(ground.file(tools=["command_run"], commands=commands))
+    assert process.limits()["Max file size"] == ("unlimited",) * 2
+    await client.call("command_run", command=["fill"])
+    assert (ground.folder / "work" / "big").stat().st_size == 10 << 10
 
 
 async def test_nothing_of_its_environment_is_left_to_its_tools(ground, serve_program, client, script):

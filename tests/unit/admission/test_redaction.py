@@ -1,5 +1,6 @@
 """What looks like a secret is found, whole or in pieces, and what looks only a little like one is left alone."""
 
+import base64
 import random
 import re
 import string
@@ -74,11 +75,64 @@ def test_a_secret_is_replaced_and_what_surrounds_it_stays(name, secret):
     assert names == {f"redacted:{name}": None}
 
 
+BEFORE = [
+    r"line\n", r"a\tb\r\n", r"\\n", r"\0", r"\033[0m", r"\x20", r"\u001b[0m", r"\u000a", r"\u000A", r"\U0001f511",
+    r"\e[1;31m", "\x1b[0m", "\x1b[01;31m\x1b[K", "a%20", "t%3D", "t%3d", "a%2520", "a%252525af", "%25",
+    "TOKEN_", "MY_", "__", "x=", "x=..", "é", '{"a":"',
+]  # fmt: skip
+"""What ends in a word's character, or in none, and is no part of a word that goes on."""
+
+
+@pytest.mark.parametrize("before", BEFORE, ids=repr)
+def test_a_secret_after_an_escape_or_an_underscore_is_replaced_and_alone(before):
+    for name, secret in EACH:
+        names = {}
+        assert ALL.text(f"{before}{secret.rstrip()} end", names) == f"{before}[redacted:{name}] end"
+        assert names == {f"redacted:{name}": None}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "a",
+        "Z",
+        "9",
+        "x0",
+        r"\q",
+        r"\x2",
+        r"\u00",
+        r"\u{20",
+        "%",
+        "%2x",
+        "%2",
+        "[0",
+        "[0;1q",
+        "0m",
+        r"\nx",
+        "%20x",
+        "_x",
+    ],
+)
+def test_what_a_word_goes_on_with_is_no_secret(before):
+    for name, secret in EACH:
+        # A percent sign and a bracket are no letters, and a digit after them is one.
+        if before[-1].isalnum() and name != "private-key":
+            assert ALL.text(f"{before}{secret.rstrip()} end", {}) == f"{before}{secret.rstrip()} end", name
+
+
+def test_secrets_that_follow_each_other_are_all_replaced():
+    first, second = SECRETS["github-token"][0], SECRETS["aws-key"][0]
+    text = rf"a\n{first}\n{second}\n{first}_{first}%20{second}"
+    told = r"a\n[redacted:github-token]\n[redacted:aws-key]\n[redacted:github-token]_[redacted:github-token]"
+    assert ALL.text(text, {}) == told + "%20[redacted:aws-key]"
+
+
+@pytest.mark.parametrize("before", ["", r"\n", "%20", "_"])
 @pytest.mark.parametrize(("name", "secret"), EACH, ids=[name for name, _ in EACH])
-def test_every_beginning_of_a_secret_is_held_back(name, secret):
+def test_every_beginning_of_a_secret_is_held_back(name, secret, before):
     for length in range(1, len(secret.rstrip())):
-        data = f"see {secret[:length]}".encode()
-        assert ALL.pending_from(data) <= len("see "), secret[:length]
+        data = f"see {before}{secret[:length]}".encode()
+        assert ALL.pending_from(data) <= len(f"see {before}"), secret[:length]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +158,34 @@ def test_real_texts_are_left_as_they_are():
     assert len(texts) > 200
     # The documentation of a library of tokens shows one.
     assert len(changed) <= len(texts) / 200, changed
+
+
+ENCODINGS = {
+    "base64": base64.b64encode,
+    "base64 of addresses": base64.urlsafe_b64encode,
+    "base64 in lines": lambda data: base64.encodebytes(data).replace(b"\n", rb"\n"),
+    "base64 in an address": lambda data: base64.b64encode(data).replace(b"/", b"%2F").replace(b"+", b"%2B"),
+    "base32": base64.b32encode,
+    "hex": lambda data: data.hex().encode(),
+    "capitals and digits": lambda data: data.translate(UPPER.encode() * 8),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+def test_random_data_is_left_as_it_is(encoding):
+    for seed in range(4):
+        assert not ALL.find(encoding(random.Random(seed).randbytes(1 << 20)))
+
+
+@pytest.mark.parametrize("encoding", ["base64", "base32", "hex"])
+def test_what_looks_like_a_key_inside_of_a_blob_is_left(encoding):
+    """Each blob holds the shape of a key, as one in so many does."""
+    for seed in range(50):
+        blob = ENCODINGS[encoding](random.Random(seed).randbytes(300)).rstrip(b"=").decode()
+        at = next(at for at in range(20, len(blob)) if blob[at - 1].isalnum())
+        for key in (SECRETS["aws-key"][0], SECRETS["google-key"][0], SECRETS["npm-token"][0]):
+            text = blob[:at] + key + "\n"
+            assert ALL.text(text, {}) == text
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(min_size=4, max_size=20))

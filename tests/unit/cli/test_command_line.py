@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -287,3 +288,27 @@ def test_a_command_is_named_so_that_it_can_be_typed(monkeypatch, tmp_path, path,
     monkeypatch.setattr(sys, "argv", [str(program)])
     monkeypatch.setenv("PATH", path.format(folder=tmp_path))
     assert this_command() == typed.format(folder=tmp_path)
+
+
+SAYING = """
+from service.cli import main
+from service.cli.output import say
+main.app = lambda *_, **__: say("the result")
+main.run([])
+"""
+FAILING = "from service.cli import main\nmain.run(['workflows', 'show'])"
+
+
+@pytest.mark.parametrize(
+    ("program", "full", "told"),
+    [
+        (SAYING, "stdout", "error: standard output cannot be written: No space left on device"),
+        (FAILING, "stderr", "error: "),
+    ],
+)
+def test_what_cannot_be_said_on_one_stream_is_said_on_the_other(program, full, told):
+    with Path("/dev/full").open("wb") as nowhere:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: nowhere}
+        ended = subprocess.run([sys.executable, "-c", program], **streams, text=True, check=False)
+    assert ended.returncode != 0
+    assert (ended.stdout or ended.stderr).startswith(told)

@@ -11,7 +11,7 @@ from podium.v1 import policy_pb2
 from service.admission.redaction import HELD_BYTES_MAX, Redactor
 from service.executors.chunk_redaction import ChunkRedactor
 from service.executors.secret_files import SECRET_LIMIT_BYTES
-from tests.unit.admission.test_redaction import EACH, SECRETS
+from tests.unit.admission.test_redaction import BEFORE, EACH, SECRETS
 
 ALL = Redactor.of()
 VALUES = Redactor().with_values({"key": b"correct horse"})
@@ -46,6 +46,50 @@ def test_every_secret_is_found_however_the_stream_is_cut(places):
     told = b"".join(chunk.data for chunk in chunks).decode()
     assert told == "\n".join(f"line {name}: [redacted:{name}] end" for name, _ in EACH)
     assert list(names) == [f"redacted:{name}" for name in SECRETS]
+
+
+AFTER_AN_ESCAPE = ("github-token", "aws-key", "bearer-token")
+ESCAPED = "\n".join(before + SECRETS[name][0] for before in BEFORE for name in AFTER_AN_ESCAPE).encode()
+ESCAPED_TOLD = "\n".join(f"{before}[redacted:{name}]" for before in BEFORE for name in AFTER_AN_ESCAPE)
+
+
+@given(st.lists(st.integers(0, len(ESCAPED)), max_size=40))
+@example(range(len(ESCAPED)))
+@example(range(0, len(ESCAPED), 2))
+@example(range(1, len(ESCAPED), 2))
+@example(range(0, len(ESCAPED), 3))
+@settings(deadline=None)
+def test_a_secret_after_an_escape_is_found_however_the_stream_is_cut(places):
+    chunks, _, _ = streamed(cut(ESCAPED, places))
+    assert b"".join(chunk.data for chunk in chunks).decode() == ESCAPED_TOLD
+
+
+@pytest.mark.parametrize("before", [r"\t", r"\u001b[0m", r"\033", "\x1b[01;31m", "%20", "%2520", "TOKEN_"])
+def test_what_stands_before_a_secret_is_not_held_back(before):
+    """It is let go at once, wherever it is cut, and known when the secret comes."""
+    data = before.encode()
+    key = SECRETS["aws-key"][0].encode()
+    for at in range(1, len(data)):
+        chunks, released, _ = streamed([b"see ", data[:at], data[at:], key[:9], key[9:], b" end"])
+        assert b"".join(chunk.data for chunk in chunks) == b"see " + data + b"[redacted:aws-key] end"
+        assert released == [1, 1, 1, 0, 0, 3, 0], at
+        chunks, released, _ = streamed([b"see ", data[:at], data[at:] + key[:9], key[9:], b" end"])
+        assert b"".join(chunk.data for chunk in chunks) == b"see " + data + b"[redacted:aws-key] end"
+        assert released == [1, 1, 0, 0, 3, 0], at
+
+
+def test_what_an_escape_begins_with_is_forgotten_when_another_character_comes():
+    key = SECRETS["aws-key"][0].encode()
+    assert not streamed([b"\\", b"qz" + key])[2]
+    assert not streamed([b"%", b"2" + key])[2]
+
+
+def test_an_operators_pattern_that_begins_in_an_escape_let_go_is_told_by_its_name():
+    own = policy_pb2.ContentPattern(id="own", expression=r"\\n+ end", redact_output=True)
+    redactor = ALL.with_patterns([own])
+    chunks, _, names = streamed([b"a\\", b"n" * 2000, b" end"], redactor)
+    assert b"".join(chunk.data for chunk in chunks) == b"a\\[redacted:own]"
+    assert list(names) == ["redacted:own"]
 
 
 @given(st.lists(st.binary(max_size=30), max_size=20))

@@ -129,6 +129,14 @@ def test_what_looks_like_a_secret_is_taken_out_of_texts_and_names_also_when_it_i
     assert clean({AWS: [key + "x"]})[0] == {"[redacted:aws-key]": ["[redacted:private-key]\nx"]}
 
 
+def test_what_looks_like_a_secret_is_taken_out_of_a_text_in_a_text():
+    log = json.dumps(json.dumps({"colour": f"\x1b[0m{AWS}", "line": f"a\n{AWS}"}))
+    told = {"log": log.replace(AWS, "[redacted:aws-key]"), "KEY_[redacted:aws-key]": "%20[redacted:aws-key]"}
+    assert clean({"log": log, f"KEY_{AWS}": f"%20{AWS}"}) == (told, ["redacted:aws-key"])
+    # Without an escape the output is searched as it is written.
+    assert clean([f"KEY_{AWS}", f"B{AWS}"]) == (["KEY_[redacted:aws-key]", f"B{AWS}"], ["redacted:aws-key"])
+
+
 def test_a_switch_turns_the_shapes_off_and_nothing_else():
     policy = dataclasses.replace(DEFAULT_POLICY, patterns=(OWN,))
     output = {"a": AWS, "b": "Apollo 11", "c": "hunter22"}

@@ -266,6 +266,122 @@ def test_a_table_in_place_of_a_list_is_a_table_that_is_read(statement, reason):
     assert refusal(sql, statement) == reason
 
 
+LOOKED_UP = (
+    "regclass regcollation regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole "
+    "regtype REGCLASS oid _regclass pg_class secrets jsonpath refcursor xid tid aclitem record pg_lsn"
+).split()
+MADE = [
+    "SELECT CAST(a AS {}) FROM t",
+    "SELECT CAST(CAST(a AS oid) AS {}) FROM t",
+    "SELECT a::{} FROM t",
+    "SELECT 'x' :: {} :: text",
+    "SELECT a::\n{}",
+    "SELECT :a::{}",
+    "SELECT {} 'x'",
+    "SELECT {}'x'",
+    "SELECT {}(a) FROM t",
+    "SELECT a::{}[] FROM t",
+    "SELECT ARRAY[a]::{}[3] FROM t",
+    "SELECT CAST(ARRAY[a] AS {} ARRAY) FROM t",
+    "SELECT CAST(a AS SETOF {}) FROM t",
+    "SELECT TRY_CAST(a AS {}) FROM t",
+    "SELECT a::pg_catalog.{} FROM t",
+    "SELECT pg_catalog.{} 'x'",
+    'SELECT a::"{}" FROM t',
+    'SELECT CAST(a AS pg_catalog."{}") FROM t',
+    "SELECT * FROM json_each(:x) AS t(x {})",
+    "SELECT * FROM json_to_record(:x) AS t(x {})",
+    "SELECT * FROM ROWS FROM (json_each(:x) AS (a {})) f",
+    "SELECT * FROM XMLTABLE('/a' PASSING x COLUMNS a {} PATH 'b')",
+    "SELECT * FROM JSON_TABLE(x, '$' COLUMNS (a {} PATH '$.a'))",
+    "SELECT JSON_VALUE(x, '$' RETURNING {})",
+    "SELECT JSON_OBJECT('a': 1 RETURNING {})",
+    "SELECT JSON_OBJECT('a': 1 RETURNING {} FORMAT JSON)",
+    "SELECT (NULL::{}).*",
+    "SELECT CAST(a AS {} FORMAT 'x') FROM t",
+]
+
+
+@pytest.mark.parametrize("spelling", MADE)
+def test_no_value_is_made_what_postgres_looks_up(spelling):
+    sql = compile_sanitizer("sql", {"dialect": "postgres"})
+    let_through = [each for each in LOOKED_UP if refusal(sql, spelling.format(each)) is None]
+    assert let_through == []
+
+
+def test_casts_to_plain_types_and_to_those_that_are_named_are_let_through():
+    plain = (
+        "int integer int2 int4 int8 bigint smallint numeric numeric(10,2) decimal real float float8 money bool boolean "
+        "text varchar varchar(10) char(3) bpchar uuid json jsonb bytea date time timetz timestamp timestamptz interval "
+        "inet cidr macaddr tsvector tsquery xml int4range tstzrange bit(3) citext hstore point "
+        "text[] int[] uuid[] date[]"
+    ).split()
+    plain += ["double precision", "character varying", "timestamp with time zone", "timestamp(3)"]
+    sql = compile_sanitizer("sql", {"dialect": "postgres"})
+    for each in plain:
+        assert refusal(sql, f"SELECT CAST(a AS {each}), b::{each} FROM t WHERE c = CAST(:c AS {each})") is None, each
+    for harmless in (
+        "SELECT t.regclass, regtype FROM t ORDER BY oid",
+        "SELECT date '2020-01-01', interval '1 day', timestamp with time zone '2020-01-01'",
+        "SELECT JSON_OBJECT('a': b RETURNING jsonb) FROM t",
+        "SELECT 'regclass', 'a::regclass' FROM t",
+    ):
+        assert refusal(sql, harmless) is None, harmless
+    own = compile_sanitizer("sql", {"dialect": "postgres", "types": ["Mood", "shop.state"]})
+    for each in ("mood", "MOOD", '"Mood"', "shop.state"):
+        assert refusal(own, f"SELECT a FROM t WHERE a = CAST(:a AS {each})") is None, each
+        assert refusal(sql, f"SELECT a FROM t WHERE a = CAST(:a AS {each})") == "SQL_TYPE", each
+    assert refusal(own, "SELECT a::regclass FROM t") == "SQL_TYPE"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "substring(a FROM '(a+)+$')",
+        "substring(a, '(a+)+$')",
+        "substring(a FROM '%x' FOR '|')",
+        "substring(a, '%x%', '|')",
+        "SUBSTRING(a FROM :p)",
+        "substring(a, b)",
+        "substring(a FROM (b || 'c'))",
+        "substring(a, CASE WHEN b IS NULL THEN '(a+)+$' END)",
+        "substring(a, CAST(:p AS text))",
+        '"substring"(a, :p)',
+        "substr(a, 1) || substring(a FROM b)",
+        "substring(a SIMILAR 'x' ESCAPE 'y')",
+        "regexp_replace(a, :p, b)",
+        "a ~ ANY(:p)",
+        "a @? '$ ? (@ like_regex \"(a+)+$\")'",
+        "a @? '$ ? (@ like\\u005fregex \"x\")'",
+        "a @@ '$.b LIKE_REGEX \"x\"'",
+        "a @? '$ ? (@ like_' 'regex \"x\")'",
+    ],
+)
+def test_no_spelling_of_a_regular_expression_is_let_through(expression):
+    sql = compile_sanitizer("sql", {"dialect": "postgres"})
+    assert refusal(sql, f"SELECT {expression} FROM t") in ("SQL_FUNCTION", "SQL_MALFORMED")
+
+
+def test_parts_of_texts_by_their_places_are_no_regular_expressions():
+    sql = compile_sanitizer("sql", {"dialect": "postgres"})
+    for expression in (
+        "substring(a FROM 2 FOR 3)",
+        "substring(a, 1, 10)",
+        "substring(a FOR 3)",
+        "substring(a, -1)",
+        "substring(a FROM position('x' IN a) + 1)",
+        "substring(a FROM CAST(:first AS integer) FOR length(b))",
+        "substr(a, :first, :count)",
+        "substr(a, b)",
+        "overlay(a PLACING b FROM 1 FOR 2)",
+        "a @? '$.tags[*] ? (@ == \"x\")'",
+        "a @@ to_date",
+    ):
+        assert refusal(sql, f"SELECT {expression} FROM t") is None, expression
+    sqlite = compile_sanitizer("sql", {"dialect": "sqlite"})
+    assert refusal(sqlite, "SELECT substring(a, :first), CAST(a AS TEXT), CAST(b AS mytype) FROM t") is None
+
+
 def test_regular_expressions_are_matched_where_their_function_is_listed():
     sql = compile_sanitizer("sql", {"dialect": "postgres", "functions": ["regexp_like"]})
     assert refusal(sql, "SELECT a FROM t WHERE b ~ :x AND regexp_like(b, :y)") is None

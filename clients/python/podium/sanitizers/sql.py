@@ -21,6 +21,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from podium.sanitizers.declaration import Options
 from podium.sanitizers.rejection import Rejected, text_of
 from podium.sanitizers.sql_functions import DEFAULT_FUNCTIONS
+from podium.sanitizers.sql_types import has_substring, is_lookup, may_be_expression
 
 KIND = "sql"
 _LENGTH_MAX = 65_536
@@ -80,7 +81,8 @@ class SqlSanitizer:
 
     Options: `dialect`, `sqlite` or `postgres`; `kinds` (default `select`; also `insert`, `update`, `delete`);
     `functions`, instead of the default list; `tables`, as the database has their names, without which all but the
-    system's may be used; `literals`, whether values may stand in conditions and changes; `max_length`.
+    system's may be used; `types` of Postgres, beside the plain ones, that values may be made; `literals`, whether
+    values may stand in conditions and changes; `max_length`.
     """
 
     kind = KIND
@@ -93,6 +95,7 @@ class SqlSanitizer:
         self._regular_expressions = not self._functions.isdisjoint(("regexp", "regexp_like"))
         tables = read.texts("tables") if "tables" in options else None
         self._tables = None if tables is None else frozenset(map(self._declared, tables))
+        self._types = frozenset(each.lower() for each in read.texts("types")) if "types" in options else frozenset()
         self._literals = read.flag("literals", default=False)
         self._length_max = read.number("max_length", 8192, _LENGTH_MAX)
         read.close()
@@ -123,6 +126,8 @@ class SqlSanitizer:
                 raise Rejected(KIND, "SQL_STATEMENTS", "must be one statement")
             self._refuse_calls(tokens)
             self._refuse_nodes(statements[0])
+            if self.dialect == "postgres":
+                self._refuse_lookups(statements[0], tokens)
         except (SqlglotError, RecursionError):
             raise Rejected(KIND, "SQL_MALFORMED", "is not understood as a statement") from None
 
@@ -165,6 +170,17 @@ class SqlSanitizer:
             if not self._literals and isinstance(node, exp.Literal | exp.Boolean) and _is_a_value(node):
                 raise Rejected(KIND, "SQL_LITERAL", "has a value in a condition or a change: bind values as parameters")
         self._refuse_tables(statement)
+
+    def _refuse_lookups(self, statement: exp.Expr, tokens: list[Token]) -> None:
+        substring = has_substring(tokens)
+        for node in statement.walk():
+            if is_lookup(node, self._types):
+                raise Rejected(KIND, "SQL_TYPE", "makes a value a type that is not allowed")
+            if self._regular_expressions or (isinstance(node, exp.Substring) and not substring):
+                continue
+            if may_be_expression(node):
+                problem = "may match a regular expression: for places use substr, or CAST(... AS integer)"
+                raise Rejected(KIND, "SQL_FUNCTION", problem)
 
     def _refuse_tables(self, statement: exp.Expr) -> None:
         names = _NamesOfQueries(statement, self._name_of)
@@ -330,8 +346,11 @@ def _may_be_a_text(name: exp.Expr) -> bool:
 
 
 def _is_a_value(literal: exp.Literal | exp.Boolean) -> bool:
-    """Whether it is compared or stored; `$1` and `IS TRUE` only look so, and `EXISTS (SELECT 1 ...)` does neither."""
-    if isinstance(literal.parent, exp.Parameter) or (
+    """Whether it is compared or stored; `EXISTS (SELECT 1 ...)` does neither, and some only look so.
+
+    Those are `$1`, `numeric(9, 2)` and `IS TRUE`.
+    """
+    if isinstance(literal.parent, exp.Parameter | exp.DataTypeParam) or (
         isinstance(literal, exp.Boolean) and isinstance(literal.parent, exp.Is)
     ):
         return False
