@@ -146,7 +146,6 @@ async def test_only_the_tables_that_are_listed_are_read(start, client):
     await refused(client, "SELECT * FROM sqlite_master")
 
 
-<<<<<<< HEAD
 async def test_queries_and_lists_that_a_statement_makes_itself_are_read(start, client):
     start(tables=["items"])
     numbers = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < :most)"
@@ -200,7 +199,8 @@ async def test_parameters_that_do_not_fit_are_told_in_plain_words(start, client)
             await query(client, statement, parameters)
         assert (failed.value.reason, failed.value.message) == ("INPUT_REJECTED", problem)
     assert (await query(client, statement, {"id": -(2**63)}))["rows"] == []
-=======
+
+
 CATALOGUE = (
     "WITH RECURSIVE t(n) AS (SELECT 16384 UNION ALL SELECT n + 1 FROM t) "
     "SELECT CAST(CAST(CAST(n AS oid) AS regclass) AS text) FROM t LIMIT 50"
@@ -215,7 +215,6 @@ async def test_no_cast_tells_what_other_tables_there_are(on_postgres, client, sh
         assert "hidden" in [name for (name,) in await connection.fetch(CATALOGUE.replace("LIMIT 50", "LIMIT 5000"))]
     found = await query(client, "SELECT CAST(:n AS numeric(9, 2)), substr(name, 1, 4) FROM items", {"n": 1}, max_rows=1)
     assert found["rows"] == [["1.00", "item"]]
->>>>>>> h-f
 
 
 async def test_a_table_is_the_one_that_the_database_takes_its_name_for(start, client):
