@@ -62,7 +62,7 @@ async def test_what_it_says_may_go_to_a_file_however_long_that_is(ground, servic
         while process.returncode is None and b'"ready"' not in log.read_bytes():
             await client.tools()
         assert process.returncode is None, log.read_text()
-        assert (await client.call("html_sanitize", html="<b>x</b>"))["changed"] is False
+        assert (await client.call("html_sanitize", markup="<b>x</b>"))["changed"] is False
         if tools:
             # What the tool allows itself holds without the kernel's word.
             with pytest.raises(podium.ToolFailed) as refused:
