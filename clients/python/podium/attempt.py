@@ -18,6 +18,7 @@ from podium.connection import Connection
 from podium.context import AttemptFacts, Context, Principal
 from podium.errors import Canceled, PodiumError
 from podium.failures import failure_of
+from podium.interrupts import by_signal
 from podium.invocation import invoke
 from podium.outbox import Outbox
 from podium.payloads import fetch_arguments, upload
@@ -181,9 +182,10 @@ class Attempt:
                 raise  # The loop itself is stopping.
             # A tool may also be cancelled by nobody but itself.
             self.outcome = self._failure(error)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 -- a tool may raise anything, or leave; the executor stays
+        except BaseException as error:
+            if by_signal(error):
+                raise
+            # A tool may raise anything, or leave; the executor stays.
             self.outcome = self._failure(error)
         finally:
             self._surroundings.running.discard(self)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from podium.durations import Duration, milliseconds, seconds
 from podium.errors import ToolFailed
+from podium.interrupts import by_signal, of_tool
 from podium.pieces import output_json
 from podium.tasks import spawn
 from podium.v1 import definition_pb2
@@ -54,8 +55,12 @@ class _Member:
     def fail(self, error: BaseException) -> None:
         """Ends this call with a failure."""
         if not self.output.done():
-            # A future takes no StopIteration.
-            self.output.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
+            if isinstance(error, StopIteration):
+                # A future takes none.
+                error = RuntimeError("StopIteration")
+            elif isinstance(error, KeyboardInterrupt):
+                error = of_tool(error)
+            self.output.set_exception(error)
             # Who gave it up does not ask.
             self.output.exception()
 
@@ -161,9 +166,12 @@ class Gatherer:
                 for member in gathering.members:
                     member.called()
                 _settle(gathering.members, await self._call(gathering.members))
-        except (asyncio.CancelledError, KeyboardInterrupt):
+        except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 -- a function may raise anything, or leave; the executor stays
+        except BaseException as error:
+            if by_signal(error):
+                raise
+            # A function may raise anything, or leave; the executor stays.
             for member in gathering.members:
                 member.fail(error)
         finally:

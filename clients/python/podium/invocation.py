@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from podium.context import AttemptFacts, Context, Signals
 from podium.errors import Canceled
+from podium.interrupts import of_tool
 from podium.pieces import Pieces, output_json
 from podium.tool import Kind, Tool
 from podium.worker_process import Job, WorkerPool
@@ -88,6 +89,9 @@ async def in_thread(body: Callable[[], Result], name: str) -> Result:
     def run() -> None:
         try:
             value = body()
+        except KeyboardInterrupt as error:
+            # Of its own: a Ctrl-C is raised in the main thread.
+            outcome = _raiser(of_tool(error))
         except BaseException as error:  # noqa: BLE001 -- as above
             outcome = _raiser(error)
         else:

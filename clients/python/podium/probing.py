@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from podium.durations import Duration, milliseconds
 from podium.errors import PodiumError
+from podium.interrupts import by_signal
 from podium.pool_use import PoolStatistics
 from podium.tasks import spawn
 from podium.v1 import definition_pb2
@@ -127,12 +128,14 @@ class Prober:
                 said = await function()
             else:
                 said = await self._in_thread(function, f"health of {name}")
-        except (asyncio.CancelledError, KeyboardInterrupt):
+        except asyncio.CancelledError:
             raise
         except PodiumError as error:
             return Health(healthy=False, message=error.message)
-        except BaseException as error:  # noqa: BLE001 -- whatever it raises, the executor stays
-            # Its words may hold an address or a password.
+        except BaseException as error:
+            if by_signal(error):
+                raise
+            # Whatever it raises, the executor stays. Its words may hold an address or a password.
             return Health(healthy=False, message=f"the health function raised {type(error).__name__}")
         match said:
             case Health():

@@ -160,7 +160,7 @@ def _work(pipe: Connection) -> None:
             job = pipe.recv()
             try:
                 output = _run(job, signals)
-            except Exception as error:  # noqa: BLE001 -- whatever it is, it is the tool's and goes to the service
+            except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the tool's and goes to the service
                 signals.send("failed", plain(error))
             else:
                 signals.send("returned", output)

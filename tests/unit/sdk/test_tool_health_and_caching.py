@@ -159,6 +159,7 @@ async def async_health():
         (raises(OSError("postgresql://u:p4ss@db")), False, "the health function raised OSError"),
         (raises(podium.ToolFailed("the exchange is closed")), False, "the exchange is closed"),
         (raises(SystemExit(3)), False, "the health function raised SystemExit"),
+        (raises(KeyboardInterrupt("p4ss")), False, "the health function raised KeyboardInterrupt"),
         (lambda: "fine", False, "the health function returned a str"),
         (hangs, False, "no answer within 0.05 s"),
     ],
