@@ -79,9 +79,9 @@ SECRET_SHAPES = (
     SecretShape("aws-key", r"(?:AKIA|ASIA)[A-Z2-7]{16}\b", ("AKIA", "ASIA"), r"[A-Z2-7]*"),
     SecretShape(
         "aws-secret",
-        r"(?:aws|AWS|Aws)(?i:_?secret_?access_?key)[\"']?\s{0,4}[:=]\s{0,4}[\"']?[A-Za-z0-9/+]{40}\b",
+        r"(?:aws|AWS|Aws)(?i:_?secret_?access_?key)[\"']?\s{0,4}[:=]\s{0,4}[\"']?[A-Za-z0-9/+]{40,}",
         ("aws", "AWS", "Aws"),
-        r"(?i:_?s?e?c?r?e?t?_?a?c?c?e?s?s?_?k?e?y?)[\"']?\s{0,4}[:=]?\s{0,4}[\"']?[A-Za-z0-9/+]{0,40}",
+        r"(?i:_?s?e?c?r?e?t?_?a?c?c?e?s?s?_?k?e?y?)[\"']?\s{0,4}[:=]?\s{0,4}[\"']?[A-Za-z0-9/+]*",
     ),
     SecretShape(
         "github-token",

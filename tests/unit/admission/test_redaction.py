@@ -50,7 +50,7 @@ SECRETS = {
     "jwt": [f"eyJ{some(WORD, 20)}.eyJ{some(WORD, 40)}.{some(WORD, 43)}"],
     "bearer-token": [f"Bearer {some(string.ascii_letters, 5)}7{some(WORD, 30)}=="],
     "aws-key": [f"AKIA{some(UPPER, 16)}", f"ASIA{some(UPPER, 16)}"],
-    "aws-secret": [f'aws_secret_access_key = "{some(WORD, 40)}', f"AWS_SECRET_ACCESS_KEY={some(WORD, 40)}"],
+    "aws-secret": [f'aws_secret_access_key = "{some(WORD, 40)}', f"AWS_SECRET_ACCESS_KEY={some(WORD, 39)}/"],
     "github-token": [f"ghp_{some(WORD, 36)}", f"github_pat_{some(WORD, 82)}"],
     "gitlab-token": [f"glpat-{some(WORD, 20)}"],
     "slack-token": [f"xoxb-1{some(string.digits, 11)}-{some(WORD, 24)}"],
