@@ -115,7 +115,7 @@ class Dispatcher:
         self.stopped = False
         """Nobody is given a place any more."""
         self.gathering = False
-        """Nobody who waits is offered a place: those who have waited longest may not be found yet."""
+        """Nobody is given a place: those who have waited longest may not be found yet."""
 
     def stop(self) -> None:
         """Hand out no more places. Whoever waits waits on."""
@@ -170,7 +170,7 @@ class Dispatcher:
     def take(self, tool: ToolVersion) -> Executor | None:
         """Take a place for a step that is not waiting yet; None: it must queue."""
         queues = self._queues.get((tool.tenant, tool.tool))
-        if self.stopped or (queues and tool in queues):
+        if self.stopped or self.gathering or (queues and tool in queues):
             return None
         bound_of = self._bounds(tool.tenant)
         best: Executor | None = None

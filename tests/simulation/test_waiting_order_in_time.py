@@ -95,6 +95,20 @@ def test_nobody_is_given_a_place_before_those_who_came_first_are_found(slow_load
     assert order == waited
 
 
+def test_nor_is_anybody_who_comes_meanwhile(slow_loads):
+    slow_loads(LOADS_S)
+
+    async def scene(stage):
+        waited = await wait_in_reverse(stage)
+        await stage.crash_and_begin()
+        executor = await stage.executor(max_attempts=1)
+        newcomer = await stage.start(step("newcomer"))
+        assert not stage.log.of_kind(newcomer, "attempt_started")
+        assert await served(executor, MANY + 1) == [*waited, "newcomer"]
+
+    play(scene)
+
+
 def test_without_the_hold_the_first_that_is_found_goes_first(slow_loads, monkeypatch):
     slow_loads(LOADS_S)
     monkeypatch.setattr(recovery, "PLACES_HELD_S", 0)
