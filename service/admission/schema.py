@@ -30,6 +30,7 @@ from service.admission.sanitizing import declaration_violations, literal_violati
 from service.admission.tool_request import ToolRequest
 from service.admission.verdicts import ALLOWED, Allowed, Denied
 from service.domain.caching import caching_violations
+from service.domain.call_reading import TOOL_NAME
 from service.domain.errors import Violation
 from service.domain.templates import literals
 
@@ -43,7 +44,6 @@ _EXPLAINED_ELEMENTS = 5_000
 _DESCRIPTION_LIMIT_BYTES = 16 * 1024
 _PERMISSIONS_MAX = 64
 _DURATION_MAX_MS = 30 * 24 * 60 * 60 * 1000
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PERMISSION = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
 _PERMISSION_LENGTH = 128
 SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -105,7 +105,7 @@ class SchemaGuard:
 def check_definition(tool: definition_pb2.ToolDefinition) -> list[Violation]:
     """What is wrong with a tool that is to be registered, as (field, message)."""
     violations: list[Violation] = []
-    if not _TOOL_NAME.fullmatch(tool.name):
+    if not TOOL_NAME.fullmatch(tool.name):
         violations.append(("name", "must be 1 to 64 of the characters A-Z a-z 0-9 _ -"))
     if len(tool.description.encode()) > _DESCRIPTION_LIMIT_BYTES:
         violations.append(("description", f"is larger than {_DESCRIPTION_LIMIT_BYTES} bytes"))

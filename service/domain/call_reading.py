@@ -24,7 +24,8 @@ from service.domain.templates import (
 )
 from service.domain.validation import Validation
 
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What a tool may be called."""
 _MULTIPLIER_MAX = 100
 _ATTEMPTS_MAX = 1000
 REASONS_MAX = 100
@@ -142,7 +143,7 @@ class CallReading:
 
     def read_tool(self, call: pb.StepDefinition | pb.ToolFallback, prefix: str, arguments: pb.Template) -> None:
         """Pin a call to the version of its tool, and check the arguments it will have against that."""
-        if not _TOOL_NAME.fullmatch(call.tool):
+        if not TOOL_NAME.fullmatch(call.tool):
             self.wrong(f"{prefix}tool", f"{call.tool[:80]!r} is no tool name: use [A-Za-z0-9_-], 1 to 64 characters")
             return
         tool = self._validation.tool(call.tool)

@@ -106,6 +106,8 @@ class SqliteConnections:
         limit = RowLimit(max_rows, self._settings.max_result_bytes)
         with self._engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
+            if self._tables is not None:
+                self._authorize_reads(driver)
             driver.set_progress_handler(given_up.is_set, _PROGRESS_STEPS)
             try:
                 result = connection.execute(bound(statement, parameters))
@@ -136,7 +138,6 @@ class SqliteConnections:
         connection.execute("PRAGMA temp_store = MEMORY")
         # Their first use prepares them with what looks like a write of the schema.
         connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
-        present = frozenset(name.lower() for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
         if not self._settings.writes:
             connection.execute("PRAGMA query_only = ON")
         for limit, value in (
@@ -148,6 +149,12 @@ class SqliteConnections:
             (sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000),
         ):
             connection.setlimit(limit, value)
+        self._authorize_reads(connection)
+
+    def _authorize_reads(self, connection: sqlite3.Connection) -> None:
+        """Set the authorizer, with the tables that the file has now: others may make more."""
+        connection.set_authorizer(None)
+        present = frozenset(name.lower() for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
         connection.set_authorizer(partial(self._authorize, present))
 
     def _authorize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from service.cli.connecting import Service
     from service.cli.failures import CommandFailed
 
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 EXAMPLE = example(
     'podium call search query="retry with backoff" limit=3',
     'podium call search --arguments \'{"query": "retry", "limit": 3}\' --json',
@@ -112,9 +110,10 @@ async def _texts(service: Service, tool: str, typed: Mapping[str, str]) -> dict[
 def _refusal(tool: str, typed: Mapping[str, str], error: InvalidInput) -> CommandFailed:
     """Return how it is told that the call is not accepted: a tool that is not there is not found, as everywhere."""
     from service.cli.failures import CommandFailed, ExitCode, failure_of
+    from service.domain.call_reading import TOOL_NAME
 
     fields = [field for field, _ in error.violations]
-    if fields == ["call.tool"] and _TOOL_NAME.fullmatch(tool):
+    if fields == ["call.tool"] and TOOL_NAME.fullmatch(tool):
         message = f"there is no tool {tool!r}"
         hint = "`podium tools list` names those that you may use; an executor that serves it registers one"
         return CommandFailed(message, ExitCode.NOT_FOUND, "TOOL_NOT_FOUND", hint=hint)

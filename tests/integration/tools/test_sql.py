@@ -167,22 +167,30 @@ async def test_sqlite_reads_lists_of_json(sqlite, client, tables):
 def test_the_authorizer_alone_refuses_what_is_not_listed(ground):
     """Of what the sanitizer would let through. Negative control: without a list it is read."""
     path = ground.folder / "shop.db"
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE hidden (word TEXT)")
-    database.close()
-    for tables, denied in ((("items",), True), (None, False)):
+
+    def make(table):
+        with sqlite3.connect(path) as database:
+            database.execute(f"CREATE TABLE {table} (word TEXT)")
+        database.close()
+
+    def reason(connections, statement):
+        try:
+            asyncio.run(connections.query(statement, {}, 10))
+        except podium.ToolFailed as error:
+            return error.reason
+        return None
+
+    for word, tables, denied in (("first", ("items",), "STATEMENT_DENIED"), ("second", None, None)):
+        make(f"hidden_{word}")
         connections = SqliteConnections(Database(name="shop", url=f"sqlite:///{path}", tables=tables))
-        for statement in (
-            "SELECT count(*) FROM hidden",
-            "SELECT EXISTS (SELECT 1 FROM Hidden)",
-            "SELECT * FROM hidden",
-        ):
-            if denied:
-                with pytest.raises(podium.ToolFailed) as refusal:
-                    asyncio.run(connections.query(statement, {}, 10))
-                assert refusal.value.reason == "STATEMENT_DENIED"
-            else:
-                assert asyncio.run(connections.query(statement, {}, 10)).columns
+        for when in ("before", "later"):
+            hidden = f"hidden_{word}" if when == "before" else f"late_{word}"
+            assert reason(connections, f"SELECT count(*) FROM {hidden}") == denied
+            assert reason(connections, f"SELECT EXISTS (SELECT 1 FROM {hidden.upper()})") == denied
+            assert reason(connections, f"SELECT * FROM {hidden}") == denied
+            if when == "before":
+                # Another process makes it while the connection is open.
+                make(f"late_{word}")
         asyncio.run(connections.close())
 
 

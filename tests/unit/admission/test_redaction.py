@@ -102,7 +102,6 @@ def test_a_secret_after_an_escape_or_an_underscore_is_replaced_and_alone(before)
         r"\x2",
         r"\u00",
         r"\u{20",
-        "%",
         "%2x",
         "%2",
         "[0",
@@ -115,8 +114,7 @@ def test_a_secret_after_an_escape_or_an_underscore_is_replaced_and_alone(before)
 )
 def test_what_a_word_goes_on_with_is_no_secret(before):
     for name, secret in EACH:
-        # A percent sign and a bracket are no letters, and a digit after them is one.
-        if before[-1].isalnum() and name != "private-key":
+        if name != "private-key":
             assert ALL.text(f"{before}{secret.rstrip()} end", {}) == f"{before}{secret.rstrip()} end", name
 
 
