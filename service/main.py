@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from service.listening import ListenError
 from service.projections.database import DatabaseError, ProjectionsDatabase
 from service.projections.postgres_database import PostgresProjections
 from service.projections.sqlite_database import SqliteProjections, beside
-from service.stop_signals import StopSignals
+from service.stop_signals import GivenUp, StopSignals
 from service.telemetry.switch import MetricsUnavailable
 from store.backend import OnPoint
 from store.checkpoints import NotAVerifierKey, Signer, Verifier
@@ -90,13 +90,10 @@ def open_log(settings: Settings, clock: SystemClock, on_point: OnPoint | None = 
     """Migrate the database when that is needed, and make the store on it."""
     url = settings.storage.database_url
     limits = StoreLimits(queue_length=settings.limits.waiting_appends)
+    _migrate(url)
     if is_postgres(url):
-        migrate(url)
         return postgres_log(url, clock=clock, limits=limits, on_point=on_point)
-    path = path_of(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    migrate(url)
-    return sqlite_log(path, clock=clock, limits=limits, on_point=on_point)
+    return sqlite_log(path_of(url), clock=clock, limits=limits, on_point=on_point)
 
 
 def projections_database(settings: Settings) -> ProjectionsDatabase:
@@ -115,9 +112,7 @@ def migrate_database(settings: Settings) -> dict[str, Any]:
     """Bring the database of the settings up to this version, making it when there is none. Raises ServeError."""
     url = settings.storage.database_url
     try:
-        if not is_postgres(url):
-            path_of(url).parent.mkdir(parents=True, exist_ok=True)
-        migrate(url)
+        _migrate(url)
         return asdict(describe(url))
     except StoreError as error:
         raise ServeError(str(error)) from None
@@ -142,6 +137,12 @@ def describe_database(settings: Settings) -> dict[str, Any]:
 def database_grants(role: str) -> list[str]:
     """The SQL that lets a Postgres role run the service and change no event."""
     return grants_for(role)
+
+
+def _migrate(url: str) -> None:
+    if not is_postgres(url):
+        path_of(url).parent.mkdir(parents=True, exist_ok=True)
+    migrate(url)
 
 
 def _existing(settings: Settings) -> str:
@@ -184,17 +185,19 @@ async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None,
         database_name=database_name(settings),
     )
     async with AsyncExitStack() as stack:
-        # Whatever can keep this process from serving does so before it takes the log from one that serves.
-        service.bind()
-        store, database = make_log(settings, clock), projections_database(settings)
-        stack.push_async_callback(database.close)
-        await database.prepare()
-        async with open_reader(settings.storage.database_url) as log:
-            require_master_key(await log.read_data_keys(), master_key, previous_master_key)
-        await store.open()
-        stack.push_async_callback(store.close)
-        await database.open(store.epoch)
-        await service.start(stack, store, database)
+        stack.enter_context(suppress(GivenUp))
+        with signals.giving_up():
+            # Whatever can keep this process from serving does so before it takes the log from one that serves.
+            service.bind()
+            store, database = await asyncio.to_thread(make_log, settings, clock), projections_database(settings)
+            stack.push_async_callback(database.close)
+            await database.prepare()
+            async with open_reader(settings.storage.database_url) as log:
+                require_master_key(await log.read_data_keys(), master_key, previous_master_key)
+            await store.open()
+            stack.push_async_callback(store.close)
+            await database.open(store.epoch)
+            await service.start(stack, store, database)
         if on_ready is not None:
             on_ready(Running(service.address, database_name(settings), os.getpid()))
         await signals.stop.wait()
@@ -221,20 +224,6 @@ def replay_offline(database: str | Path, workflow_id: str, tenant: str = "defaul
         return OfflineReplay(len(records), state_digest(rebuild(records, decode_record)), digests)
     except RebuildError as error:
         return OfflineReplay(len(records), b"", digests, error.version, str(error))
-
-
-def list_offline(database: str | Path) -> list[tuple[str, str]]:
-    """(tenant, workflow id) of every workflow in a database, without writing to it. Raises ServeError."""
-
-    async def read() -> list[tuple[str, str]]:
-        async with open_reader(database) as log:
-            found = [await log.list_streams(prefix) for prefix in ("wf_", "call_", "batch_")]
-        return [stream for streams in found for stream in streams]
-
-    try:
-        return asyncio.run(read())
-    except StoreError as error:
-        raise ServeError(str(error)) from None
 
 
 def open_tokens(settings: Settings, published: PublishedKeys | None = None) -> Tokens:

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from podium.v1 import definition_pb2
-from service.main import ServeError, list_offline, replay_offline
+from service.main import ServeError, open_reader, replay_offline
 from tests.integration.rig.caller import step
 from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.toolbox import toolbox
@@ -82,8 +82,9 @@ async def test_a_call_a_batch_and_an_open_workflow_match(caller, service, tenant
     await client.call_batch([("echo", {"value": 1}), ("careless", {})])
     growing = await caller.start(open=True)
     await caller.add(growing, step("echo"), request_id="r")
-    known = await asyncio.to_thread(list_offline, service.database)
-    mine = [workflow_id for owner, workflow_id in known if owner == tenant]
+    async with open_reader(service.database) as log:
+        known = [await log.list_streams(prefix) for prefix in ("wf_", "call_", "batch_")]
+    mine = [workflow_id for streams in known for owner, workflow_id in streams if owner == tenant]
     assert {workflow_id.partition("_")[0] for workflow_id in mine} == {"wf", "call", "batch"}
     for workflow_id in mine:
         await check(caller, service, tenant, workflow_id)

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 
 import grpc
 import grpc.aio
@@ -10,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import podium
 from podium.v1 import value_pb2, workflow_service_pb2
 from tests.integration.rig.caller import Caller, step
+from tests.integration.rig.forked_process import environment
 from tests.integration.rig.raw_executor import raw_executor
 from tests.integration.rig.refusal import refusal_of
 from tests.integration.rig.toolbox import toolbox
@@ -194,3 +197,43 @@ async def test_a_process_that_hangs_is_ended_by_the_system(own_service):
     service = own_service(drain_ms=500).start(fault="TEST_HANGS_DRAINING")
     service.signal(signal.SIGTERM)
     assert await asyncio.to_thread(service.ended) == -signal.SIGALRM
+
+
+async def test_one_that_is_to_stop_before_it_serves_ends_in_order_and_serves_nobody(tmp_path):
+    """It waits for keys that do not come. Negative control: nothing but the signal ends the waiting in this time."""
+    asked = asyncio.Event()
+
+    async def say_nothing(reader, writer):
+        asked.set()
+        await reader.read(-1)
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    settings = {
+        "PODIUM_TOKEN_JWKS_URL": f"http://127.0.0.1:{port}/keys",
+        "PODIUM_LISTEN_ADDRESS": "127.0.0.1:0",
+        "PODIUM_DATABASE_URL": f"sqlite:///{tmp_path / 'podium.db'}",
+        "PODIUM_STATE_DIRECTORY": str(tmp_path / "state"),
+    }
+    for told_to_stop in (True, False):
+        asked.clear()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "service.cli", "serve", "--json"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(**settings),
+        )
+        await asked.wait()
+        if told_to_stop:
+            process.terminate()
+            said, complained = await process.communicate()
+            assert (process.returncode, said) == (0, b""), complained
+            assert b"Traceback" not in complained
+            assert b"ERROR" not in complained
+        else:
+            assert b"ready" in await process.stdout.readline()
+            process.terminate()
+            await process.communicate()
+    silent.close()
+    await silent.wait_closed()
