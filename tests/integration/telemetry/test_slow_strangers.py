@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.registry import Collector
 
 import podium
-from service.config import Settings, Storage
+from service.config import Settings
 from service.main import newest_checkpoint, verifier_key, verify_log
 from service.settings.listening import Listening
+from service.settings.storage import Storage
 from service.settings.telemetry import TelemetrySettings
 from service.telemetry import endpoint as module
 from service.telemetry.endpoint import Endpoint

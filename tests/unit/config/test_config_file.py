@@ -12,9 +12,10 @@ import pytest
 
 from service.cli import main
 from service.cli.service_settings import settings_with
-from service.config import ConfigurationError, Settings, Storage, find_settings, load_settings
+from service.config import ConfigurationError, Settings, find_settings, load_settings
 from service.settings.example import descriptions, example_file, shown
 from service.settings.reading import Origin, all_settings
+from service.settings.storage import Storage
 from service.settings.tokens import PublicKeyFile
 
 SETTINGS = all_settings(Settings)
@@ -170,7 +171,7 @@ def test_a_database_is_an_address_or_a_path_in_a_file_and_in_the_environment(wri
     for path in ("/var/lib/podium.db", "podium.db", "./a:b.db"):
         assert load_settings({"PODIUM_DATABASE_URL": path}).storage.database_url == f"sqlite:///{path}"
     [told] = problems(file, PODIUM_DATABASE_URL="mysql://bob:hunter2@db/podium")
-    assert told.startswith("PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:, and is not the path")
+    assert told.startswith("PODIUM_DATABASE_URL begins with neither sqlite:/// nor postgresql://: ")
     [told] = problems(file, PODIUM_DATABASE_URL="db:5432/podium")
     assert "written ./ and the path" in told
 
