@@ -21,7 +21,7 @@ from service.domain.templates import PARTS_LIMIT
 from service.settings.cache import CacheSettings, cache_problems
 from service.settings.file import ConfigFile
 from service.settings.listening import Listening, listening_problems
-from service.settings.reading import CONFIG_NAME, PREFIX, Source, all_settings, as_violation, read_settings
+from service.settings.reading import CONFIG_NAME, PREFIX, Option, Source, all_settings, as_violation, read_settings
 from service.settings.storage import Storage, storage_problems
 from service.settings.telemetry import TelemetrySettings, telemetry_problems, with_standard_names
 from service.settings.times import time_problems
@@ -242,16 +242,19 @@ class FoundSettings(NamedTuple):
 
 
 def load_settings(
-    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, str] | None = None
+    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, Option] | None = None
 ) -> Settings:
-    """Read the settings; see find_settings. `options` are variables of a command line, which win over all others."""
-    return find_settings({**_environment(environment), **(options or {})}, file).settings
+    """Read the settings; see find_settings."""
+    return find_settings(environment, file, options).settings
 
 
-def find_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> FoundSettings:
+def find_settings(
+    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, Option] | None = None
+) -> FoundSettings:
     """Find the settings in the environment, else in a file, `file` or the one that PODIUM_CONFIG names.
 
-    Raises ConfigurationError with everything that is wrong.
+    Options of a command, by the variables of what they set, win over all others. Raises ConfigurationError with
+    everything that is wrong.
     """
     environment = with_standard_names(_environment(environment))
     if file is None and (name := environment.get(CONFIG_NAME, "")):
@@ -260,7 +263,7 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
         config = None if file is None else ConfigFile.read(file)
     except ValueError as error:
         raise ConfigurationError([str(error)], file) from None
-    reading = read_settings(all_settings(Settings), environment, config)
+    reading = read_settings(all_settings(Settings), environment, config, options or {})
     sections = {name: kind(**reading.values.get(name, {})) for name, kind in get_type_hints(Settings).items()}
     settings = Settings(**sections)
     settings = replace(settings, storage=settings.storage.at(settings.storage.database_url))
