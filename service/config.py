@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
-from urllib.parse import urlsplit
 
 from service.domain import validation
 from service.domain.addresses import Network
@@ -22,8 +21,8 @@ from service.domain.templates import PARTS_LIMIT
 from service.settings.cache import CacheSettings, cache_problems
 from service.settings.file import ConfigFile
 from service.settings.listening import Listening, listening_problems
-from service.settings.ports import ENCODED, PORT_MAX, host_port, is_port
-from service.settings.reading import CONFIG_NAME, PREFIX, Source, all_settings, as_violation, read_settings
+from service.settings.reading import CONFIG_NAME, PREFIX, Option, Source, all_settings, as_violation, read_settings
+from service.settings.storage import Storage, storage_problems
 from service.settings.telemetry import TelemetrySettings, telemetry_problems, with_standard_names
 from service.settings.times import time_problems
 from service.settings.tokens import TokenSettings, token_problems
@@ -46,22 +45,6 @@ class ConfigurationError(ValueError):
     def violations(self) -> list[tuple[str, str]]:
         """Each problem as the setting, empty where there is none that could be named, and what is wrong and where."""
         return [as_violation(problem, self._file) for problem in self.problems]
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """Where the service keeps what it must not lose."""
-
-    database_url: str = field(default="sqlite:///podium.db", repr=False)
-    """sqlite:///path or postgresql://user:password@host/database, or the path of a SQLite file."""
-    state_directory: Path = Path(".podium")
-    """Keys and lock files."""
-
-    def at(self, database: str) -> Storage:
-        """The same with this database: an address, or the path of a SQLite file."""
-        # What has a colon before its first slash may be meant as an address, and is refused if it is none.
-        is_path = database and ":" not in database.partition("/")[0]
-        return replace(self, database_url=f"sqlite:///{database}" if is_path else database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,16 +242,19 @@ class FoundSettings(NamedTuple):
 
 
 def load_settings(
-    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, str] | None = None
+    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, Option] | None = None
 ) -> Settings:
-    """Read the settings; see find_settings. `options` are variables of a command line, which win over all others."""
-    return find_settings({**_environment(environment), **(options or {})}, file).settings
+    """Read the settings; see find_settings."""
+    return find_settings(environment, file, options).settings
 
 
-def find_settings(environment: Mapping[str, str] | None = None, file: Path | None = None) -> FoundSettings:
+def find_settings(
+    environment: Mapping[str, str] | None = None, file: Path | None = None, options: Mapping[str, Option] | None = None
+) -> FoundSettings:
     """Find the settings in the environment, else in a file, `file` or the one that PODIUM_CONFIG names.
 
-    Raises ConfigurationError with everything that is wrong.
+    Options of a command, by the variables of what they set, win over all others. Raises ConfigurationError with
+    everything that is wrong.
     """
     environment = with_standard_names(_environment(environment))
     if file is None and (name := environment.get(CONFIG_NAME, "")):
@@ -277,7 +263,7 @@ def find_settings(environment: Mapping[str, str] | None = None, file: Path | Non
         config = None if file is None else ConfigFile.read(file)
     except ValueError as error:
         raise ConfigurationError([str(error)], file) from None
-    reading = read_settings(all_settings(Settings), environment, config)
+    reading = read_settings(all_settings(Settings), environment, config, options or {})
     sections = {name: kind(**reading.values.get(name, {})) for name, kind in get_type_hints(Settings).items()}
     settings = Settings(**sections)
     settings = replace(settings, storage=settings.storage.at(settings.storage.database_url))
@@ -294,7 +280,7 @@ def _environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:
 def _problems(settings: Settings) -> Iterator[str]:
     """What is wrong with settings that were read, a line each. Settings are called as in the environment."""
     yield from listening_problems(settings.listening)
-    yield from _storage(settings.storage)
+    yield from storage_problems(settings.storage)
     yield from _numbers(settings)
     yield from _retry(settings.retry)
     yield from _checkpoints(settings.checkpoints)
@@ -303,31 +289,6 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from telemetry_problems(settings.telemetry, settings.listening)
     values = ((each, getattr(getattr(settings, each.section), each.name)) for each in all_settings(Settings))
     yield from time_problems({setting.name: (setting.variable, value) for setting, value in values})
-
-
-def _storage(storage: Storage) -> Iterator[str]:
-    # The address is not repeated: it may hold a password, and so may any part of one that cannot be read.
-    scheme = storage.database_url.partition(":")[0].partition("+")[0]
-    if scheme not in ("sqlite", "postgresql"):
-        yield (
-            "PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:, and is not the path of a file either: "
-            "one with a colon before its first slash is written ./ and the path"
-        )
-    elif scheme == "postgresql":
-        ports = _ports(storage.database_url)
-        if ports is None or not all(port.isdecimal() for port in ports):
-            yield f"PODIUM_DATABASE_URL is no address: {ENCODED}"
-        elif not all(map(is_port, ports)):
-            yield f"PODIUM_DATABASE_URL has a port that is none: a port is from 1 to {PORT_MAX}"
-
-
-def _ports(url: str) -> list[str] | None:
-    """What stands for the ports of an address; None: it cannot be read."""
-    try:
-        hosts = urlsplit(url).netloc.rpartition("@")[2]
-    except ValueError:
-        return None
-    return [port for host in hosts.split(",") if (port := host_port(host))]
 
 
 def _checkpoints(checkpoints: CheckpointSettings) -> Iterator[str]:

@@ -25,11 +25,13 @@ def settings_with(
         config: A file of settings in place of the one that the environment names.
     """
     from service.config import load_settings
+    from service.settings.reading import Option
 
-    # As variables, so that all that is wrong with them and with what was found is told at once.
-    options = {
-        "PODIUM_LISTEN_ADDRESS": listen,
-        "PODIUM_DATABASE_URL": database,
-        "PODIUM_STATE_DIRECTORY": None if state_directory is None else str(state_directory),
+    # With what was found and not over it, so that all that is wrong is told at once, each with its own name.
+    said = {
+        "PODIUM_LISTEN_ADDRESS": ("--listen", listen),
+        "PODIUM_DATABASE_URL": ("--database", database),
+        "PODIUM_STATE_DIRECTORY": ("--state-dir", None if state_directory is None else str(state_directory)),
     }
-    return load_settings(file=config, options={name: text for name, text in options.items() if text is not None})
+    options = {variable: Option(name, text) for variable, (name, text) in said.items() if text is not None}
+    return load_settings(file=config, options=options)

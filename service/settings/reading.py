@@ -1,4 +1,4 @@
-"""How settings are found: in the environment, else in a file, else their defaults; and what is wrong with them.
+"""How settings are found: in a command's options, the environment, a file, else their defaults; and what is wrong.
 
 In the environment a setting's name is PODIUM_ and the field's in capitals; those of limits, retry and cache begin with
 PODIUM_LIMIT_, PODIUM_RETRY_ and PODIUM_CACHE_. In a file, TOML, it has the field's name in its section's table. What is
@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -64,6 +65,7 @@ class Origin(StrEnum):
     """Where a setting's value comes from."""
 
     DEFAULT = "default"
+    OPTION = "option"
     ENVIRONMENT = "environment"
     FILE = "file"
 
@@ -73,7 +75,15 @@ class Source(NamedTuple):
 
     origin: Origin
     place: str = ""
-    """The variable, or the file with the line."""
+    """The option, the variable, or the file with the line."""
+
+
+class Option(NamedTuple):
+    """What an option of a command says."""
+
+    name: str
+    """As it is written: --database."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,7 @@ class Reading:
     """The name in a file of each variable."""
 
     def located(self, problems: Iterable[str]) -> Iterator[str]:
-        """Problems that name variables: those that the file made behind their place there, with the names of a file.
+        """Problems that name variables, with the names where these were set: what the file made behind its place there.
 
         What is said of a setting that could not be read is left out: it is said of a default that nobody chose.
         """
@@ -100,13 +110,16 @@ class Reading:
                 continue
             sources = [self.sources[name] for name in names if name in self.sources]
             place = next((source.place for source in sources if source.origin is Origin.FILE), "")
-            yield f"{place}: {_NAME.sub(self._in_file, problem)}" if place else problem
+            told = _NAME.sub(partial(self._called, of_file=bool(place)), problem)
+            yield f"{place}: {told}" if place else told
 
-    def _in_file(self, variable: re.Match[str]) -> str:
-        """What a setting that the environment does not set is called in a file."""
+    def _called(self, variable: re.Match[str], *, of_file: bool) -> str:
+        """What a setting is called where it was set; one that was not, as in a file or in the environment."""
         name = variable[0]
-        is_elsewhere = name in self.sources and self.sources[name].origin is Origin.ENVIRONMENT
-        return name if is_elsewhere else self.keys.get(name, name)
+        source = self.sources.get(name)
+        if source is not None and source.origin in (Origin.OPTION, Origin.ENVIRONMENT):
+            return source.place
+        return self.keys.get(name, name) if of_file else name
 
 
 def all_settings(sections: type) -> list[Setting]:
@@ -120,14 +133,19 @@ def all_settings(sections: type) -> list[Setting]:
     return found
 
 
-def read_settings(settings: Sequence[Setting], environment: Mapping[str, str], file: ConfigFile | None) -> Reading:
-    """Find the settings."""
+def read_settings(
+    settings: Sequence[Setting],
+    environment: Mapping[str, str],
+    file: ConfigFile | None,
+    options: Mapping[str, Option],
+) -> Reading:
+    """Find the settings. The options are by the variables of what they set."""
     values: dict[str, dict[str, Any]] = {}
     sources: dict[str, Source] = {}
     problems = list(_unknown_in(file, settings)) if file is not None else []
     unread = set()
     for setting in settings:
-        source, parse, raw = _raw(setting, environment, file)
+        source, parse, raw = _raw(setting, environment, file, options)
         if source.origin is Origin.DEFAULT:
             continue
         try:
@@ -135,9 +153,8 @@ def read_settings(settings: Sequence[Setting], environment: Mapping[str, str], f
             sources[setting.key] = sources[setting.variable] = source
         except ValueError as error:
             what = _WRONG_SECRET if setting.is_secret else str(error)
-            place = "" if source.origin is Origin.ENVIRONMENT else f"{source.place}: "
-            name = setting.variable if source.origin is Origin.ENVIRONMENT else setting.key
-            problems.append(f"{place}{name} {what}")
+            name = f"{source.place}: {setting.key}" if source.origin is Origin.FILE else source.place
+            problems.append(f"{name} {what}")
             unread.add(setting.variable)
     keys = {setting.variable: setting.key for setting in settings}
     problems += _misspelt(environment, {*keys, CONFIG_NAME})
@@ -147,9 +164,16 @@ def read_settings(settings: Sequence[Setting], environment: Mapping[str, str], f
 _WRONG_SECRET = "is not of its kind; its value is not repeated, because it may be a secret"  # noqa: S105 - no secret
 
 
-def _raw(setting: Setting, environment: Mapping[str, str], file: ConfigFile | None) -> tuple[Source, Any, Any]:
+def _raw(
+    setting: Setting, environment: Mapping[str, str], file: ConfigFile | None, options: Mapping[str, Option]
+) -> tuple[Source, Any, Any]:
     """Where a setting is set, how its value is parsed from there, and the value."""
-    if text := environment.get(setting.variable, ""):
+    text = environment.get(setting.variable, "")
+    option = options.get(setting.variable)
+    # The command line takes what is not said from the variable by itself, so an option that says the same is none.
+    if option is not None and option.text not in ("", text):
+        return Source(Origin.OPTION, option.name), _from_text, option.text
+    if text:
         return Source(Origin.ENVIRONMENT, setting.variable), _from_text, text
     if file is not None:
         found = file.tables.get(setting.section)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from service.cli.child_processes import end_with
-from service.config import CheckpointSettings, Settings, Storage
+from service.config import CheckpointSettings, Settings
 from service.main import Running, mint_token, serve
 from service.settings.listening import Listening
+from service.settings.storage import Storage
 
 
 def main(database_url, folder, parent):

@@ -13,12 +13,13 @@ from sqlalchemy import Engine, event
 
 from service import assembly
 from service.api.executor_servicer import ExecutorServicer
-from service.config import Settings, Storage, Timings
+from service.config import Settings, Timings
 from service.domain.retry import RetryDefaults
 from service.engine.attempts import Attempts
 from service.engine.keys import StepKey
 from service.main import ServeError, serve
 from service.settings.listening import Listening
+from service.settings.storage import Storage
 from store.limits import StoreLimits
 from store.migrate import migrate
 from store.sqlite import sqlite_log

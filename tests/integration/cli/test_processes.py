@@ -138,9 +138,19 @@ async def test_a_server_says_in_a_line_that_it_is_ready(program, tmp_path, podiu
     [
         (("--listen", "everywhere"), "is neither"),
         (("--listen", "0.0.0.0:7233"), "no TLS"),
-        (("--database", "mysql://x"), "neither sqlite: nor postgresql:"),
+        (("--database", "mysql://x"), "neither sqlite:/// nor postgresql://"),
+        (("--database", "host=db user=podium password=hunter2"), "postgresql://USER@HOST/NAME"),
     ],
 )
 def test_settings_that_make_no_sense_are_bad_input(podium_command, words, problem, tmp_path):
     ended = podium_command("serve", *words, cwd=tmp_path)
     assert (ended.code, problem in ended.err) == (2, True)
+    assert f"  {words[0]} " in ended.err, "it is called as it was set"
+    assert "hunter2" not in ended.out + ended.err
+    assert list(tmp_path.iterdir()) == [], "no log is begun"
+
+
+def test_what_the_environment_sets_is_called_by_its_variable(podium_command, tmp_path):
+    ended = podium_command("serve", cwd=tmp_path, PODIUM_DATABASE_URL="mysql://bob:hunter2@x")
+    assert (ended.code, "  PODIUM_DATABASE_URL " in ended.err, "--database" in ended.err) == (2, True, False)
+    assert "hunter2" not in ended.out + ended.err

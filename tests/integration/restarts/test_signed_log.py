@@ -7,8 +7,9 @@ import sqlite3
 import pytest
 
 import podium
-from service.config import Settings, Storage
+from service.config import Settings
 from service.main import verifier_key, verify_log
+from service.settings.storage import Storage
 from store.checkpoints import read_checkpoint, split_notes
 from tests.integration.rig.toolbox import toolbox
 

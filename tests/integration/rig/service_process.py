@@ -5,8 +5,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from service.config import Settings, Storage
+from service.config import Settings
 from service.main import mint_token
+from service.settings.storage import Storage
 from tests.integration.rig.forked_process import ForkedProcess, environment
 from tests.ports import free_port
 

@@ -16,9 +16,9 @@ from service.config import (
     SealingSettings,
     SecretSettings,
     Settings,
-    Storage,
 )
 from service.settings.listening import Listening
+from service.settings.storage import Storage
 from service.settings.telemetry import TelemetrySettings
 from service.settings.tokens import PublicKeyFile, TokenSettings
 

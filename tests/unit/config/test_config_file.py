@@ -12,9 +12,10 @@ import pytest
 
 from service.cli import main
 from service.cli.service_settings import settings_with
-from service.config import ConfigurationError, Settings, Storage, find_settings, load_settings
+from service.config import ConfigurationError, Settings, find_settings, load_settings
 from service.settings.example import descriptions, example_file, shown
-from service.settings.reading import Origin, all_settings
+from service.settings.reading import Option, Origin, all_settings
+from service.settings.storage import Storage
 from service.settings.tokens import PublicKeyFile
 
 SETTINGS = all_settings(Settings)
@@ -170,7 +171,7 @@ def test_a_database_is_an_address_or_a_path_in_a_file_and_in_the_environment(wri
     for path in ("/var/lib/podium.db", "podium.db", "./a:b.db"):
         assert load_settings({"PODIUM_DATABASE_URL": path}).storage.database_url == f"sqlite:///{path}"
     [told] = problems(file, PODIUM_DATABASE_URL="mysql://bob:hunter2@db/podium")
-    assert told.startswith("PODIUM_DATABASE_URL begins with neither sqlite: nor postgresql:, and is not the path")
+    assert told.startswith("PODIUM_DATABASE_URL begins with neither sqlite:/// nor postgresql://: ")
     [told] = problems(file, PODIUM_DATABASE_URL="db:5432/podium")
     assert "written ./ and the path" in told
 
@@ -185,9 +186,61 @@ def test_options_of_a_command_win_and_are_told_with_all_that_is_wrong(written, m
     with pytest.raises(ConfigurationError) as refused:
         settings_with(listen="7000", database="mysql://db", config=written("[timings]\ndrain_ms = 0\n"))
     address, database, drain = refused.value.problems
-    assert address.startswith("PODIUM_LISTEN_ADDRESS is '7000'")
-    assert database.startswith("PODIUM_DATABASE_URL begins with neither")
+    assert address.startswith("--listen is '7000'")
+    assert database.startswith("--database begins with neither")
     assert drain.endswith("line 2: timings.drain_ms must be at least 1")
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        "mysql://bob:hunter2@db",
+        "host=db password=hunter2",
+        "postgresql://bob:hunter2@db:hunter2/x",
+        "postgresql://[hunter2",
+    ],
+)
+def test_an_option_is_told_by_its_own_name_and_never_with_a_secret(written, monkeypatch, database):
+    monkeypatch.setenv("PODIUM_DATABASE_URL", "environment.db")
+    file = written('[storage]\ndatabase_url = "file.db"\n')
+    with pytest.raises(ConfigurationError) as refused:
+        settings_with(database=database, config=file)
+    [(name, what)] = refused.value.violations
+    assert name == "--database"
+    assert "hunter2" not in what
+    assert "PODIUM_" not in what
+    assert str(file) not in what
+    # Negative control: what the command line took from the variable is told with the variable's name.
+    monkeypatch.setenv("PODIUM_DATABASE_URL", database)
+    with pytest.raises(ConfigurationError) as refused:
+        settings_with(database=database, config=file)
+    assert [name for name, _ in refused.value.violations] == ["PODIUM_DATABASE_URL"]
+
+
+def test_in_a_problem_of_an_option_and_a_file_each_setting_is_called_as_where_it_was_set(written, monkeypatch):
+    file = written("[listening]\nallow_insecure_listen = false\ntls_key_file = 'key'\n")
+    with pytest.raises(ConfigurationError) as refused:
+        settings_with(listen="0.0.0.0:1", config=file)
+    pair, address = refused.value.problems
+    assert pair.endswith("line 3: listening.tls_certificate_file and listening.tls_key_file need each other")
+    assert "--listen is 0.0.0.0:1, which others can reach" in address
+    with pytest.raises(ConfigurationError) as refused:
+        settings_with(listen="0.0.0.0:1")
+    [address] = refused.value.problems
+    assert address.startswith("--listen is 0.0.0.0:1, which others can reach")
+    assert "set PODIUM_TLS_CERTIFICATE_FILE and PODIUM_TLS_KEY_FILE" in address
+
+
+def test_an_option_that_is_empty_says_nothing(written, monkeypatch):
+    file = written('[storage]\ndatabase_url = "file.db"\n')
+    assert settings_with(database="", config=file).storage.database_url == "sqlite:///file.db"
+    monkeypatch.setenv("PODIUM_DATABASE_URL", "environment.db")
+    assert settings_with(database="", config=file).storage.database_url == "sqlite:///environment.db"
+
+
+def test_an_option_is_where_a_setting_comes_from():
+    _, sources = find_settings({}, options={"PODIUM_STATE_DIRECTORY": Option("--state-dir", "keys")})
+    assert sources["storage.state_directory"] == (Origin.OPTION, "--state-dir")
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path):

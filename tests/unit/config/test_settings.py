@@ -10,11 +10,11 @@ from service.config import (
     ConfigurationError,
     Limits,
     Settings,
-    Storage,
     load_settings,
 )
 from service.domain.retry import DEFAULTS
 from service.settings.listening import Listening
+from service.settings.storage import Storage
 from service.settings.tokens import PublicKeyFile, TokenSettings
 
 
