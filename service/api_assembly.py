@@ -39,7 +39,7 @@ def assemble_api(parts: EngineParts, engine: Engine, sensitivity: Sensitivity, l
         revocations=access.revocations,
         revoker=Revoker(parts.store, access.revocations, engine, access.streams.end_revoked),
         validation_of=validation_of,
-        plans=Plans(validation_of),
+        plans=Plans(validation_of, parts.clock.worked_us),
         sealing=parts.sealing,
         sensitivity=sensitivity,
         cancel_grace_ms=settings.timings.cancel_grace_ms,

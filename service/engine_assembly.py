@@ -121,7 +121,12 @@ def _turns(parts: EngineParts, dispatcher: Dispatcher) -> TurnTaker:
         trace_ratio=settings.telemetry.trace_ratio if settings.telemetry.otlp_endpoint else None,
     )
     return TurnTaker(
-        deciding, admitting, pipeline=pipeline, dispatcher=dispatcher, revocations=parts.access.revocations
+        deciding,
+        admitting,
+        pipeline=pipeline,
+        dispatcher=dispatcher,
+        worked_us=parts.clock.worked_us,
+        revocations=parts.access.revocations,
     )
 
 

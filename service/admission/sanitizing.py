@@ -27,9 +27,7 @@ from service.domain.permissions import Policy
 _VERSIONS = 4096
 """How many versions of tools a guard keeps sanitizers for."""
 _LIMIT_US = 40_000
-"""How long about it may take to apply sanitizers to arguments once; those that are cleaned take four times as long."""
-_SHORT_LENGTH = 4096
-"""Shorter arguments cannot hold enough to take longer."""
+"""How long about it may take to apply sanitizers to arguments once; those that are cleaned take twice as long."""
 _NONE: Mapping[str, Any] = {}
 _HOLE = object()
 _ALTERNATIVES = ('"if"', '"anyOf"', '"oneOf"', "\\u")
@@ -57,10 +55,7 @@ class SanitizerGuard:
         if sanitizers is None:
             return ALLOWED
         try:
-            text = request.arguments_json
-            cleaned = cleaned_text(
-                sanitizers, request.arguments, text, limit_us=_LIMIT_US if len(text) > _SHORT_LENGTH else None
-            )
+            cleaned = cleaned_text(sanitizers, request.arguments, request.arguments_json, limit_us=_LIMIT_US)
         except Rejected as rejected:
             return _denied(rejected)
         return ALLOWED if cleaned is None else Allowed(arguments_json=cleaned)
@@ -87,12 +82,21 @@ def cleaned_text(
     sanitizers: SchemaSanitizers, value: object, text: str, root: str = "arguments", *, limit_us: int | None = None
 ) -> str | None:
     """The JSON text of a value with what is cleaned in it; None: nothing is. Raises Rejected."""
-    if sanitizers.apply(value, root, limit_us=limit_us) is value:
+    cleaned = sanitizers.apply(value, root, limit_us=limit_us)
+    if cleaned is value:
         return None
-    # Once more on what Python reads: to orjson a large whole number is a float, and it would come back as another.
-    return json.dumps(
-        sanitizers.apply(json.loads(text), root), ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
+    # To orjson a large whole number is a float, and it would come back as another.
+    exact = _with_numbers_of(json.loads(text), cleaned)
+    return json.dumps(exact, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _with_numbers_of(given: object, cleaned: object) -> object:
+    """What was cleaned, with the numbers that stand in the same places of what was given: those are never cleaned."""
+    if isinstance(cleaned, dict) and isinstance(given, dict):
+        return {name: _with_numbers_of(given[name], member) for name, member in cleaned.items()}
+    if isinstance(cleaned, list) and isinstance(given, list):
+        return [_with_numbers_of(*pair) for pair in zip(given, cleaned, strict=True)]
+    return cleaned if isinstance(cleaned, str) else given
 
 
 def clean_arguments(tool: definition_pb2.ToolDefinition, text: str) -> str:

@@ -25,6 +25,8 @@ _PLAN_BYTES = 64 << 10
 _PIECE = 100
 """Steps that are read before others have their turn; a long one counts as several, one for so many bytes:"""
 _LONG_BYTES = 128
+_PIECE_US = 20_000
+"""How long it may have computed when it begins with another one, however short they are."""
 
 _Key = tuple[str, bool, tuple[bytes, ...]]
 
@@ -39,8 +41,10 @@ class _Plan(NamedTuple):
 class Plans:
     """Brings the steps of new workflows into their normal form; see service.domain.definition.Draft."""
 
-    def __init__(self, validation_of: Callable[[str], Validation]) -> None:
+    def __init__(self, validation_of: Callable[[str], Validation], worked_us: Callable[[], int]) -> None:
+        """`worked_us` tells how long the thread has computed."""
         self._validation_of = validation_of
+        self._worked_us = worked_us
         self._plans: OrderedDict[_Key, _Plan] = OrderedDict()
         self._size_bytes = 0
 
@@ -55,13 +59,13 @@ class Plans:
         validation = self._validation_of(tenant)
         size_bytes = sum([step.ByteSize() for step in submitted])
         if size_bytes > _PLAN_BYTES:
-            return (await read_in_pieces(Draft(submitted, validation, shorthand=shorthand, path=path))).finish
+            return (await self.read(Draft(submitted, validation, shorthand=shorthand, path=path))).finish
         key = (tenant, shorthand, tuple([step.SerializeToString() for step in submitted]))
         plan = self._plans.get(key)
         if plan is not None and all(_is_newest(validation, *pinned) for pinned in plan.versions.items()):
             self._plans.move_to_end(key)
             return lambda: plan.steps
-        draft = await read_in_pieces(Draft(submitted, validation, shorthand=shorthand, path=path))
+        draft = await self.read(Draft(submitted, validation, shorthand=shorthand, path=path))
 
         def finish() -> Sequence[definition_pb2.StepDefinition]:
             steps = draft.finish()
@@ -70,6 +74,16 @@ class Plans:
             return steps
 
         return finish
+
+    async def read(self, draft: Draft) -> Draft:
+        """Read all steps of a draft, and let others have their turn in between."""
+        done, until_us = 0, self._worked_us() + _PIECE_US
+        for size_bytes in draft.read():
+            done += 1 + size_bytes // _LONG_BYTES
+            if done >= _PIECE or self._worked_us() >= until_us:
+                await asyncio.sleep(0)
+                done, until_us = 0, self._worked_us() + _PIECE_US
+        return draft
 
     def _remember(self, key: _Key, plan: _Plan) -> None:
         outdated = self._plans.pop(key, None)
@@ -83,14 +97,3 @@ class Plans:
 def _is_newest(validation: Validation, name: str, version: int) -> bool:
     tool = validation.tool(name)
     return tool is not None and tool.version == version
-
-
-async def read_in_pieces(draft: Draft) -> Draft:
-    """Read all steps of a draft, and let others have their turn in between."""
-    done = 0
-    for size_bytes in draft.read():
-        done += 1 + size_bytes // _LONG_BYTES
-        if done >= _PIECE:
-            done = 0
-            await asyncio.sleep(0)
-    return draft

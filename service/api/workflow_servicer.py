@@ -13,7 +13,6 @@ from service.api import parts as p
 from service.api.authentication import current_caller
 from service.api.handlers import Context
 from service.api.page_tokens import page_begins_at, page_token
-from service.api.plans import read_in_pieces
 from service.api.sealing import check_same_body, put_output, recorded_digest, seal_steps
 from service.api.sizes import ANSWER_BYTES, check_steps
 from service.api.starting import Submission, start
@@ -146,7 +145,7 @@ class WorkflowServicer(grpc_stubs.WorkflowServiceServicer):
             problem = "is empty: give at least one step"
             raise InvalidInput("EMPTY_REQUEST", f"steps {problem}", violations=[("steps", problem)])
         validation, shorthand = self._parts.validation_of(caller.tenant), request.dialect == pb.DIALECT_SHORTHAND
-        draft = await read_in_pieces(Draft(request.steps, validation, shorthand=shorthand))
+        draft = await self._parts.plans.read(Draft(request.steps, validation, shorthand=shorthand))
 
         def prepare(state: Workflow) -> c.Command | None:
             known = state.requests.get(request.request_id) if request.request_id else None

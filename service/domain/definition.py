@@ -48,6 +48,7 @@ class Draft:
     def read(self) -> Iterator[int]:
         """Bring one step after the other into its normal form, and tell how many bytes each had, a long one twice.
 
+        Each link of a fallback chain is a piece as well: its arguments take as long to check as a step's.
         What will be refused for its size is not read any further.
         """
         limits = self._validation.limits
@@ -64,7 +65,9 @@ class Draft:
             if size_bytes > _LONG_BYTES:
                 # What has been read is checked in a turn of its own.
                 yield size_bytes
-            self._violations += one.check()
+            for _ in one.check():
+                yield 0
+            self._violations += one.violations
             self._dependencies += len(one.needed) - len(original.depends_on)
             self._steps.append(step)
             self._needs.append(one.needed)
@@ -150,6 +153,7 @@ class _Normaliser:
         self._reading = CallReading(path, validation, shorthand=shorthand, in_item=step.HasField("for_each"))
         self.needed: dict[str, str] = self._reading.needed
         """The steps it depends on, each with the field that names it first."""
+        self.violations = self._reading.violations
 
     def read(self) -> None:
         """Read what the step is called with."""
@@ -160,18 +164,17 @@ class _Normaliser:
         reading.read_arguments(step, "", absent="{}")
         self._for_each()
 
-    def check(self) -> list[Violation]:
-        """Read the rest, and return what is wrong."""
+    def check(self) -> Iterator[None]:
+        """Read the rest, one link of the chain after the other; then all that is wrong is known."""
         step, reading = self._step, self._reading
         self._condition()
         # Before the join, because what its links refer to is a dependency too.
-        read_chain(step, reading, self._validation)
+        yield from read_chain(step, reading, self._validation)
         self._join_and_numbers()
         reading.read_retry(step.retry, "retry")
         reading.read_tool(step, "", step.arguments)
         del step.depends_on[:]
         step.depends_on.extend(self.needed)
-        return reading.violations
 
     def _for_each(self) -> None:
         step, reading = self._step, self._reading

@@ -5,6 +5,8 @@ In the normal form a tool has its version and its arguments are a template, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from podium.v1 import definition_pb2 as pb
 from service.domain.call_reading import REASONS_MAX, CallReading
 from service.domain.fallback import ANY
@@ -14,8 +16,8 @@ from service.domain.validation import Validation
 LINKS_MAX = 8
 
 
-def read_chain(step: pb.StepDefinition, reading: CallReading, validation: Validation) -> None:
-    """Read all links of a step, whose own arguments were read before."""
+def read_chain(step: pb.StepDefinition, reading: CallReading, validation: Validation) -> Iterator[None]:
+    """Read one link of a step after the other. Its own arguments were read before."""
     if len(step.fallback) > LINKS_MAX:
         reading.wrong("fallback", f"has {len(step.fallback)} links, and may have {LINKS_MAX}: leave the last ones out")
         return
@@ -29,6 +31,7 @@ def read_chain(step: pb.StepDefinition, reading: CallReading, validation: Valida
             _read_value(link, field, reading, validation.limits.value_bytes)
         elif kind is None:
             reading.wrong(field, "says nothing to fall back on: give a tool, stale, or a value")
+        yield
 
 
 def _read_reasons(link: pb.Fallback, field: str, reading: CallReading) -> None:

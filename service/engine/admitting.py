@@ -5,7 +5,7 @@ Invariant: a place on an executor that was offered or taken is used by an attemp
 
 from __future__ import annotations
 
-from podium.v1 import definition_pb2, events_pb2, executor_service_pb2, value_pb2
+from podium.v1 import events_pb2, executor_service_pb2, value_pb2
 from service.admission.pipeline import Admission, Pipeline
 from service.admission.tool_request import ToolRequest
 from service.admission.verdicts import Allowed, Answered, Denied, Rejected, Wait
@@ -22,9 +22,6 @@ from service.engine.resident import Resident
 from service.engine.sealing import Sealing
 from service.engine.secrets import NoSecrets, SecretSource, SecretWithheld, Versions, secrets_for
 from service.engine.turn import Assigned, Pinned, Timing, Turn
-
-_TEMPLATE_BYTES, _LITERAL_BYTES = 128, 4 * 1024
-"""Of arguments that count as another step admitted: those with holes take as long as far longer ones without."""
 
 
 class Admitting:
@@ -59,7 +56,7 @@ class Admitting:
     def admit(self, turn: Turn, step: Step, place: Executor | None) -> None:
         """Ask admission for a step. A place that was offered is used or given back."""
         resident = turn.resident
-        turn.admissions += _weight(step.call.arguments)
+        turn.admissions += 1
         try:
             arguments = make_arguments(resident.state, step, self._deciding.ports(resident.key.tenant))
         except (SealBrokenError, TemplateError, ValueError) as error:
@@ -248,12 +245,6 @@ class Admitting:
         pinned = self.pinned_to(resident, step)
         own_ms = pinned.definition.heartbeat_timeout_ms if pinned is not None else 0
         return tool_version(resident, step), step.plan.definition.timeouts.heartbeat_ms or own_ms
-
-
-def _weight(arguments: definition_pb2.Template) -> int:
-    """As how many steps one with these arguments counts, by how long it takes to fill and check them."""
-    is_literal = arguments.WhichOneof("kind") == "literal_json"
-    return 1 + arguments.ByteSize() // (_LITERAL_BYTES if is_literal else _TEMPLATE_BYTES)
 
 
 def _limit_failure(limited: events_pb2.RateLimited, now_us: int) -> value_pb2.Failure:

@@ -45,6 +45,8 @@ class Turn:
 
     resident: Resident
     now_us: int
+    until_us: int = 0
+    """By the clock of what the thread has worked: what begins later is left to the next turn."""
     events: list[NewEvent] = field(default_factory=list)
     beside: list[StreamAppend] = field(default_factory=list)
     """What guards have on record in other streams of the tenant because of these events, in the same append."""
@@ -60,6 +62,7 @@ class Turn:
     delayed: dict[StepKey, tuple[ToolVersion, Wait]] = field(default_factory=dict)
     """Queued steps about which a guard wants to be asked again only at a time."""
     admissions: int = 0
+    """How many steps it has admitted."""
     is_cut: bool = False
     """It read so much that the rest is left to the next turn."""
     missing: value_pb2.PayloadReference | None = None

@@ -6,6 +6,7 @@ the append fails, the workflow is dropped and folded again from the log.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from service.admission.guards import AttemptEnd
@@ -30,6 +31,12 @@ from store.records import encode_envelope
 
 ADMISSIONS_PER_TURN = 500
 """Steps admitted in one turn; the rest have the next one, so that other workflows have theirs in between."""
+TURN_US = 50_000
+"""How long a turn may have computed when it begins with another step or another piece of mail.
+
+It is measured, because what guards do for one step depends on its arguments and on what others declared: sanitizers,
+schemas, the conditions of policies.
+"""
 
 
 class TurnTaker:
@@ -42,13 +49,15 @@ class TurnTaker:
         *,
         pipeline: Pipeline,
         dispatcher: Dispatcher,
+        worked_us: Callable[[], int],
         revocations: Revocations | None = None,
     ) -> None:
-        """Without `revocations` nothing is revoked."""
+        """`worked_us` tells how long the thread has computed. Without `revocations` nothing is revoked."""
         self._deciding = deciding
         self._admitting = admitting
         self._pipeline = pipeline
         self._dispatcher = dispatcher
+        self._worked_us = worked_us
         self._revocations = revocations or Revocations()
 
     def tool_of(self, resident: Resident, step: Step) -> tuple[ToolVersion, int]:
@@ -57,7 +66,7 @@ class TurnTaker:
 
     def take(self, resident: Resident, now_us: int) -> Turn:
         """Decide all that is in the mailbox, and everything that follows until nothing does."""
-        turn = Turn(resident, now_us)
+        turn = Turn(resident, now_us, self._worked_us() + TURN_US)
         allowance = self._deciding.allowance
         allowance.left = ALLOWANCE
         if not resident.envelope:
@@ -67,7 +76,7 @@ class TurnTaker:
         try:
             if resident.revocations_seen != self._revocations.revision and resident.state.started:
                 self._cancel_revoked(turn)
-            while resident.mailbox and turn.admissions < ADMISSIONS_PER_TURN and allowance.left >= 0:
+            while resident.mailbox and self._goes_on(turn):
                 self._read(turn, resident.mailbox[0])
                 resident.mailbox.popleft()
             self._follow(turn)
@@ -83,6 +92,12 @@ class TurnTaker:
         turn.is_cut = allowance.left < 0
         self._record_beside(turn)
         return turn
+
+    def _goes_on(self, turn: Turn) -> bool:
+        """Whether a turn may begin with something more. It may until it has found something, however slow that was."""
+        if turn.admissions >= ADMISSIONS_PER_TURN or self._deciding.allowance.left < 0:
+            return False
+        return not turn.events or self._worked_us() < turn.until_us
 
     def _cancel_revoked(self, turn: Turn) -> None:
         """End a workflow whose authority was revoked since its last turn, in the name of who revoked it."""
@@ -157,8 +172,7 @@ class TurnTaker:
                 key = StepKey(tenant, workflow_id, step_id)
                 turn.settled.append(key)
                 self._ended_without_outcome(turn, key)
-        allowance = self._deciding.allowance
-        while resident.unadmitted and turn.admissions < ADMISSIONS_PER_TURN and allowance.left >= 0:
+        while resident.unadmitted and self._goes_on(turn):
             step_id = next(iter(resident.unadmitted))
             step = resident.state.steps[step_id]
             if step.state in (s.READY, s.BACKING_OFF):

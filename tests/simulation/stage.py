@@ -106,7 +106,7 @@ class Stage:
         self.log = CommittedLog(self.database)
         self._loop = loop
         self._settings = settings
-        self._clock = VirtualClock(loop)
+        self.clock = VirtualClock(loop)
         self._chance = SeededChance("stage")
         self._played = []
         self.life = None
@@ -116,8 +116,8 @@ class Stage:
         return self._loop.time()
 
     async def begin(self):
-        store = UnreliableStore(self.database, self._clock, self._chance)
-        self.life = ServiceLife(store, self._clock, self._chance, self._settings)
+        store = UnreliableStore(self.database, self.clock, self._chance)
+        self.life = ServiceLife(store, self.clock, self._chance, self._settings)
         await self.life.begin()
         for definition in TOOLS:
             await self.ask("tools", "RegisterTool", tool_service_pb2.RegisterToolRequest(definition=definition))

@@ -60,12 +60,17 @@ class VirtualClock:
 
     def __init__(self, loop):
         self._loop = loop
+        self.work_us = 0
+        """What was computed. Only a test adds to it: what a seed decides must not depend on the machine."""
 
     def now_us(self):
         return EPOCH_US + self._loop.elapsed_us
 
     def monotonic(self):
         return self._loop.time()
+
+    def worked_us(self):
+        return self.work_us
 
 
 class SeededChance(random.Random):

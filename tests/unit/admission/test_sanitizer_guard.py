@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podium.sanitizers.html import HtmlSanitizer
 from podium.v1 import definition_pb2, policy_pb2
 from service.admission.pipeline import Pipeline
 from service.admission.sanitizing import SanitizerGuard, clean_arguments, sanitizers_of
@@ -24,7 +25,7 @@ SCHEMA_OF_FILES = {
         "note": {"type": "string", "x-podium-sanitize": {"text": {}}},
         "page": {"type": "string", "x-podium-sanitize": {"html": {}}},
         "argv": {"type": "array", "x-podium-sanitize": {"command": {"programs": {"ls": [".*"]}}}},
-        "number": {"type": "integer"},
+        "number": {"type": ["integer", "array"]},
     },
 }  # fmt: skip
 OUTSIDE = "/etc/passwd-hunter2"
@@ -46,7 +47,8 @@ def test_arguments_that_need_no_cleaning_pass_as_they_are():
     assert check({"path": "/srv/data/report.txt", "note": "fine"}) is ALLOWED
 
 
-MANY = {"type": "object", "properties": {"v": {"type": "array", "items": SCHEMA_OF_FILES["properties"]["page"]}}}
+PAGE = SCHEMA_OF_FILES["properties"]["page"]
+MANY = {"type": "object", "properties": {"v": {"type": "array", "items": PAGE}}}
 MANY_PAGES = ["<p>text</p>"] * 2_000
 
 
@@ -63,6 +65,43 @@ def test_more_values_than_can_be_sanitized_at_once_are_refused_by_the_first_of_t
 def test_without_a_limit_all_of_them_are_sanitized():
     value = {"v": MANY_PAGES}
     assert sanitizers_of(json.dumps(MANY)).apply(value) is value
+
+
+def test_short_arguments_have_the_same_limit():
+    schema = {"type": "object", "properties": {"v": {"type": "array", "items": {"allOf": [PAGE] * 100}}}}
+    text = json.dumps({"v": [""] * 500}, separators=(",", ":"))
+    assert len(text) < 4096
+    verdict = guard().check(a_request(text, a_tool(schema=schema)), 0)
+    assert (verdict.guard, verdict.reason) == ("html", "TOO_MUCH")
+
+
+def test_walking_to_where_sanitizers_are_counts_although_there_is_nothing_for_them():
+    within = {"properties": {"page": PAGE}}
+    schema = {"type": "object", "properties": {"v": {"type": "array", "items": {"allOf": [within] * 1_000}}}}
+    tool = a_tool(schema=schema)
+    assert guard().check(a_request(json.dumps({"v": [""] * 50}), tool), 0) is ALLOWED
+    verdict = guard().check(a_request(json.dumps({"v": [""] * 1_000}), tool), 0)
+    assert (verdict.guard, verdict.reason) == ("sanitizer", "TOO_MUCH")
+
+
+@pytest.mark.parametrize("alternative", ["anyOf", "oneOf"])
+def test_looking_for_the_alternative_that_applies_counts_although_none_does(alternative):
+    marked = [{"const": f"k{number}", "x-podium-sanitize": {"text": {}}} for number in range(1_000)]
+    schema = {"type": "object", "properties": {"v": {"type": "array", "items": {alternative: marked}}}}
+    tool = a_tool(schema=schema)
+    assert guard().check(a_request(json.dumps({"v": ["none"] * 50}), tool), 0) is ALLOWED
+    verdict = guard().check(a_request(json.dumps({"v": ["none"] * 500}), tool), 0)
+    assert (verdict.guard, verdict.reason) == ("text", "TOO_MUCH")
+    assert verdict.field.startswith("arguments.v[")
+
+
+def test_what_is_cleaned_goes_through_the_sanitizers_twice(monkeypatch):
+    seen = []
+    check = HtmlSanitizer.check
+    monkeypatch.setattr(HtmlSanitizer, "check", lambda self, value: seen.append(value) or check(self, value))
+    request = a_request(json.dumps({"v": ["<i q>x</i>"] * 10}), a_tool(schema=MANY))
+    assert json.loads(guard().check(request, 0).arguments_json) == {"v": ["<i>x</i>"] * 10}
+    assert len(seen) == 2 * 10
 
 
 def test_one_value_is_never_too_much():
@@ -87,14 +126,16 @@ def test_the_refusal_is_an_event():
 
 
 def test_what_is_cleaned_is_what_the_tool_gets_and_everything_else_stays_as_it_was():
-    large = 2**80
+    large = [2**80, 2**53 + 1, {"n": 2**70, "none": None, "yes": True, "part": 0.1}]
     text = json.dumps({"page": "<b>x</b><script>y</script>", "number": large, "note": "é"})
     request = a_request(text, a_tool(schema=SCHEMA_OF_FILES))
     before = request.arguments_digest
     admission = Pipeline([SchemaGuard(), guard()]).admit(request, 0)
     assert isinstance(admission.verdict, Allowed)
     assert json.loads(request.arguments_json) == {"page": "<b>x</b>", "number": large, "note": "é"}
-    assert request.arguments == json.loads(request.arguments_json) | {"number": float(large)}
+    assert request.arguments == json.loads(request.arguments_json) | {
+        "number": [float(2**80), 2**53 + 1, {**large[2], "n": float(2**70)}]
+    }
     assert request.arguments_digest != before
     assert clean_arguments(request.tool, text) == request.arguments_json
     assert clean_arguments(a_tool(), text) == text

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from podium.v1 import definition_pb2 as pb
-from service.api.plans import Plans, read_in_pieces
+from service.api.plans import Plans
 from service.domain.definition import Draft
 from service.domain.errors import InvalidInput
-from tests.unit.domain.workflow_run import VALIDATION, step
+from service.domain.validation import Validation
+from tests.unit.domain.workflow_run import EXPRESSIONS, TOOLS, VALIDATION, step
 
 STEPS = 3_000
 PASSES_MIN = STEPS // 200
@@ -31,8 +32,29 @@ async def passes_during(work):
     return passes, outcome
 
 
-def draft_of(steps):
-    return Draft(steps, VALIDATION)
+def draft_of(steps, validation=VALIDATION):
+    return Draft(steps, validation)
+
+
+def read_in_pieces(draft, worked_us=lambda: 0):
+    """Read a draft, as if to compute took no time where nothing else is told."""
+    return Plans(lambda _: VALIDATION, worked_us).read(draft)
+
+
+class Slow:
+    """Checks arguments as if each took so long."""
+
+    def __init__(self, each_us):
+        self.work_us = 0
+        self._each_us = each_us
+        self.validation = Validation(TOOLS.get, self._check, EXPRESSIONS)
+
+    def _check(self, _tool, _template):
+        self.work_us += self._each_us
+        return []
+
+    def worked_us(self):
+        return self.work_us
 
 
 def chain(count):
@@ -58,6 +80,26 @@ async def test_a_long_literal_is_read_and_checked_in_turns_of_their_own():
     assert (await passes_during(read_in_pieces(draft_of([step("a")]))))[0] == 0, "a short one takes no turn"
 
 
+async def test_a_few_steps_whose_arguments_take_long_to_check_are_pieces_of_their_own():
+    few = [step(f"s{i}") for i in range(20)]
+    slow = Slow(each_us=10_000)
+    passes, draft = await passes_during(read_in_pieces(draft_of(few, slow.validation), slow.worked_us))
+    assert passes >= 9
+    assert len(draft.finish()) == len(few)
+    quick = Slow(each_us=100)
+    assert (await passes_during(read_in_pieces(draft_of(few, quick.validation), quick.worked_us)))[0] == 0
+
+
+async def test_each_link_of_a_chain_is_a_piece():
+    slow = Slow(each_us=30_000)
+    links = [pb.Fallback(tool=pb.ToolFallback(tool="work", arguments_json="{}")) for _ in range(8)]
+    chained = step("a")
+    chained.fallback.extend(links)
+    passes, draft = await passes_during(read_in_pieces(draft_of([chained], slow.validation), slow.worked_us))
+    assert passes >= len(links)
+    assert len(draft.finish()[0].fallback) == len(links)
+
+
 async def test_a_request_that_is_read_at_once_is_found_out():
     async def at_once():
         for _ in draft_of(chain(STEPS)).read():
@@ -67,7 +109,7 @@ async def test_a_request_that_is_read_at_once_is_found_out():
 
 
 async def test_a_short_plan_takes_no_turn_and_is_remembered():
-    plans = Plans(lambda _: VALIDATION)
+    plans = Plans(lambda _: VALIDATION, lambda: 0)
 
     async def prepare():
         return await plans.prepare("acme", [step("a")], shorthand=False, path="steps[{}]")
@@ -78,7 +120,7 @@ async def test_a_short_plan_takes_no_turn_and_is_remembered():
 
 
 async def test_what_is_wrong_is_raised_by_whoever_wants_the_steps():
-    plans = Plans(lambda _: VALIDATION)
+    plans = Plans(lambda _: VALIDATION, lambda: 0)
     plan = await plans.prepare("acme", [pb.StepDefinition(tool="unknown")], shorthand=False, path="steps[{}]")
     for _ in range(2):
         with pytest.raises(InvalidInput, match="unknown is not registered"):

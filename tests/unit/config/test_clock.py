@@ -1,6 +1,7 @@
 """The machine's time and chance."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from service.clock import SystemClock, SystemRandomness
 
@@ -15,6 +16,22 @@ def test_durations_never_go_back():
     clock = SystemClock()
     readings = [clock.monotonic() for _ in range(1000)]
     assert readings == sorted(readings)
+
+
+def test_what_the_thread_computes_is_told_and_what_others_compute_is_not():
+    clock = SystemClock()
+
+    def compute():
+        before = clock.worked_us()
+        sum(range(2_000_000))
+        return clock.worked_us() - before
+
+    before = clock.worked_us()
+    with ThreadPoolExecutor(1) as other:
+        of_the_other = other.submit(compute).result()
+    waited_us = clock.worked_us() - before
+    assert of_the_other > waited_us
+    assert compute() > waited_us
 
 
 def test_tokens_are_lower_case_letters_and_digits_and_never_the_same():

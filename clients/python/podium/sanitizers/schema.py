@@ -27,16 +27,23 @@ _DATA = frozenset({"const", "enum", "default", "examples", "example", "$defs", "
 _TAKES = {"command": "array"}
 _PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,79}")
 _MEMBER_LENGTH = 80
-_COSTS = {
-    "text": (1, 10),
-    "html": (40, 3),
-    "json": (8, 10),
-    "path": (4, 5),
-    "url": (10, 50),
-    "sql": (40, 5),
-    "command": (40, 1),
+_COSTS_NS = {
+    "text": (800, 100),
+    "html": (40_000, 333),
+    "json": (8_000, 100),
+    "path": (4_000, 200),
+    "url": (10_000, 20),
+    "sql": (40_000, 200),
+    "command": (40_000, 1_000),
 }
-"""About how many microseconds a sanitizer of a kind takes for a short value, and characters for another one."""
+"""About how many nanoseconds a sanitizer of a kind takes for a short value, and for each character of it."""
+_PLACE_NS = 200
+"""What it takes to look at a value at one place of the schema, whatever is applied there."""
+_CONDITION_NS, _OPTION_NS = 200, 20
+"""What it takes to compare a value with what tells an alternative apart, and with each value of an `enum`."""
+_UNLIMITED_US = 10**12
+_ANY_KIND = "sanitizer"
+"""Who refuses what takes too long where the sanitizers themselves are further below."""
 _TYPES: dict[str, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str),
     "array": lambda value: isinstance(value, list),
@@ -82,8 +89,9 @@ class SchemaSanitizers:
 
         `limit_us` is how long about it may take to look at the value once; what would take longer is rejected.
         """
-        cleaned = _apply(self._place, value, root, None if limit_us is None else _Work(limit_us))
-        if cleaned is not value and _apply(self._place, cleaned, root, None) != cleaned:
+        work = _Work(_UNLIMITED_US if limit_us is None else limit_us)
+        cleaned = _apply(self._place, value, root, work)
+        if cleaned is not value and _apply(self._place, cleaned, root, _Work(_UNLIMITED_US)) != cleaned:
             raise Rejected("text", "UNSTABLE", "changes again each time it is cleaned", root)
         return cleaned
 
@@ -217,31 +225,38 @@ def _activate(places: list[_Place]) -> None:
         for place in places:
             if not place.active and any(below.active for below in place.below()):
                 place.active = changed = True
+    for place in places:
+        # Nothing has to be known of an alternative that applies nothing.
+        place.here = [(condition, below) for condition, below in place.here if below.active]
 
 
 class _Work:
-    """How much may still be applied, in microseconds. What has begun is finished, so one value is never too much."""
+    """How much may still be applied. What has begun is finished, so one value is never too much."""
 
-    __slots__ = ("left",)
+    __slots__ = ("left_ns",)
 
-    def __init__(self, limit: int) -> None:
-        self.left = limit
+    def __init__(self, limit_us: int) -> None:
+        self.left_ns = limit_us * 1000
 
-    def take(self, kind: str, value: object, path: str) -> None:
-        """A sanitizer is about to be applied. Raises Rejected when too much was before."""
-        if self.left < 0:
+    def take(self, kind: str, value: object) -> None:
+        """A sanitizer is about to be applied."""
+        each, character = _COSTS_NS[kind]
+        self.left_ns -= each + (len(value) * character if isinstance(value, str) else 0)
+
+    def require(self, kind: str, path: str) -> None:
+        """Raise Rejected when too much was done before, in the name of what would follow."""
+        if self.left_ns < 0:
             raise Rejected(kind, "TOO_MUCH", "comes after more values than can be sanitized at once: split them", path)
-        each, characters = _COSTS[kind]
-        self.left -= each + (len(value) // characters if isinstance(value, str) else 0)
 
 
-def _apply(place: _Place, given: object, path: str, work: _Work | None) -> object:
+def _apply(place: _Place, given: object, path: str, work: _Work) -> object:
     if not place.active or (given is None and place.nullable):
         return given
+    work.left_ns -= _PLACE_NS
     value = given
     for sanitizer in place.sanitizers:
-        if work is not None:
-            work.take(sanitizer.kind, value, path)
+        work.require(sanitizer.kind, path)
+        work.take(sanitizer.kind, value)
         try:
             value = _unless_equal(sanitizer.check(value), value)
         except Rejected as rejected:
@@ -251,13 +266,18 @@ def _apply(place: _Place, given: object, path: str, work: _Work | None) -> objec
     elif isinstance(value, list):
         value = _apply_to_elements(place, value, path, work)
     for condition, below in place.here:
+        work.require(below.sanitizers[0].kind if below.sanitizers else _ANY_KIND, path)
         # The schema was satisfied by what was given; what it was cleaned to may look like another alternative.
-        if condition is None or _may_satisfy(condition, given) or _may_satisfy(condition, value):
+        if (
+            condition is None
+            or _may_satisfy(condition, given, work)
+            or (value is not given and _may_satisfy(condition, value, work))
+        ):
             value = _apply(below, value, path, work)
     return value
 
 
-def _apply_to_members(place: _Place, value: dict[str, Any], path: str, work: _Work | None) -> dict[str, Any]:
+def _apply_to_members(place: _Place, value: dict[str, Any], path: str, work: _Work) -> dict[str, Any]:
     changed: dict[str, Any] | None = None
     for name, member in value.items():
         below = place.members.get(name, place.others)
@@ -269,7 +289,7 @@ def _apply_to_members(place: _Place, value: dict[str, Any], path: str, work: _Wo
     return value if changed is None else changed
 
 
-def _apply_to_elements(place: _Place, value: list[Any], path: str, work: _Work | None) -> list[Any]:
+def _apply_to_elements(place: _Place, value: list[Any], path: str, work: _Work) -> list[Any]:
     changed: list[Any] | None = None
     for index, element in enumerate(value):
         below = place.first[index] if index < len(place.first) else place.rest
@@ -289,20 +309,25 @@ def _member_path(path: str, name: str) -> str:
     return f"{path}.{name}" if _PLAIN_MEMBER.fullmatch(name) else f"{path}[{json.dumps(name[:_MEMBER_LENGTH])}]"
 
 
-def _may_satisfy(schema: Mapping[str, Any], value: object) -> bool:
+def _may_satisfy(schema: Mapping[str, Any], value: object, work: _Work) -> bool:
     """False only where the value surely does not satisfy the schema, by what tells alternatives apart."""
+    work.left_ns -= _CONDITION_NS
     stated = schema.get("type")
     if stated is not None and not any(
         _TYPES[each](value) for each in ([stated] if isinstance(stated, str) else stated)
     ):
         return False
-    if ("const" in schema and schema["const"] != value) or ("enum" in schema and value not in schema["enum"]):
+    if "const" in schema and schema["const"] != value:
         return False
+    if "enum" in schema:
+        work.left_ns -= _OPTION_NS * len(schema["enum"])
+        if value not in schema["enum"]:
+            return False
     if isinstance(value, dict):
         if not all(name in value for name in schema.get("required", ())):
             return False
         return all(
-            _may_satisfy(each, value[name])
+            _may_satisfy(each, value[name], work)
             for name, each in schema.get("properties", {}).items()
             if name in value and isinstance(each, Mapping)
         )
