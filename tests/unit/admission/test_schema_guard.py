@@ -44,6 +44,16 @@ def test_a_refusal_names_the_field_and_the_reason(arguments, field, message):
     assert not verdict.failure.retryable
 
 
+def test_what_a_pattern_cannot_be_compared_with_is_refused():
+    schema = {"type": "object", "properties": {"v": {"pattern": "^(a|aa)+(?=x)$"}}}
+    verdict = check(json.dumps({"v": "a" * 40 + "b"}), schema)
+    assert isinstance(verdict, Denied)
+    assert (verdict.failure.reason, verdict.field) == ("INVALID_ARGUMENTS", "arguments.v")
+    assert (
+        verdict.failure.message == "arguments.v takes too long to compare with the tool's pattern: give a shorter one"
+    )
+
+
 KEYWORDS = [
     {"type": "integer"}, {"enum": ["a", "b"]}, {"const": "a"}, {"pattern": "^x$"}, {"maxLength": 3}, {"not": {}},
     {"anyOf": [{"type": "integer"}, {"const": "b"}]}, {"oneOf": [{"type": "string"}, {"maxLength": 99}]},
