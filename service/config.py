@@ -16,7 +16,7 @@ from typing import NamedTuple, get_type_hints
 
 from service.domain import validation
 from service.domain.addresses import Network
-from service.domain.retry import RetryDefaults
+from service.domain.retry import MULTIPLIER_MAX, RetryDefaults
 from service.domain.templates import PARTS_LIMIT
 from service.settings.cache import CacheSettings, cache_problems
 from service.settings.file import ConfigFile
@@ -319,6 +319,9 @@ def _numbers(settings: Settings) -> Iterator[str]:
         yield f"PODIUM_LIMIT_PAYLOAD_BYTES must be at most {_PAYLOAD_BYTES_MAX:_}, 1 GiB"
     if settings.limits.inline_bytes > settings.limits.payload_bytes:
         yield "PODIUM_LIMIT_INLINE_BYTES must not be more than PODIUM_LIMIT_PAYLOAD_BYTES"
+    if settings.limits.chunk_bytes > settings.limits.payload_bytes:
+        # One that fits no message would end its executor's session, again and again.
+        yield "PODIUM_LIMIT_CHUNK_BYTES must not be more than PODIUM_LIMIT_PAYLOAD_BYTES"
     if settings.limits.json_depth > 200:  # noqa: PLR2004 - explained
         yield "PODIUM_LIMIT_JSON_DEPTH must be at most 200: parsers recurse"
     if settings.timings.heartbeat_interval_ms >= settings.timings.reconnect_grace_ms:
@@ -330,7 +333,7 @@ def _retry(retry: RetryDefaults) -> Iterator[str]:
         yield "PODIUM_RETRY_MAX_ATTEMPTS must be at least 1"
     if not 0 < retry.initial_backoff_ms <= retry.max_backoff_ms:
         yield "PODIUM_RETRY_INITIAL_BACKOFF_MS must be more than 0 and at most PODIUM_RETRY_MAX_BACKOFF_MS"
-    if not retry.multiplier >= 1:
-        yield "PODIUM_RETRY_MULTIPLIER must be at least 1"
+    if not 1 <= retry.multiplier <= MULTIPLIER_MAX:
+        yield f"PODIUM_RETRY_MULTIPLIER must be from 1 to {MULTIPLIER_MAX}"
     if not 0 <= retry.jitter <= 1:
         yield "PODIUM_RETRY_JITTER must be from 0 to 1"

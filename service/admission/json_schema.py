@@ -221,7 +221,7 @@ def explain(error: jsonschema_rs.ValidationError) -> list[tuple[Path, str]]:
         return [((*path, member), "is not known to the tool") for member in kind.unexpected]
     if keyword == "pattern" and not hasattr(kind, "pattern"):
         # The library gave up, which it tells under the keyword's name by a kind of its own.
-        return [(path, "takes too long to compare with the tool's pattern: give a shorter one")]
+        return [(path, "takes too long to compare with the pattern: give a shorter one")]
     attribute, problem = _PROBLEMS.get(keyword, ("", f"does not satisfy {keyword}"))
     return [(path, problem.format(_shown(kind, attribute)) if attribute else problem)]
 

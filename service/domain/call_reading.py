@@ -13,6 +13,7 @@ from service.domain.errors import RejectedInput, Violation
 from service.domain.fallback import ANY
 from service.domain.json_members import TWICE, is_given_twice
 from service.domain.reasons import reason_problem
+from service.domain.retry import MULTIPLIER_MAX
 from service.domain.template_parsing import check_literal, parse_compact, parse_json
 from service.domain.templates import (
     TemplateError,
@@ -26,7 +27,6 @@ from service.domain.validation import Validation
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What a tool may be called."""
-_MULTIPLIER_MAX = 100
 _ATTEMPTS_MAX = 1000
 REASONS_MAX = 100
 
@@ -166,8 +166,8 @@ class CallReading:
 
     def read_retry(self, retry: pb.RetryPolicy, field: str) -> None:
         """Check a retry policy."""
-        if retry.multiplier and not 1 <= retry.multiplier <= _MULTIPLIER_MAX:
-            self.wrong(f"{field}.multiplier", f"must be between 1 and {_MULTIPLIER_MAX}")
+        if retry.multiplier and not 1 <= retry.multiplier <= MULTIPLIER_MAX:
+            self.wrong(f"{field}.multiplier", f"must be between 1 and {MULTIPLIER_MAX}")
         if retry.HasField("jitter") and not 0 <= retry.jitter <= 1:
             self.wrong(f"{field}.jitter", "must be between 0 and 1")
         if retry.max_attempts > _ATTEMPTS_MAX:

@@ -11,6 +11,8 @@ from service.domain.state import later_us
 
 ALWAYS_REPEATED = frozenset({"EXECUTOR_LOST", "UNAVAILABLE", "BREAKER_OPEN", "OVERLOADED"})
 """Reasons that are the platform's and not the tool's: repeated for every tool, up to the bound on attempts."""
+MULTIPLIER_MAX = 100
+"""By which a wait grows at most: more is a slip, and a number no wait could be."""
 
 
 @dataclass(frozen=True, slots=True)

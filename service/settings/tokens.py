@@ -88,14 +88,19 @@ def _jwks_url(url: str) -> Iterator[str]:
     # The address is not repeated: it may hold a password.
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         yield "PODIUM_TOKEN_JWKS_URL is no address"
         return
-    if parts.scheme not in ("https", "http") or not host or parts.username is not None or not url.isascii():
+    if parts.scheme not in ("https", "http") or not host or parts.username is not None or port == 0 or not _plain(url):
         yield "PODIUM_TOKEN_JWKS_URL is no address https://host/path without a user"
     elif parts.scheme == "http" and not is_loopback(host):
         yield "PODIUM_TOKEN_JWKS_URL must begin with https://: whoever is between could publish keys of their own"
+
+
+def _plain(url: str) -> bool:
+    """Whether it may stand in a request as it is."""
+    return url.isascii() and url.isprintable() and " " not in url
 
 
 def is_loopback(host: str) -> bool:

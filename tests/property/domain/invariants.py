@@ -195,7 +195,7 @@ class LinksAreInOrder:
         definition = walk.reference.definitions[whole(event.step_id)]
         is_list = definition.HasField("for_each") and "[" not in event.step_id
         if is_list or event.failure.reason in ("CONDITION_ERROR", "WORKFLOW_TIMEOUT"):
-            # Nothing was called yet, or items were, each with a chain of its own; or there is no time for anything else.
+            # Nothing was called yet, or items were, each with a chain of its own; or there is no more time.
             return
         left = definition.fallback[self._link[event.step_id] :]
         named = [link for link in left if is_named(link, event)]

@@ -148,6 +148,7 @@ def test_what_is_out_of_range_is_told_with_what_is_unknown_and_what_is_of_the_wr
         "podium.toml, line 3: limits.payload_bytes must be at least 1",
         "PODIUM_CANCEL_GRACE_MS must be at least 1",
         "podium.toml, line 3: limits.inline_bytes must not be more than limits.payload_bytes",
+        "podium.toml, line 3: limits.chunk_bytes must not be more than limits.payload_bytes",
         "podium.toml, line 7: retry.max_attempts must be at least 1",
     ]
 
