@@ -77,14 +77,15 @@ def _offline(workflow_id: str, database: str, against: Path | None, tenant: str,
     from service.main import replay_offline
 
     if "://" not in database and not Path(database).is_file():
-        raise CommandFailed(f"there is no database {database}", ExitCode.NOT_FOUND, "DATABASE_NOT_FOUND")
+        # It is not repeated: an address that was written in another way may hold a password.
+        raise CommandFailed("--database names no file that is there", ExitCode.NOT_FOUND, "DATABASE_NOT_FOUND")
     live = None if against is None else saved_replay(read_text(str(against), "--against"), str(against))
     if live is not None and live.workflow_id != workflow_id:
         message = f"{against} is about {live.workflow_id}, not about {workflow_id}"
         raise CommandFailed(message, ExitCode.BAD_INPUT, "INVALID_ARGUMENT")
     folded = replay_offline(database, workflow_id, tenant)
     if live is None and not folded.record_digests:
-        message = f"there is no workflow {workflow_id} of tenant {tenant} in {database}"
+        message = f"there is no workflow {workflow_id} of tenant {tenant} in this database"
         raise CommandFailed(message, ExitCode.NOT_FOUND, "WORKFLOW_NOT_FOUND")
     difference = compare(live, folded) if live is not None else own_difference(folded)
     if as_json:
