@@ -135,18 +135,18 @@ class StepScope:
         if root == "step_output":
             step = self._state.steps[reference.step_output]
             text = output_text(step, self._payloads, self._seals)
-            self._allowance.left -= len(text) + _PER_ITEM * len(step.items)
+            self._allowance.take(text, step)
             return text
         if root == "step_state":
             return json.dumps(s.STEP_STATE_NAMES[self._state.steps[reference.step_state].state])
         if root == "input":
             text = value_text(self._state.input, self._payloads, self._seals)
-            self._allowance.left -= len(text)
+            self._allowance.take(text)
             return text
         if root == "item" and self._step.parent is not None:
             items = item_texts(self._state, self._step.parent, self._payloads, self._seals, self._allowance)
             text = items[self._step.item]
-            self._allowance.left -= len(text)
+            self._allowance.take(text)
             return text
         if root == "index" and self._step.parent is not None:
             return str(self._step.item)
