@@ -80,7 +80,8 @@ class Frame:
 
         calls = sum(each.calls_per_s for each in self.figures)
         about = f"{counted(len(self.figures), 'tool')}, {calls:.2f} calls/s in {self.window_minutes} min"
-        parts = (moment(self.at_us), about, f"by {NAMES[order.column]}", self.problem)
+        # What is wrong comes first: it is what a narrow terminal must show.
+        parts = (self.problem, moment(self.at_us), about, f"by {NAMES[order.column]}")
         return one_line("   ".join(filter(None, parts)), _TITLE_CHARACTERS)
 
     def as_dict(self) -> dict[str, Any]:

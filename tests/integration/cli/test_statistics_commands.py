@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import signal
 import subprocess
 import termios
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from tests.integration.cli.conftest import COMMAND
 from tests.integration.rig.caller import step
 from tests.integration.rig.degraded_run import KINDS, degraded_run, feeds
 from tests.integration.rig.refusal import refusal_of
-from tests.integration.rig.service_process import environment
+from tests.integration.rig.service_process import ServiceProcess, environment
 from tests.integration.rig.tool_recount import COUNTS, differences, exact_percentile, recount
 
 ITEMS, AT_ONCE = 80, 4
@@ -200,6 +201,25 @@ async def test_on_a_terminal_it_is_live_until_q_is_pressed(run, service, tenant)
     assert code == 0
     assert "by tool" in shown
     assert before == after, "the terminal is as it was"
+
+
+def test_on_a_terminal_it_says_that_the_service_does_not_answer_and_ends_by_q(tmp_path):
+    process = ServiceProcess(tmp_path).start()
+    try:
+        at = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "20"}
+        variables = environment(PODIUM_ADDRESS=process.address, PODIUM_TOKEN=process.token(), **at)
+        controller, terminal = pty.openpty()
+        words = [*COMMAND, "top", "--interval", "0.2"]
+        with subprocess.Popen(words, stdin=terminal, stdout=terminal, env=variables) as command:
+            _read_until(controller, "0 tools")
+            process.signal(signal.SIGSTOP)
+            _read_until(controller, "old: the service does not answer")
+            os.write(controller, b"q")
+            assert command.wait(10) == 0
+        os.close(controller)
+        os.close(terminal)
+    finally:
+        process.kill()
 
 
 def _watched(variables):

@@ -139,4 +139,4 @@ def test_a_low_terminal_shows_the_first_rows_and_says_how_many_more_there_are(fr
 
 def test_what_is_wrong_is_told_above_the_rows(frame):
     lost = Frame(frame.at_us, 3, frame.figures, problem="no service\nanswers")
-    assert lost.title(Order()).endswith("by calls no service answers")
+    assert lost.title(Order()).startswith("no service answers ")
