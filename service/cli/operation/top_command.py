@@ -7,6 +7,7 @@ every interval.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,10 +100,18 @@ class _Reader:
 
 
 def _print(frame: Frame, order: Order) -> None:
-    from service.cli.output import say, table
+    """Print a frame: as wide as the terminal or as COLUMNS says; anywhere else it is as wide as it needs."""
+    from service.cli.operation.top_screen import drawn
+    from service.cli.output import say, table, terminal
 
-    say(frame.title(order))
-    table(frame.header(), frame.rows(order))
+    console = terminal()
+    if console.is_terminal:
+        console.print(drawn(frame, order, console.width))
+        return
+    width = shutil.get_terminal_size((0, 0)).columns
+    fitted = frame.fitted(order, width)
+    say(frame.title(order, width))
+    table([column.name for column in fitted.columns], fitted.cells)
 
 
 async def _lines(read: Callable[[], Awaitable[Frame]], interval_s: float, *, once: bool) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.cli.operation.top_screen import NAMES, drawn
+from service.cli.operation.top_screen import COLUMNS, drawn
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -43,7 +43,7 @@ async def live(frame: Frame, read: Callable[[], Awaitable[Frame]], order: Order,
         screen.draw()
         async with asyncio.TaskGroup() as tasks:
             others = (tasks.create_task(_follow(read, screen, interval_s)), tasks.create_task(_keep_drawn(screen)))
-            await _steer(keys, screen, order)
+            await _steer(keys, screen)
             for other in others:
                 other.cancel()
 
@@ -66,7 +66,15 @@ class _Screen:
         """Draw the frame as it is now: with its age, if there should be a newer one."""
         age_s = self._now() - self._came_at
         frame = replace(self._frame, problem=unanswered(age_s)) if age_s > self._late_after_s else self._frame
-        self._shown.update(drawn(frame, self._order, self._shown.console.height), refresh=True)
+        console = self._shown.console
+        self._shown.update(drawn(frame, self._order, console.width, console.height), refresh=True)
+
+    def choose(self, place: int) -> None:
+        """Sort by the column at this place on the screen, the first is 1, if rows can be sorted by what is there."""
+        columns = self._frame.fitted(self._order, self._shown.console.width).columns
+        if 1 <= place <= len(columns) and columns[place - 1] in COLUMNS:
+            self._order.choose(COLUMNS.index(columns[place - 1]))
+            self.draw()
 
 
 def unanswered(age_s: float) -> str:
@@ -102,12 +110,11 @@ async def _keep_drawn(screen: _Screen) -> None:
         screen.draw()
 
 
-async def _steer(keys: asyncio.Queue[str], screen: _Screen, order: Order) -> None:
+async def _steer(keys: asyncio.Queue[str], screen: _Screen) -> None:
     """Do what the keys ask for, until q is pressed."""
     while (key := await keys.get()) != "q":
-        if key.isdecimal() and 1 <= int(key) <= len(NAMES):
-            order.choose(int(key) - 1)
-            screen.draw()
+        if key.isdecimal():
+            screen.choose(int(key))
 
 
 @contextlib.contextmanager

@@ -180,7 +180,7 @@ async def test_what_cannot_be_told_is_refused_by_its_field(caller, field, asked)
 
 async def test_the_commands_print_tables_for_people(run, service, tenant, podium_command):
     token = service.token("ana", tenant=tenant, scopes=("statistics.read",))
-    at = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token}
+    at = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token, "COLUMNS": ""}
     told = await asyncio.to_thread(podium_command, "stats", "steady", "--wait-for", run.token, "--json", **at)
     assert (told.json["tool"], told.json["succeeded"], told.json["attempts"]) == ("steady", 20, 20)
     piped = await asyncio.to_thread(podium_command, "top", "--sort", "tool", **at)

@@ -41,9 +41,14 @@ class Output(io.StringIO):
 
 
 @pytest.fixture
-async def output(monkeypatch):
+def width():
+    return 160
+
+
+@pytest.fixture
+async def output(monkeypatch, width):
     output = Output()
-    console = Console(file=output, force_terminal=True, width=160, height=12)
+    console = Console(file=output, force_terminal=True, width=width, height=12)
     monkeypatch.setattr("service.cli.output.terminal", lambda: console)
     return output
 
@@ -114,6 +119,14 @@ async def test_keys_are_heard_while_the_service_does_not_answer(shown, output, k
     await output.shows("by tool")
     keys.put_nowait("q")
     await ends(shown)
+
+
+@pytest.mark.parametrize("width", [70])
+async def test_a_key_is_the_place_of_a_column_on_the_screen(shown, output, keys):
+    # Beyond the last there is nothing to sort by.
+    keys.put_nowait("9")
+    keys.put_nowait("3")
+    await output.shows("by err")
 
 
 @pytest.mark.parametrize("error", [Unavailable("gone"), TimedOut("nothing was said")])
