@@ -149,7 +149,7 @@ def short_time(microseconds: float) -> str:
         return ""
     if microseconds < 1000:  # noqa: PLR2004 -- a millisecond
         return f"{microseconds:.0f} {'µs' if can_print('µ') else 'us'}"
-    if microseconds < 1_000_000:  # noqa: PLR2004 -- a second
+    if microseconds < 999_500:  # noqa: PLR2004 -- more is a second, to three digits
         return f"{microseconds / 1000:.3g} ms"
     return duration(round(microseconds))
 

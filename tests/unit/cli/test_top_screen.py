@@ -134,7 +134,8 @@ def test_a_name_that_cannot_be_printed_ends_no_command(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("microseconds", "text"), [(0, ""), (850.4, "850 µs"), (12_340, "12.3 ms"), (1_250_000, "1.25 s")]
+    ("microseconds", "text"),
+    [(0, ""), (850.4, "850 µs"), (12_340, "12.3 ms"), (999_700, "1.00 s"), (1_250_000, "1.25 s")],
 )
 def test_a_time_has_the_unit_that_fits(microseconds, text):
     assert short_time(microseconds) == text
