@@ -141,12 +141,34 @@ async def test_an_event_that_was_not_counted_is_noticed(caller, run):
 
 
 async def test_only_the_tools_and_the_time_that_are_asked_for_are_told(caller, run):
-    assert by_tool((await statistics(caller, run, tools=["steady", "no\0tool"])).total).keys() == {"steady"}
+    assert by_tool((await statistics(caller, run, tools=["steady"])).total).keys() == {"steady"}
     before = run.events[0].recorded_at_us // MINUTE_US * MINUTE_US
     told = await statistics(caller, run, from_us=before - MINUTE_US, to_us=before)
     assert (told.total.from_us, told.total.to_us, list(told.total.tools)) == (before - MINUTE_US, before, [])
     told = await statistics(caller, run, from_us=before + 5, to_us=before + MINUTE_US - 5)
     assert (told.total.from_us, told.total.to_us) == (before, before + MINUTE_US)
+
+
+@pytest.mark.parametrize("name", ["nosuch", "no\0tool", ""])
+async def test_a_tool_that_is_not_there_is_not_found(caller, run, name):
+    refusal = await refusal_of(statistics(caller, run, tools=["steady", name]))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "TOOL_NOT_FOUND")
+    assert repr(name) in refusal.message
+
+
+async def test_statistics_of_a_tool_that_was_not_called_are_empty_and_of_none_that_is_not_there_not_found(
+    run, service, tenant, podium_command
+):
+    # Whoever may read no more than statistics is told the same.
+    token = service.token("ana", tenant=tenant, scopes=("statistics.read",))
+    at = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token}
+    before = ("--from", "2026-01-31T12:00Z", "--to", "2026-01-31T12:10Z")
+    told = await asyncio.to_thread(podium_command, "stats", "steady", *before, **at)
+    assert (told.code, told.out) == (0, "")
+    assert "no tool was called" in told.err
+    told = await asyncio.to_thread(podium_command, "stats", "nosuch", "--json", **at)
+    assert (told.code, told.out) == (4, "")
+    assert json.loads(told.err)["error"]["reason"] == "TOOL_NOT_FOUND"
 
 
 async def test_another_tenant_is_told_nothing(run, admit, tenant):
