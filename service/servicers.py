@@ -67,7 +67,7 @@ def add_servicers(server: grpc.aio.Server, served: Served) -> None:
     trail = AuditServicer(AuditQuery(audit.model, parts.store), audit, parts.store)
     projections = ProjectionsAdmin(list(served.runners), parts.store, served.spawn)
     policies = PolicyAccess(parts, served.access.policies)
-    reader = ToolStatisticsReader(StatisticsQuery(statistics.model), statistics, parts.clock)
+    reader = ToolStatisticsReader(StatisticsQuery(statistics.model), statistics, parts.catalog, parts.clock)
     monitoring = MonitoringServicer(parts, reader, served.status)
     workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowServicer(parts, lister), server)
     tool_service_pb2_grpc.add_ToolServiceServicer_to_server(ToolServicer(parts), server)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from podium.v1 import monitoring_service_pb2 as pb
 from service.api.audit_servicer import wait_for
 from service.api.sizes import ANSWER_BYTES
-from service.domain.errors import InvalidInput
+from service.domain.errors import InvalidInput, NotFound
+from service.engine.catalog import Catalog
 from service.engine.timers import Clock
 from service.projections.runner import ProjectionRunner
 from service.projections.statistics_query import StatisticsQuery, Stretch, Window, WindowError
@@ -20,13 +21,17 @@ _YEAR_10000_US = 253_402_300_800 * 1_000_000
 class ToolStatisticsReader:
     """Reads the statistics of tools as the contract tells them."""
 
-    def __init__(self, query: StatisticsQuery, runner: ProjectionRunner, clock: Clock) -> None:
+    def __init__(self, query: StatisticsQuery, runner: ProjectionRunner, catalog: Catalog, clock: Clock) -> None:
         self._query = query
         self._runner = runner
+        self._catalog = catalog
         self._clock = clock
 
     async def read(self, tenant: str, request: pb.GetToolStatisticsRequest) -> pb.GetToolStatisticsResponse:
-        """Read what the tools of a tenant did. Raises InvalidInput and Unavailable."""
+        """Read what the tools of a tenant did.
+
+        Raises InvalidInput, NotFound for a tool there is not, and Unavailable.
+        """
         window = _window(request, self._clock.now_us())
         if len(request.tools) > TOOLS_MAX:
             raise _invalid("tools", f"are more than {TOOLS_MAX}")
@@ -35,6 +40,9 @@ class ToolStatisticsReader:
             found = await self._query.read(tenant, window, request.tools)
         except WindowError as error:
             raise _invalid(error.field, str(error)) from None
+        for tool in request.tools:
+            if tool not in found.total.tools and self._catalog.newest(tenant, tool) is None:
+                raise NotFound("TOOL_NOT_FOUND", f"there is no tool {tool[:100]!r}")
         response = pb.GetToolStatisticsResponse(total=_bucket(found.total), position=found.position)
         size = response.ByteSize()
         for stretch in found.buckets:

@@ -55,7 +55,7 @@ def stats(
                 _answered(each),
                 *(str(getattr(each, name)) for name in _COUNTS),
                 str(each.entries),
-                _size(each),
+                short_size(each.size_bytes),
             )
             for each in answer.tools
         ]
@@ -109,7 +109,7 @@ def list_entries(
                 moment(each.fresh_until_us),
                 str(each.hits),
                 moment(each.used_at_us) or "never",
-                _size(each),
+                short_size(each.size_bytes),
             )
             for each in entries
         ]
@@ -165,8 +165,11 @@ def _answered(figures: pb.CacheStatistics) -> str:
     return f"{100 * answered / calls:.0f} %" if calls else ""
 
 
-def _size(sized: pb.CacheStatistics | pb.CacheEntry) -> str:
-    return f"{-(-sized.size_bytes // 1024)} KiB"
+def short_size(size_bytes: int) -> str:
+    """Return a size to the nearest KiB, or tenth of one where it is small."""
+    size = size_bytes / 1024
+    digits = 1 if 0 < size < 9.95 else 0  # noqa: PLR2004 -- more is 10, to one decimal
+    return f"{size:.{digits}f} KiB"
 
 
 def _entry_dict(entry: pb.CacheEntry) -> dict[str, Any]:

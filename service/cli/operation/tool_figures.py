@@ -120,8 +120,8 @@ async def read_statistics(service: Service, request: pb.GetToolStatisticsRequest
 
 
 async def read_breakers(service: Service) -> dict[str, str] | None:
-    """Return the state of each breaker by its tool; None when the caller may not know."""
-    from podium import PodiumError
+    """Return the state of each breaker by its tool; None when the caller may not know. Raises podium.PodiumError."""
+    from podium import PermissionDenied
     from podium.v1 import events_pb2, resilience_service_pb2, resilience_service_pb2_grpc
 
     stub = resilience_service_pb2_grpc.ResilienceServiceStub(service.connection.channel)
@@ -130,7 +130,7 @@ async def read_breakers(service: Service) -> dict[str, str] | None:
     while True:
         try:
             page = await service.connection.call(stub.ListBreakers, request)
-        except PodiumError:
+        except PermissionDenied:
             return None
         for breaker in page.breakers:
             name = events_pb2.BreakerState.Name(breaker.state)
@@ -149,7 +149,7 @@ def short_time(microseconds: float) -> str:
         return ""
     if microseconds < 1000:  # noqa: PLR2004 -- a millisecond
         return f"{microseconds:.0f} {'µs' if can_print('µ') else 'us'}"
-    if microseconds < 1_000_000:  # noqa: PLR2004 -- a second
+    if microseconds < 999_500:  # noqa: PLR2004 -- more is a second, to three digits
         return f"{microseconds / 1000:.3g} ms"
     return duration(round(microseconds))
 

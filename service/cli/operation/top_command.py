@@ -7,6 +7,8 @@ every interval.
 from __future__ import annotations
 
 import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,11 +61,11 @@ def top(
     async def show(service: Service) -> None:
         reader = _Reader(service, minutes)
         if is_live:
-            await live(reader.read, order, interval)
+            await live(await patient(reader.read), reader.read, order, interval)
         elif as_json:
-            await _lines(reader, interval, once=once)
+            await _lines(reader.read, interval, once=once)
         else:
-            _print(await reader.read(), order)
+            _print(await patient(reader.read), order)
 
     try:
         with_service(address, token, show)
@@ -98,17 +100,42 @@ class _Reader:
 
 
 def _print(frame: Frame, order: Order) -> None:
-    from service.cli.output import say, table
+    """Print a frame: as wide as the terminal or as COLUMNS says; anywhere else it is as wide as it needs."""
+    from service.cli.operation.top_screen import drawn
+    from service.cli.output import say, table, terminal
 
-    say(frame.title(order))
-    table(frame.header(), frame.rows(order))
+    console = terminal()
+    if console.is_terminal:
+        console.print(drawn(frame, order, console.width))
+        return
+    width = shutil.get_terminal_size((0, 0)).columns
+    fitted = frame.fitted(order, width)
+    say(frame.title(order, width))
+    table([column.name for column in fitted.columns], fitted.cells)
 
 
-async def _lines(reader: _Reader, interval_s: float, *, once: bool) -> None:
+async def _lines(read: Callable[[], Awaitable[Frame]], interval_s: float, *, once: bool) -> None:
     from service.cli.output import print_json
 
     while True:
-        print_json((await reader.read()).as_dict())
+        print_json((await patient(read)).as_dict())
         if once:
             return
         await asyncio.sleep(interval_s)
+
+
+async def patient(read: Callable[[], Awaitable[Frame]]) -> Frame:
+    """Read a frame, and say meanwhile if the service does not answer. Raises podium.PodiumError."""
+    from podium import TimedOut, Unavailable
+    from service.cli.operation.top_live import LATE_S
+    from service.cli.output import note
+
+    waiting = "the service does not answer; it is asked for half a minute"
+    late = asyncio.get_running_loop().call_later(LATE_S, note, waiting)
+    try:
+        return await read()
+    except TimedOut as error:
+        # A service that took the request and says nothing is as far away as one that is not there.
+        raise Unavailable("the service did not answer in time") from error
+    finally:
+        late.cancel()

@@ -54,7 +54,9 @@ def test_the_cache_is_looked_at_and_ended(ask, two_results):
     first, second = ask("cache", "list", "--json").lines
     assert (first["hits"], second["hits"], first["subject"]) == (1, 0, "ana")
     assert first["source_step_id"]
-    assert "quote v1" in ask("cache", "list", "--tool", "quote").out
+    listed = ask("cache", "list", "--tool", "quote").out
+    assert "quote v1" in listed
+    assert listed.count(f"  {first['size_bytes'] / 1024:.1f} KiB\n") == 2
 
     ended = ask("cache", "invalidate", "quote", "--arguments", '{"symbol": "AAPL"}', "--reason", "split")
     assert ended.out == "cached results of quote for these arguments are not used any more (1 were in memory)\n"

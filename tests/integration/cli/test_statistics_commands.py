@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import signal
 import subprocess
 import termios
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from tests.integration.cli.conftest import COMMAND
 from tests.integration.rig.caller import step
 from tests.integration.rig.degraded_run import KINDS, degraded_run, feeds
 from tests.integration.rig.refusal import refusal_of
-from tests.integration.rig.service_process import environment
+from tests.integration.rig.service_process import ServiceProcess, environment
 from tests.integration.rig.tool_recount import COUNTS, differences, exact_percentile, recount
 
 ITEMS, AT_ONCE = 80, 4
@@ -140,12 +141,34 @@ async def test_an_event_that_was_not_counted_is_noticed(caller, run):
 
 
 async def test_only_the_tools_and_the_time_that_are_asked_for_are_told(caller, run):
-    assert by_tool((await statistics(caller, run, tools=["steady", "no\0tool"])).total).keys() == {"steady"}
+    assert by_tool((await statistics(caller, run, tools=["steady"])).total).keys() == {"steady"}
     before = run.events[0].recorded_at_us // MINUTE_US * MINUTE_US
     told = await statistics(caller, run, from_us=before - MINUTE_US, to_us=before)
     assert (told.total.from_us, told.total.to_us, list(told.total.tools)) == (before - MINUTE_US, before, [])
     told = await statistics(caller, run, from_us=before + 5, to_us=before + MINUTE_US - 5)
     assert (told.total.from_us, told.total.to_us) == (before, before + MINUTE_US)
+
+
+@pytest.mark.parametrize("name", ["nosuch", "no\0tool", ""])
+async def test_a_tool_that_is_not_there_is_not_found(caller, run, name):
+    refusal = await refusal_of(statistics(caller, run, tools=["steady", name]))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "TOOL_NOT_FOUND")
+    assert repr(name) in refusal.message
+
+
+async def test_statistics_of_a_tool_that_was_not_called_are_empty_and_of_none_that_is_not_there_not_found(
+    run, service, tenant, podium_command
+):
+    # Whoever may read no more than statistics is told the same.
+    token = service.token("ana", tenant=tenant, scopes=("statistics.read",))
+    at = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token}
+    before = ("--from", "2026-01-31T12:00Z", "--to", "2026-01-31T12:10Z")
+    told = await asyncio.to_thread(podium_command, "stats", "steady", *before, **at)
+    assert (told.code, told.out) == (0, "")
+    assert "no tool was called" in told.err
+    told = await asyncio.to_thread(podium_command, "stats", "nosuch", "--json", **at)
+    assert (told.code, told.out) == (4, "")
+    assert json.loads(told.err)["error"]["reason"] == "TOOL_NOT_FOUND"
 
 
 async def test_another_tenant_is_told_nothing(run, admit, tenant):
@@ -179,7 +202,7 @@ async def test_what_cannot_be_told_is_refused_by_its_field(caller, field, asked)
 
 async def test_the_commands_print_tables_for_people(run, service, tenant, podium_command):
     token = service.token("ana", tenant=tenant, scopes=("statistics.read",))
-    at = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token}
+    at = {"PODIUM_ADDRESS": service.address, "PODIUM_TOKEN": token, "COLUMNS": ""}
     told = await asyncio.to_thread(podium_command, "stats", "steady", "--wait-for", run.token, "--json", **at)
     assert (told.json["tool"], told.json["succeeded"], told.json["attempts"]) == ("steady", 20, 20)
     piped = await asyncio.to_thread(podium_command, "top", "--sort", "tool", **at)
@@ -200,6 +223,25 @@ async def test_on_a_terminal_it_is_live_until_q_is_pressed(run, service, tenant)
     assert code == 0
     assert "by tool" in shown
     assert before == after, "the terminal is as it was"
+
+
+def test_on_a_terminal_it_says_that_the_service_does_not_answer_and_ends_by_q(tmp_path):
+    process = ServiceProcess(tmp_path).start()
+    try:
+        at = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "20"}
+        variables = environment(PODIUM_ADDRESS=process.address, PODIUM_TOKEN=process.token(), **at)
+        controller, terminal = pty.openpty()
+        words = [*COMMAND, "top", "--interval", "0.2"]
+        with subprocess.Popen(words, stdin=terminal, stdout=terminal, env=variables) as command:
+            _read_until(controller, "0 tools")
+            process.signal(signal.SIGSTOP)
+            _read_until(controller, "old: the service does not answer")
+            os.write(controller, b"q")
+            assert command.wait(10) == 0
+        os.close(controller)
+        os.close(terminal)
+    finally:
+        process.kill()
 
 
 def _watched(variables):

@@ -229,7 +229,7 @@ class GetToolStatisticsRequest(_message.Message):
     """Waits until the statistics know what this token names; empty: does not wait."""
     @_builtins.property
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these tools; empty: all."""
+        """Only these tools, each of which must be there; empty: all."""
 
     def __init__(
         self,
