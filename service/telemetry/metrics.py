@@ -92,7 +92,7 @@ class Metrics:
         self.projection_up = gauge("projection_up", "1: it follows the log; 0: it has a problem.", "projection")
         self.loop_lag = gauge("loop_lag_seconds", "How late the event loop was.")
         self.telemetry_lag = gauge("telemetry_lag_events", "Events that are not in these figures yet.")
-        self.telemetry_errors = counter("telemetry_errors", "Events that could not be counted.")
+        self.telemetry_errors = counter("telemetry_errors", "Events that could not be counted, or not in time.")
         self.spans_exported = counter("spans_exported", "Spans that the collector took.")
         self.spans_dropped = counter("spans_dropped", "Spans that were thrown away.")
         self.export_failures = counter("export_failures", "Exports that the collector did not take.")
