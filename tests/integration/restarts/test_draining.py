@@ -194,3 +194,9 @@ async def test_a_process_that_hangs_is_ended_by_the_system(own_service):
     service = own_service(drain_ms=500).start(fault="TEST_HANGS_DRAINING")
     service.signal(signal.SIGTERM)
     assert await asyncio.to_thread(service.ended) == -signal.SIGALRM
+
+
+async def test_a_process_whose_thread_hangs_when_all_is_closed_is_ended_by_the_system(own_service):
+    service = own_service(drain_ms=500).start(fault="TEST_HANGS_ENDING")
+    service.signal(signal.SIGTERM)
+    assert await asyncio.to_thread(service.ended) == -signal.SIGALRM
