@@ -100,16 +100,11 @@ class Follower:
             _log.warning("the last %d events of the log were not counted and have no spans", self.lag)
 
     async def _resume(self) -> None:
-        """Find what waits since before the start, and the states of breakers."""
+        """Find what waits since before the start."""
         before = self.position + 1
         for entry in await self._store.open_workflows():
             if entry.wake_at_us is None:
                 self._counts.resume(await self._trails.load(entry.tenant, entry.stream_id, before=before))
-        for tenant, stream_id in await self._store.list_streams("breaker/"):
-            for recorded in await self._store.read_stream(tenant, stream_id):
-                event = decode_record(recorded.record)
-                if recorded.position < before and event.HasField("breaker_transitioned"):
-                    self._counts.breaker_is(tenant, event.breaker_transitioned)
 
     async def _tell_safely(self, recorded: RecordedEvent) -> None:
         try:

@@ -9,6 +9,7 @@ from prometheus_client import generate_latest
 
 from podium.v1 import events_pb2
 from service.telemetry.event_counts import EventCounts
+from service.telemetry.labels import ToolLabels
 from service.telemetry.metrics import Metrics
 from tests.integration.rig.observed import Scrape, mixed_run
 
@@ -91,6 +92,8 @@ async def test_an_alert_on_what_is_not_exported_is_noticed(exported):
 def test_the_state_of_a_breaker_has_the_labels_that_alerts_select():
     metrics = Metrics()
     opened = events_pb2.BreakerTransitioned(tool="mail", to_state=events_pb2.BREAKER_STATE_OPEN)
+    labels = ToolLabels(tools_max=10)
+    metrics.breaker_state.show(lambda: [("acme", "mail", events_pb2.BREAKER_STATE_OPEN)], labels)
     EventCounts(metrics, tools_max=10).count_beside("acme", opened)
     scrape = Scrape(generate_latest(metrics.registry).decode())
     assert scrape.sums("podium_breaker_state", "tenant", "tool", "state")["acme", "mail", "open"] == 1

@@ -125,7 +125,7 @@ def test_the_spans_of_a_rough_day():
     assert scrape.sums("podium_fallbacks_total", "tool") == {("mail",): 2}
     assert scrape.sums("podium_steps_total", "tool", "outcome") == {("mail", "failed"): 1, ("pigeon", "failed"): 1}
     assert scrape.sums("podium_queue_time_seconds_count") == 1
-    assert scrape.sums("podium_breaker_state", "state")[("open",)] == 1
+    assert scrape.sums("podium_breaker_transitions_total", "tool", "to_state") == {("mail", "open"): 1}
 
 
 @pytest.mark.parametrize(
