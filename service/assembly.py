@@ -182,6 +182,7 @@ class Service:
             lag=self._serving.lag,
             cache=self._resilience.cache.results,
             bulkheads=self._resilience.bulkheads,
+            breakers=self._resilience.breakers,
         )
 
     def begin_work(self, parts: ApiParts) -> None:

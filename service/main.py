@@ -158,13 +158,11 @@ def serve(
     on_ready: Callable[[Running], None] | None = None,
     make_log: OpenLog = open_log,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ServeError."""
+    """Serve until SIGTERM or SIGINT. Raises ServeError. After it the process has a few seconds to end."""
     try:
         uvloop.run(_serve(settings, on_ready, make_log))
     except (StoreError, DatabaseError, ListenError, MasterKeyError, MetricsUnavailable) as error:
         raise ServeError(str(error)) from None
-    finally:
-        StopSignals.ended()
 
 
 async def _serve(settings: Settings, on_ready: Callable[[Running], None] | None, make_log: OpenLog) -> None:

@@ -54,13 +54,8 @@ class StopSignals:
     def end_within(drain_s: float) -> None:
         """Have the system end the process when it has not ended in this time and what closing may take.
 
-        By an alarm, because nothing else ends a process whose loop hangs. Nothing is lost by it: what was acknowledged
-        is durable.
+        By an alarm, because nothing else ends a process whose loop hangs. It is never taken off: at its very end Python
+        waits for threads, and one of them can hang too. Nothing is lost by it: what was acknowledged is durable.
         """
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, drain_s + CLOSING_S)
-
-    @staticmethod
-    def ended() -> None:
-        """The service has ended by itself."""
-        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -86,14 +86,18 @@ class _Tenant:
     def settings_of(self, tool: str) -> BreakerSettings:
         found = self.settings.get(tool)
         if found is None:
-            rule = rule_of(self.policy, tool)
-            found = self.settings[tool] = settings_of(rule) if rule is not None else SETTINGS_OF_NO_RULE
+            found = self.settings[tool] = _settings(self.policy, tool)
         return found
 
 
 def rule_of(policy: Policy | policy_pb2.Policy, tool: str) -> policy_pb2.BreakerRule | None:
     """The rule for a tool: the first whose globs fit; None: there is none."""
     return first_that_fits(policy.breakers, tool)
+
+
+def _settings(policy: Policy, tool: str) -> BreakerSettings:
+    rule = rule_of(policy, tool)
+    return settings_of(rule) if rule is not None else SETTINGS_OF_NO_RULE
 
 
 class BreakerBook:
@@ -140,6 +144,15 @@ class BreakerBook:
         by_tool = self._current(tenant).by_tool
         return (by_tool[tool] for tool in sorted(by_tool))
 
+    def states(self) -> Iterator[tuple[str, str, int]]:
+        """(tenant, tool, state) of every breaker, by the policies in force. May be called by any thread."""
+        for tenant, mine in list(self._tenants.items()):
+            policy = self.policy_of(tenant)
+            for tool, kept in list(mine.by_tool.items()):
+                # Settings of another policy are left for whoever decides by them to replace.
+                known = mine.settings.get(tool) if mine.policy is policy else None
+                yield tenant, tool, kept.breaker.adopted_state(known or _settings(policy, tool))
+
     def __iter__(self) -> Iterator[ToolBreaker]:
         """Every breaker of every tenant."""
         return (kept for mine in self._tenants.values() for kept in mine.by_tool.values())
@@ -150,6 +163,7 @@ class BreakerBook:
         if mine is None:
             mine = self._tenants[tenant] = _Tenant(policy)
         elif mine.policy is not policy:
-            mine.policy = policy
+            # In this order: `states` reads them in another thread, the other way round.
             mine.settings = {}
+            mine.policy = policy
         return mine

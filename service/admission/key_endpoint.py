@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import socket
-import ssl
-from contextlib import suppress
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
+
+from service.admission.http_request import HttpRequest
 
 ANSWER_BYTES_MAX = 256 * 1024
 WITHIN_S = 5.0
@@ -29,55 +28,27 @@ class KeyEndpoint:
 
     async def fetch(self) -> bytes:
         """Fetch what is published. Raises EndpointError."""
-        request = _Request(self._parts)
-        path = self._parts.path or "/"
+        request = HttpRequest(self._parts, _SOCKET_TIMEOUT_S)
         try:
             async with asyncio.timeout(self._within_s):
-                return await asyncio.to_thread(
-                    request.read, f"{path}?{self._parts.query}" if self._parts.query else path
-                )
+                return await asyncio.to_thread(self._ask, request)
         except TimeoutError:
             raise EndpointError(f"it did not answer within {self._within_s:g} s") from None
         except (OSError, http.client.HTTPException) as error:
             raise EndpointError(f"{type(error).__name__}: {error}") from None
         finally:
-            # A thread cannot be cancelled: without its socket it ends.
             request.cut()
 
-
-class _Request:
-    """One request, made in a thread."""
-
-    def __init__(self, parts: SplitResult) -> None:
-        self._connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            context = ssl.create_default_context()
-            self._connection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, timeout=_SOCKET_TIMEOUT_S, context=context
-            )
-        else:
-            self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_SOCKET_TIMEOUT_S)
-        self._socket: socket.socket | None = None
-
-    def read(self, path: str) -> bytes:
-        """Ask and read the answer. Raises OSError, HTTPException and EndpointError."""
-        try:
-            self._connection.connect()
-            # Kept, because the connection forgets its socket with the last answer.
-            self._socket = self._connection.sock
-            self._connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
-            answer = self._connection.getresponse()
-            if answer.status != _OK:
-                raise EndpointError(f"it answered with the status {answer.status}")
-            data = answer.read(ANSWER_BYTES_MAX + 1)
-        finally:
-            self._connection.close()
-        if len(data) > ANSWER_BYTES_MAX:
+    def _ask(self, request: HttpRequest) -> bytes:
+        path = self._parts.path or "/"
+        answer = request.send(
+            "GET",
+            f"{path}?{self._parts.query}" if self._parts.query else path,
+            {"Accept": "application/json", "Connection": "close"},
+            answer_bytes_max=ANSWER_BYTES_MAX + 1,
+        )
+        if answer.status != _OK:
+            raise EndpointError(f"it answered with the status {answer.status}")
+        if len(answer.data) > ANSWER_BYTES_MAX:
             raise EndpointError(f"its answer is larger than {ANSWER_BYTES_MAX} bytes")
-        return data
-
-    def cut(self) -> None:
-        """Let nothing more be read."""
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+        return answer.data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from podium.v1 import events_pb2
 from podium.v1 import resilience_service_pb2 as pb
 from service.admission.breaker import BreakerGuard
@@ -36,6 +38,10 @@ class Breakers:
     def listed(self, tenant: str, after: str = "") -> list[pb.Breaker]:
         """The breakers of tools that were called or set, by tool, those after one by name."""
         return [self._view(kept) for kept in self._book.of_tenant(tenant) if kept.tool > after]
+
+    def states(self) -> Iterator[tuple[str, str, int]]:
+        """(tenant, tool, state) of all that `listed` has, of every tenant. May be called by any thread."""
+        return self._book.states()
 
     def read(self, tenant: str, tool: str) -> pb.Breaker:
         """The breaker of a tool, also of one that was never called."""

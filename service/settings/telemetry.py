@@ -41,7 +41,7 @@ class TelemetrySettings:
     otlp_headers: tuple[str, ...] = field(default=(), repr=False)
     """What is sent with it, as NAME=VALUE, several joined by commas."""
     otlp_timeout_ms: int = 10_000
-    """How long the collector may take to answer."""
+    """How long a request to the collector may take as a whole."""
     otlp_metrics_interval_ms: int = 60_000
     """How often metrics are sent to it."""
     otlp_service_name: str = "podium"

@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from podium.v1 import events_pb2 as e
+from service.telemetry.breaker_states import state_name
 from service.telemetry.labels import Reasons, ToolLabels
 from service.telemetry.metrics import Metrics
 from service.telemetry.trails import WORKFLOW_ENDINGS, StepTrail, Trail
@@ -188,15 +189,7 @@ class EventCounts:
 
     def _breaker_transitioned(self, tenant: str, event: e.BreakerTransitioned) -> None:
         tool = self.tools.of(tenant, event.tool)
-        self._metrics.breaker_transitions.labels(*tool, _state(event.to_state)).inc()
-        self.breaker_is(tenant, event)
-
-    def breaker_is(self, tenant: str, event: e.BreakerTransitioned) -> None:
-        """Tell the state of a breaker after its last transition."""
-        tool = self.tools.of(tenant, event.tool)
-        for state in e.BreakerState.values():
-            if state:
-                self._metrics.breaker_state.labels(*tool, _state(state)).set(state == event.to_state)
+        self._metrics.breaker_transitions.labels(*tool, state_name(event.to_state)).inc()
 
     def _cache_invalidated(self, tenant: str, _event: e.CacheInvalidated) -> None:
         self._metrics.cache_invalidations.labels(self._tenant(tenant)).inc()
@@ -216,7 +209,3 @@ class EventCounts:
 
     def _submission_refused(self, _tenant: str, event: e.SubmissionRefused) -> None:
         self._metrics.refusals.labels("submission", self._reasons.of(event.reason)).inc(event.count)
-
-
-def _state(state: int) -> str:
-    return e.BreakerState.Name(e.BreakerState.ValueType(state)).removeprefix("BREAKER_STATE_").lower()

@@ -41,6 +41,7 @@ def show(
     metrics.load.set_function(lambda: process.load.level)
     metrics.loop_lag.set_function(lambda: process.lag.late_s)
     _show_by_tool(metrics.of_memory, process, counts.tools)
+    metrics.breaker_state.show(process.breakers.states, counts.tools)
     metrics.pools.show(engine.dispatcher.pools, pools_max)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, Protocol
 
 from podium.v1 import events_pb2
@@ -50,6 +51,8 @@ class Follower:
         self._spans = spans
         self.position = store.head
         """The last event that was told."""
+        self._advanced = asyncio.Event()
+        self._following: asyncio.Task[object] | None = None
 
     @property
     def lag(self) -> int:
@@ -57,7 +60,8 @@ class Follower:
         return max(0, self._store.head - self.position)
 
     async def run(self) -> None:
-        """Follow the log until it closes."""
+        """Follow the log until it closes, or until `finish`."""
+        self._following = asyncio.current_task()
         try:
             await self._resume()
         except StoreError:
@@ -72,23 +76,35 @@ class Follower:
                         self.position = recorded.position
                     if self._spans is not None and batch.caught_up:
                         self._spans.flush()
+                    self._advanced.set()
             except StoreClosedError:
                 return
             except StoreError as error:
                 _log.warning("telemetry waits for the log: %s", error)
                 await asyncio.sleep(_RETRY_S)
 
+    async def finish(self, within_s: float) -> None:
+        """Tell what the log has by now, as far as that can be done in a time, and then nothing any more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.lag:
+                    self._advanced.clear()
+                    await self._advanced.wait()
+        if self._following is not None:
+            self._following.cancel()
+        if self._spans is not None:
+            self._spans.flush()
+        if self.lag:
+            # How many spans they would have been nobody knows who has not read them.
+            self._metrics.telemetry_errors.inc(self.lag)
+            _log.warning("the last %d events of the log were not counted and have no spans", self.lag)
+
     async def _resume(self) -> None:
-        """Find what waits since before the start, and the states of breakers."""
+        """Find what waits since before the start."""
         before = self.position + 1
         for entry in await self._store.open_workflows():
             if entry.wake_at_us is None:
                 self._counts.resume(await self._trails.load(entry.tenant, entry.stream_id, before=before))
-        for tenant, stream_id in await self._store.list_streams("breaker/"):
-            for recorded in await self._store.read_stream(tenant, stream_id):
-                event = decode_record(recorded.record)
-                if recorded.position < before and event.HasField("breaker_transitioned"):
-                    self._counts.breaker_is(tenant, event.breaker_transitioned)
 
     async def _tell_safely(self, recorded: RecordedEvent) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from service.telemetry.breaker_states import BreakerStates
 from service.telemetry.by_tool import TOOL, ByTool
 from service.telemetry.pools import PoolMetrics
 
@@ -71,11 +72,11 @@ class Metrics:
         self.cache_invalidations = counter("cache_invalidations", "Invalidations of the cache.", "tenant")
         self.cache_failures = counter("cache_failures", "Failures of the cache.", "operation")
         self.breaker_transitions = counter("breaker_transitions", "Transitions of breakers.", *TOOL, "to_state")
-        self.breaker_state = gauge("breaker_state", "1 for the state that a breaker is in.", *TOOL, "state")
         self.health_changes = counter("tool_health_changes", "Changes of tools' health.", *TOOL, "healthy")
         # From the process.
         self.load = gauge("load", "How full the service is, from 0 to 1: as full as its fullest part.")
         self.of_memory = MemoryMetrics(registry)
+        self.breaker_state = BreakerStates(registry)
         self.pools = PoolMetrics(registry)
         self.queued_steps = gauge("queued_steps", "Steps that wait for a place, a limit or a breaker.")
         self.queue_age = gauge("queue_oldest_age_seconds", "For how long the first of them has waited.")
@@ -92,7 +93,7 @@ class Metrics:
         self.projection_up = gauge("projection_up", "1: it follows the log; 0: it has a problem.", "projection")
         self.loop_lag = gauge("loop_lag_seconds", "How late the event loop was.")
         self.telemetry_lag = gauge("telemetry_lag_events", "Events that are not in these figures yet.")
-        self.telemetry_errors = counter("telemetry_errors", "Events that could not be counted.")
+        self.telemetry_errors = counter("telemetry_errors", "Events that could not be counted, or not in time.")
         self.spans_exported = counter("spans_exported", "Spans that the collector took.")
         self.spans_dropped = counter("spans_dropped", "Spans that were thrown away.")
         self.export_failures = counter("export_failures", "Exports that the collector did not take.")

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from typing import Protocol
 
@@ -30,7 +31,7 @@ GATHERING_S = 0.5
 """How long spans gather before they are sent."""
 RETRY_FIRST_S, RETRY_LONGEST_S = 1.0, 30.0
 LAST_S = 2.0
-"""How long the last ones may take when the service stops."""
+"""How long the last ones may take when the service stops, from the log to the collector."""
 
 
 class Sending(Protocol):
@@ -52,6 +53,8 @@ class SpanExport:
         self._max = spans_max
         self._queue: deque[trace_pb2.Span] = deque()
         self._wanted = asyncio.Event()
+        self._sending = asyncio.Lock()
+        """Held while a batch is sent: who sends the last ones must not send the one that is under way once more."""
         self._is_away = False
 
     def offer(self, spans: Iterable[trace_pb2.Span]) -> None:
@@ -80,20 +83,24 @@ class SpanExport:
                     await asyncio.sleep(delay_s)
                     delay_s = min(2 * delay_s, RETRY_LONGEST_S)
 
-    async def finish(self) -> None:
-        """Send the last ones, if that can be done at once."""
-        try:
-            async with asyncio.timeout(LAST_S):
+    async def finish(self, within_s: float = LAST_S) -> None:
+        """Send the last ones, as far as that can be done in a time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
                 while self._queue and await self._send():
                     pass
-        except TimeoutError:
-            _log.warning("the collector did not take the last %d spans in time", len(self._queue))
+        if self._queue:
+            _log.warning("the collector did not take the last %d spans", len(self._queue))
         self._metrics.spans_dropped.inc(len(self._queue))
         self._queue.clear()
 
     async def _send(self) -> bool:
         """Send a batch; false: it is still queued."""
-        batch = list(islice(self._queue, BATCH_SPANS))
+        async with self._sending:
+            batch = list(islice(self._queue, BATCH_SPANS))
+            return not batch or await self._send_batch(batch)
+
+    async def _send_batch(self, batch: list[trace_pb2.Span]) -> bool:
         request = trace_service_pb2.ExportTraceServiceRequest()
         traces = request.resource_spans.add(resource=self._resource)
         traces.scope_spans.add(spans=batch).scope.name = "podium"
@@ -108,7 +115,8 @@ class SpanExport:
         else:
             self._is_away = False
             self._metrics.spans_exported.inc(len(batch))
-        for _ in batch:
+        # None of them is queued any more when there was no more time for the last ones.
+        for _ in range(min(len(batch), len(self._queue))):
             self._queue.popleft()
         return True
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from service.admission.bulkhead import BulkheadGuard
 from service.admission.result_cache import ResultCache
+from service.engine.breakers import Breakers
 from service.engine.engine import Engine
 from service.engine.load import Load, LoopLag
 from service.projections.runner import ProjectionRunner
@@ -36,6 +37,7 @@ class Observed:
     lag: LoopLag
     cache: ResultCache
     bulkheads: BulkheadGuard
+    breakers: Breakers
 
 
 class Telemetry(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -19,13 +20,16 @@ from service.telemetry.figures import show
 from service.telemetry.follower import Follower
 from service.telemetry.metric_export import MetricExport
 from service.telemetry.metrics import Metrics
-from service.telemetry.span_export import SpanExport
+from service.telemetry.span_export import LAST_S, SpanExport
 from service.telemetry.spans import Spans
 from service.telemetry.switch import Observed
 from service.telemetry.trails import Trails
 from store.contract import Clock
 
 _log = logging.getLogger(__name__)
+
+_FOLLOWING_PART = 0.6
+"""What part of the last time the log may take; the rest is for sending."""
 
 
 class Telemetry:
@@ -51,14 +55,15 @@ class Telemetry:
     def start(self, stack: AsyncExitStack, observed: Observed) -> None:
         """Tell of a service that is put together; until the stack closes."""
         settings = self._settings
-        spans = None
-        if settings.otlp_endpoint:
-            spans = Spans(self._export(stack).offer)
+        export = self._export(stack) if settings.otlp_endpoint else None
+        spans = Spans(export.offer) if export is not None else None
         counts = EventCounts(self.metrics, settings.metrics_tools_max)
         trails = Trails(observed.store, settings.trace_ratio, observed.resident_limit)
         follower = Follower(observed.store, self.metrics, counts, trails, spans)
         show(self.metrics, observed, follower, counts, self._clock, pools_max=settings.metrics_tools_max)
         self._spawn(follower.run())
+        if export is not None:
+            stack.push_async_callback(_finish, follower, export)
         if self._endpoint is not None:
             stack.push_async_callback(self._endpoint.close)
             self._endpoint.start()
@@ -76,8 +81,15 @@ class Telemetry:
         resource = resource_pb2.Resource(attributes=[common_pb2.KeyValue(key="service.name", value=name)])
         export = SpanExport(collector, resource, self.metrics)
         stack.callback(collector.close)
-        stack.push_async_callback(export.finish)
         interval_s = settings.otlp_metrics_interval_ms / 1000
         self._spawn(export.run())
         self._spawn(MetricExport(collector, resource, self.metrics, self._clock, interval_s).run())
         return export
+
+
+async def _finish(follower: Follower, export: SpanExport) -> None:
+    """Tell the collector the last: what was recorded and is not in the figures yet, and the spans that wait."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + LAST_S
+    await follower.finish(LAST_S * _FOLLOWING_PART)
+    await export.finish(max(0.0, ends_at - loop.time()))

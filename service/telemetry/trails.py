@@ -209,6 +209,9 @@ class Trails:
         if trail is not None:
             self._trails.move_to_end(key)
             return trail
+        if recorded.stream_version == 1:
+            # There is nothing before it. To find that out in the log took longer than the whole workflow does.
+            return self._remember(Trail(*key))
         return await self.load(*key, before=recorded.position)
 
     async def load(self, tenant: str, workflow_id: str, *, before: int) -> Trail:
@@ -225,7 +228,10 @@ class Trails:
             version = page[-1].stream_version
             if len(page) < PAGE_EVENTS or page[-1].position >= before:
                 break
-        self._trails[tenant, workflow_id] = trail
+        return self._remember(trail)
+
+    def _remember(self, trail: Trail) -> Trail:
+        self._trails[trail.tenant, trail.workflow_id] = trail
         if len(self._trails) > self._max:
             self._trails.popitem(last=False)
         return trail

@@ -1,4 +1,7 @@
-"""An issuer's endpoint for its keys, over real HTTP, that a test can break in every way an endpoint breaks."""
+"""An issuer's endpoint for its keys, over real HTTP, that a test can break in every way an endpoint breaks.
+
+It breaks alike for others than who asks for keys: `expects` is how their requests begin.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +11,8 @@ import json
 class KeyServer:
     """Answers every request with `keys`, or as `broken` says."""
 
-    def __init__(self):
+    def __init__(self, expects):
+        self._expects = expects
         self.keys = []
         self.asked = 0
         self.broken = None
@@ -21,7 +25,7 @@ class KeyServer:
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 request = await reader.readuntil(b"\r\n\r\n")
-                assert request.startswith(b"GET /keys?a=b HTTP/1.1\r\n"), request
+                assert request.startswith(self._expects), request
                 self.asked += 1
                 await (self.broken or self._answer)(writer)
         finally:
@@ -71,9 +75,9 @@ class KeyServer:
 
 
 @contextlib.asynccontextmanager
-async def key_server():
+async def key_server(expects=b"GET /keys?a=b HTTP/1.1\r\n"):
     """Runs an endpoint on a port of this machine."""
-    served = KeyServer()
+    served = KeyServer(expects)
     server = await asyncio.start_server(served.meet, "127.0.0.1", 0)
     served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys?a=b"
     try:

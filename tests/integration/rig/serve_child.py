@@ -3,9 +3,9 @@
 Prints one line of JSON when it serves. It ends with SIGTERM, or when whoever started it is gone: then its standard
 input is at its end. With TEST_POINTS_FILE every point that a group commit passes is written there, a line each;
 TEST_LOG_LEVEL is how much it logs. With TEST_DIES_REVOKING it is killed when a revocation has committed and nothing has
-followed from it yet; with TEST_HANGS_DRAINING its loop hangs when it drains; with TEST_FORGETS_REVOKED, a negative
-control, no workflow compares itself with what is revoked. With TEST_SAYS_ITS_LOAD it is as full as the file `load` in
-its directory says.
+followed from it yet; with TEST_HANGS_DRAINING its loop hangs when it drains; with TEST_HANGS_ENDING a thread hangs when
+all is closed; with TEST_FORGETS_REVOKED, a negative control, no workflow compares itself with what is revoked. With
+TEST_SAYS_ITS_LOAD it is as full as the file `load` in its directory says.
 """
 
 import json
@@ -62,6 +62,9 @@ def main():
     if os.environ.get("TEST_HANGS_DRAINING"):
         Drain.run = lambda *_: threading.Event().wait()
         stop_signals.CLOSING_S = 0.2
+    if os.environ.get("TEST_HANGS_ENDING"):
+        threading.Thread(target=threading.Event().wait).start()
+        stop_signals.CLOSING_S = 2.0
     if os.environ.get("TEST_SAYS_ITS_LOAD"):
         Engine.fill = property(lambda _engine: float(Path("load").read_text()))
     points = os.environ.get("TEST_POINTS_FILE")

@@ -1,9 +1,13 @@
 """What is told survives a restart of the service, without anything having been kept; and its absence costs nothing."""
 
 import asyncio
+import signal
+
+import pytest
 
 import podium
 from tests.integration.rig.caller import step
+from tests.integration.rig.key_server import key_server
 from tests.integration.rig.observed import Observed
 from tests.integration.rig.otlp_receiver import attributes, otlp_receiver
 from tests.integration.rig.toolbox import toolbox
@@ -88,3 +92,32 @@ async def test_without_settings_nothing_of_it_is_there_and_tools_get_the_caller_
     await ana.call("traced")
     await ana.close()
     assert given == [TRACEPARENT]
+
+
+@pytest.mark.parametrize(("broken", "timeout_ms"), [("slow", 3_000), ("silent", 30_000)])
+async def test_a_collector_that_never_ends_its_answer_does_not_keep_a_service_from_ending(
+    own_service, tenant, broken, timeout_ms
+):
+    async with key_server(expects=b"POST /keys/v1/traces HTTP/1.1\r\n") as collector:
+        asked = asyncio.Event()
+
+        async def answer(writer):
+            asked.set()
+            await getattr(collector, broken)(writer)
+
+        collector.broken = answer
+        service = own_service(otlp_endpoint=collector.url, otlp_timeout_ms=timeout_ms, drain_ms=5_000)
+        await asyncio.to_thread(service.start)
+        ana = Observed(service, None, 0).caller(tenant)
+        async with podium.connect(service.address, service.token(tenant=tenant), serve=toolbox()):
+            await ana.call("echo", {"value": 1})
+            async with asyncio.timeout(20):
+                await asked.wait()
+        await ana.close()
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        service.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(service.ended) == 0
+        # Long before the alarm, and before the collector's time is over.
+        assert loop.time() - asked_at < 5
+        assert service.complaints() == []

@@ -100,3 +100,22 @@ async def test_nobody_listening_is_a_failure_that_is_over_soon():
         async with asyncio.timeout(10):
             await collector.send("/v1/traces", resource_pb2.Resource())
     collector.close()
+
+
+async def test_what_is_under_way_when_the_service_stops_is_not_sent_twice():
+    class Slow(Sender):
+        async def send(self, path, message):
+            under_way.set()
+            await goes_on.wait()
+            await super().send(path, message)
+
+    under_way, goes_on, sender = asyncio.Event(), asyncio.Event(), Slow()
+    exporter, metrics = export(sender)
+    exporter.offer(spans(7))
+    sending = asyncio.create_task(exporter._send())  # noqa: SLF001 - as `run` does
+    await under_way.wait()
+    finishing = asyncio.create_task(exporter.finish())
+    asyncio.get_running_loop().call_soon(goes_on.set)
+    await asyncio.gather(sending, finishing)
+    assert [span.name for span in sender.sent] == [str(number) for number in range(7)]
+    assert (value(metrics.spans_exported), value(metrics.spans_dropped)) == (7, 0)

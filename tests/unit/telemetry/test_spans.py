@@ -14,39 +14,11 @@ from service.telemetry.labels import REASONS_MAX
 from service.telemetry.metrics import Metrics
 from service.telemetry.spans import Spans
 from service.telemetry.trails import Trails
-from store.contract import RecordedEvent
-from store.records import encode_envelope, encode_record, type_number
 from tests.integration.rig.observed import Scrape
 from tests.integration.rig.otlp_receiver import attributes
+from tests.unit.telemetry.given_log import Log
 
 ERROR = 2
-
-
-class Log:
-    """A log of given events, a millisecond apart: (stream, payload)."""
-
-    head = 0
-
-    def __init__(self, *events):
-        self.events = []
-        versions = {}
-        for position, (stream_id, payload) in enumerate(events, 1):
-            versions[stream_id] = version = versions.get(stream_id, 0) + 1
-            at_us = position * 1000
-            record = encode_record(
-                payload,
-                encode_envelope(shard=0, tenant="acme", stream_id=stream_id),
-                position=position,
-                tenant_sequence=position,
-                stream_version=version,
-                recorded_at_us=at_us,
-            )
-            kind = type_number(payload)
-            self.events.append(RecordedEvent(position, "acme", stream_id, version, kind, at_us, record))
-
-    async def read_stream(self, tenant, stream_id, after_version=0, limit=None):
-        found = [each for each in self.events if each.stream_id == stream_id and each.stream_version > after_version]
-        return found[:limit]
 
 
 class Forgetful(Log):
@@ -153,7 +125,7 @@ def test_the_spans_of_a_rough_day():
     assert scrape.sums("podium_fallbacks_total", "tool") == {("mail",): 2}
     assert scrape.sums("podium_steps_total", "tool", "outcome") == {("mail", "failed"): 1, ("pigeon", "failed"): 1}
     assert scrape.sums("podium_queue_time_seconds_count") == 1
-    assert scrape.sums("podium_breaker_state", "state")[("open",)] == 1
+    assert scrape.sums("podium_breaker_transitions_total", "tool", "to_state") == {("mail", "open"): 1}
 
 
 @pytest.mark.parametrize(
