@@ -33,8 +33,8 @@ File = Annotated[
 def check(file: File = None, as_json: Json = False) -> None:
     """Tell everything that is wrong with the settings, or which of them are set, to what and where.
 
-    The environment wins over the file. Exits with 2 when something is wrong. Secrets are hidden. Files that settings name
-    are not opened, and nobody is asked: the service does that when it starts.
+    The environment wins over the file. Exits with 2 when something is wrong. Secrets are hidden. Files that settings
+    name are not opened, and nobody is asked: the service does that when it starts.
     """
     from service.cli.output import note, print_json, table
 

@@ -199,7 +199,6 @@ async def test_a_process_that_hangs_is_ended_by_the_system(own_service):
     assert await asyncio.to_thread(service.ended) == -signal.SIGALRM
 
 
-<<<<<<< HEAD
 async def test_one_that_is_to_stop_before_it_serves_ends_in_order_and_serves_nobody(tmp_path):
     """It waits for keys that do not come. Negative control: nothing but the signal ends the waiting in this time."""
     asked = asyncio.Event()
@@ -238,9 +237,9 @@ async def test_one_that_is_to_stop_before_it_serves_ends_in_order_and_serves_nob
             await process.communicate()
     silent.close()
     await silent.wait_closed()
-=======
+
+
 async def test_a_process_whose_thread_hangs_when_all_is_closed_is_ended_by_the_system(own_service):
     service = own_service(drain_ms=500).start(fault="TEST_HANGS_ENDING")
     service.signal(signal.SIGTERM)
     assert await asyncio.to_thread(service.ended) == -signal.SIGALRM
->>>>>>> h-w
