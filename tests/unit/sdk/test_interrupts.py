@@ -75,7 +75,7 @@ HANDLERS = [
 ]
 
 
-@pytest.fixture(params=HANDLERS, ids=str)
+@pytest.fixture(params=HANDLERS, ids=["pythons_own", "raises", "calls_pythons_own", "partial", "object", "method"])
 def handled(request):
     before = signal.signal(signal.SIGINT, request.param)
     yield
