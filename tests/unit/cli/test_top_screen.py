@@ -110,7 +110,8 @@ class Ascii(io.TextIOWrapper):
         return self.buffer.getvalue().decode("ascii")
 
 
-def test_where_there_is_nothing_but_ascii_a_frame_is_ascii():
+def test_where_there_is_nothing_but_ascii_a_frame_is_ascii(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     buckets = [pb.StatisticsBucket(tools=[tool("a", succeeded=count)]) for count in (0, 1, 8)]
     some = figures(tool("a", succeeded=9, p99_us=500, ended=9), buckets=buckets)
     with contextlib.redirect_stdout(Ascii()) as output:

@@ -135,22 +135,31 @@ async def test_no_read_sees_less_than_the_one_before_while_events_come(following
 class EarlyModel(ReadModel):
     """Serves new tables at once, as it must not be done."""
 
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.switched, self.was_read = asyncio.Event(), asyncio.Event()
+
     async def next_generation(self, log):
         generation = await super().next_generation(log)
         self._served = _Lent(generation, before=self._lent)
+        self.switched.set()
+        await self.was_read.wait()
         return generation
 
 
 async def test_negative_control_reads_see_less_when_the_switch_comes_early(database):
     log = log_of(205)
-    runner = ProjectionRunner(EarlyModel(tally(), database), log, LogClock(log))
+    model = EarlyModel(tally(), database)
+    runner = ProjectionRunner(model, log, LogClock(log))
     await runner.open()
     async with running(runner):
         await runner.wait_for(205, WAIT_S)
     seen = [await tallied(runner)]
     rebuild = Rebuild(runner, log, spawn=None)
     work = asyncio.create_task(rebuild.run())
-    seen += [await tallied(runner) async for _progress in rebuild.progress()]
+    await model.switched.wait()
+    seen.append(await tallied(runner))
+    model.was_read.set()
     await work
     assert not is_whole(seen)
 
