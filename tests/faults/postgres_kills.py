@@ -5,7 +5,7 @@ import asyncio
 from tests.faults.store_kills import run_on
 from tests.postgres import PostgresServer
 
-TARGETS = {"make": 40, "faults": 5_000, "nightly": 500}
+TARGETS = {"make": 30, "faults": 5_000, "nightly": 500}
 
 
 class Databases:

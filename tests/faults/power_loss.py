@@ -17,7 +17,7 @@ from tests.faults.crash_images import Disk, Recorder
 from tests.faults.row import Row, Violation
 from tests.faults.watched_vfs import watched_vfs
 
-TARGETS = {"make": 200, "faults": 10_000, "nightly": 2_000}
+TARGETS = {"make": 150, "faults": 10_000, "nightly": 2_000}
 IMAGES_A_MOMENT = 4
 CONTROL_IMAGES = 200
 MEMORY = Path("/dev/shm")

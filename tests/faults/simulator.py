@@ -13,7 +13,7 @@ from tests.faults.row import Row, Violation
 from tests.simulation.replay import command
 from tests.simulation.world import Rules, violations_of
 
-TARGETS = {"make": 100, "faults": 10_000, "nightly": 2_000}
+TARGETS = {"make": 70, "faults": 10_000, "nightly": 2_000}
 SEEDS_A_ROUND = 100_000
 """Seeds of the simulator that belong to one seed of the row."""
 SEEDS_A_BATCH = 10

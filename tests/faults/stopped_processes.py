@@ -17,7 +17,7 @@ from tests.faults.processes import battlefield
 from tests.faults.row import Row, Violation
 from tests.faults.verdict import contradictions, read_client_and_tools, read_log
 
-TARGETS = {"make": 8, "faults": 200, "nightly": 60}
+TARGETS = {"make": 5, "faults": 200, "nightly": 60}
 EXECUTORS = 5
 AT_ONCE = 4
 GRACE_MS = 500

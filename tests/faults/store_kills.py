@@ -21,7 +21,7 @@ from tests.faults.history import Entry, refute
 from tests.faults.row import Row, Violation
 from tests.faults.store_writer import fold, fork_writer
 
-TARGETS = {"make": 60, "faults": 5_000, "nightly": 1_000}
+TARGETS = {"make": 40, "faults": 5_000, "nightly": 1_000}
 LIVES_A_DATABASE = 250
 AIMED = 0.7
 """How many of the kills are aimed at a point of a group commit. Of the others many come while the log is opened."""
