@@ -183,10 +183,10 @@ async def test_steps_that_read_a_large_value_are_fewer_a_turn(caller, admit):
 async def test_items_whose_arguments_take_long_to_fill_are_fewer_a_turn(caller, admit):
     await caller.register("pay", permissions=["financial_operations"])
     agent = admit("agent", roles=["agent"])
-    each = step("pay", {"n": ["${index}"] * 2_000}, id="all", for_each=over(json.dumps([0] * 30)), on_failure=CONTINUE)
+    each = step("pay", {"n": ["${index}"] * 2_000}, id="all", for_each=over(json.dumps([0] * 60)), on_failure=CONTINUE)
     workflow_id = await agent.start(each)
     await agent.ended(workflow_id)
     denied = [event for event in await caller.history(workflow_id) if event.HasField("step_denied")]
-    assert len(denied) == 30
-    # An append has one stamp.
-    assert max(Counter(event.recorded_at_us for event in denied).values()) <= 10
+    assert len(denied) == 60
+    # An append has one stamp. All of them take several times as long as a turn may.
+    assert max(Counter(event.recorded_at_us for event in denied).values()) < len(denied)

@@ -47,6 +47,8 @@ def width():
 
 @pytest.fixture
 async def output(monkeypatch, width):
+    # Nothing is drawn anew on a terminal that calls itself dumb.
+    monkeypatch.setenv("TERM", "xterm-256color")
     output = Output()
     console = Console(file=output, force_terminal=True, width=width, height=12)
     monkeypatch.setattr("service.cli.output.terminal", lambda: console)

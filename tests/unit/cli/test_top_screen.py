@@ -213,6 +213,7 @@ def test_the_title_and_the_keys_are_a_line_each(wide):
 
 def test_one_frame_is_as_wide_as_the_terminal_or_as_it_is_told_to_be(wide, monkeypatch, capsys):
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
     _print(wide, Order())
     assert "trend" in capsys.readouterr().out
     monkeypatch.setenv("COLUMNS", "60")
