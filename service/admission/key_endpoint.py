@@ -6,7 +6,7 @@ import asyncio
 import http.client
 from urllib.parse import urlsplit
 
-from service.admission.http_request import HttpRequest
+from service.outgoing_http import HttpRequest
 
 ANSWER_BYTES_MAX = 256 * 1024
 WITHIN_S = 5.0

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from podium.v1 import events_pb2
 from service.domain import state as s
-from service.domain.state import TimerKind, Workflow
+from service.domain.state import Step, TimerKind, Workflow
 
 
 def _step_queued(state: Workflow, event: events_pb2.StepQueued) -> None:
@@ -57,10 +57,7 @@ def _attempt_failed(state: Workflow, event: events_pb2.AttemptFailed) -> None:
     step = state.steps[event.step_id]
     step.failure = event.failure
     if event.retry_at_us:
-        step.state = s.BACKING_OFF
-        step.not_before_us = event.retry_at_us
-        state.changed[step.id] = None
-        state.arm(event.retry_at_us, TimerKind.RETRY, step.id, step.attempts)
+        _back_off(state, step, event.retry_at_us)
 
 
 def _attempt_rejected(state: Workflow, event: events_pb2.AttemptRejected) -> None:
@@ -71,10 +68,7 @@ def _attempt_rejected(state: Workflow, event: events_pb2.AttemptRejected) -> Non
     if event.budget_ends_at_us:
         step.budget_ends_at_us = event.budget_ends_at_us
     if event.retry_at_us:
-        step.state = s.BACKING_OFF
-        step.not_before_us = event.retry_at_us
-        state.changed[step.id] = None
-        state.arm(event.retry_at_us, TimerKind.RETRY, step.id, step.attempts)
+        _back_off(state, step, event.retry_at_us)
 
 
 def _attempt_abandoned(state: Workflow, event: events_pb2.AttemptAbandoned) -> None:
@@ -91,6 +85,13 @@ def _fallback_tried(state: Workflow, event: events_pb2.FallbackTried) -> None:
     step.limited_by = ""
     step.state = s.READY
     state.changed[step.id] = None
+
+
+def _back_off(state: Workflow, step: Step, until_us: int) -> None:
+    step.state = s.BACKING_OFF
+    step.not_before_us = until_us
+    state.changed[step.id] = None
+    state.arm(until_us, TimerKind.RETRY, step.id, step.attempts)
 
 
 FOLDS: dict[type[Message], Callable[[Workflow, Any], None]] = {

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from google.protobuf.message import Message
 
-from service.admission.http_request import HttpRequest
+from service.outgoing_http import HttpRequest
 
 _ANSWER_BYTES_MAX = 64 * 1024
 _RETRYABLE = frozenset({429, 502, 503, 504})

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.cli.production.facts import Facts, NotSeen, Outcome, failed, passed, warned
+from service.outgoing_http import HttpRequest
 from service.settings.telemetry import metrics_are_guarded
 
 _ANSWER_BYTES_MAX = 8 * 1024 * 1024
@@ -43,19 +44,14 @@ def alerts(facts: Facts) -> Outcome:
 def read_rules(url: str) -> list[str]:
     """The expressions of the alerts that a Prometheus has. Raises NotSeen."""
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
+    path = f"{parts.path.rstrip('/')}/api/v1/rules?type=alert"
     try:
-        connection.request("GET", f"{parts.path.rstrip('/')}/api/v1/rules?type=alert")
-        answer = connection.getresponse()
-        body = answer.read(_ANSWER_BYTES_MAX)
+        answer = HttpRequest(parts, _TIMEOUT_S).send("GET", path, {}, answer_bytes_max=_ANSWER_BYTES_MAX)
         if answer.status != _OK:
             raise NotSeen(f"Prometheus answered with the status {answer.status}")
-        groups: list[dict[str, Any]] = json.loads(body)["data"]["groups"]
+        groups: list[dict[str, Any]] = json.loads(answer.data)["data"]["groups"]
         return [rule["query"] for group in groups for rule in group["rules"]]
     except (OSError, http.client.HTTPException) as error:
         raise NotSeen(f"Prometheus cannot be asked: {error}") from None
     except (ValueError, KeyError, TypeError):
         raise NotSeen("what answered is no Prometheus") from None
-    finally:
-        connection.close()
